@@ -16,6 +16,8 @@ pub struct Builder<'a> {
     report: &'a mut dyn FnMut(&str),
     lists: BTreeMap<String, Lists>,
     unpacked: Option<Unpacked>,
+    /// Held while building: two builders would unpack over each other's trees.
+    _lock: fs::File,
 }
 
 /// Both sides of a set of packages, fetched; and unpacked if a recipe looks inside.
@@ -36,7 +38,13 @@ impl<'a> Builder<'a> {
         fs::create_dir_all(cache).map_err(CorpusError::io(cache))?;
         // Tools run in other folders, so the path must hold from anywhere.
         let cache = cache.canonicalize().map_err(CorpusError::io(cache))?;
-        Ok(Self { cache, report, lists: BTreeMap::new(), unpacked: None })
+        let path = cache.join("lock");
+        let lock = fs::File::create(&path).map_err(CorpusError::io(&path))?;
+        if lock.try_lock().is_err() {
+            report("waiting for another build in this cache to end");
+            lock.lock().map_err(CorpusError::io(&path))?;
+        }
+        Ok(Self { cache, report, lists: BTreeMap::new(), unpacked: None, _lock: lock })
     }
 
     /// The pair of a recipe: from the cache, or built anew.
@@ -103,7 +111,7 @@ impl<'a> Builder<'a> {
 
     /// Makes `self.unpacked` hold the packages of a recipe.
     fn unpack(&mut self, recipe: &Recipe) -> Result<(), CorpusError> {
-        let key = recipe.packages_key();
+        let key = recipe.tree_key();
         if self.unpacked.as_ref().is_some_and(|it| it.key == key) {
             return Ok(());
         }
@@ -155,11 +163,9 @@ impl<'a> Builder<'a> {
                 let Some(lists) = self.lists.get(&key) else { unreachable!("just inserted") };
                 let [source, target] = lists.sides(apt)?;
                 let folder = self.cache.join("packages");
-                let packages = lists.download(&source, &folder)?;
-                Ok([(source, packages), {
-                    let packages = lists.download(&target, &folder)?;
-                    (target, packages)
-                }])
+                let paths = [lists.download(&source, &folder)?, lists.download(&target, &folder)?];
+                let [source_paths, target_paths] = paths;
+                Ok([(source, source_paths), (target, target_paths)])
             }
             From::Pip(pinned) => pinned_sides(pinned, |version| {
                 registry::wheel(&self.cache, &pinned.package, version, platform)

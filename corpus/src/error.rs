@@ -76,7 +76,9 @@ impl CorpusError {
                 Some(package) => format!("apt-get install {package}"),
                 None => format!("install {tool} and put it on PATH"),
             },
-            Self::ToolFailed { .. } => "check the network and the disk, then run it again".into(),
+            Self::ToolFailed { .. } => {
+                "check the network, the disk and the size of the image, then run it again".into()
+            }
             Self::NoUpdate { .. } | Self::SidesEqual => {
                 "wait for the next update of the package, or name another".into()
             }

@@ -58,10 +58,14 @@ fn could_not_start(command: &Command, error: &std::io::Error) -> CorpusError {
     }
 }
 
-/// The program and its last two arguments: those name the object.
+/// The program and its last two arguments, which name the object; apt's settings are left out.
 fn brief(command: &Command) -> String {
     let tool = command.get_program().to_string_lossy();
-    let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+    let arguments: Vec<_> = command
+        .get_args()
+        .map(|argument| argument.to_string_lossy())
+        .filter(|argument| argument != "-o" && !argument.contains("::"))
+        .collect();
     let tail = arguments.get(arguments.len().saturating_sub(2)..).unwrap_or_default();
     format!("{tool} … {}", tail.join(" "))
 }

@@ -186,10 +186,10 @@ impl Recipe {
             .collect()
     }
 
-    /// Pairs of one key are made of the same packages, which are then fetched and unpacked once.
+    /// Pairs of one key are made of the same trees, which are then fetched and unpacked once.
     #[must_use]
-    pub fn packages_key(&self) -> String {
-        format!("{:?} {}", self.from, self.pair.platform)
+    pub fn tree_key(&self) -> String {
+        format!("{:?} {} {}", self.from, self.pair.platform, self.pair.take.is_image())
     }
 
     /// Changes whenever anything in the recipe does, so that a cached pair is built again.
