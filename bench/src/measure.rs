@@ -33,6 +33,9 @@ pub const REPEATED_DIFF_S_MAX: f64 = 10.0;
 /// Bytes of memory that no tool is given, so that the machine does not kill one of them: 512 MiB.
 const MEMORY_RESERVE: u64 = 512 << 20;
 
+/// The working folder's name, before the number of the process.
+const FOLDER_PREFIX: &str = "neap-bench-work-";
+
 /// A working folder that is removed at the end, and whether it lies in memory.
 pub struct Workplace {
     /// The folder.
@@ -56,10 +59,25 @@ impl Workplace {
         );
         let default = if memory_backed { shm.to_owned() } else { std::env::temp_dir() };
         let base = settings.work.clone().unwrap_or(default);
-        let folder = base.join(format!("neap-bench-{}", std::process::id()));
+        sweep(&base)?;
+        let folder = base.join(format!("{FOLDER_PREFIX}{}", std::process::id()));
         remake(&folder)?;
         Ok(Self { folder, memory_backed })
     }
+}
+
+/// Removes the folders of interrupted runs, which may hold gigabytes of memory: those that carry
+/// the number of a process that is no more.
+fn sweep(base: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(base)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(process) = name.strip_prefix(FOLDER_PREFIX) else { continue };
+        if process.parse::<u32>().is_ok() && !Path::new("/proc").join(process).exists() {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Workplace {
@@ -258,6 +276,21 @@ mod tests {
         assert!(!same_bytes(&a, &write("c", &changed)).expect("read"));
         assert!(!same_bytes(&a, &write("d", &vec![1; 1 << 20])).expect("read"));
         remove(&folder).expect("removed");
+    }
+
+    #[test]
+    fn the_folder_of_a_dead_run_is_removed_and_that_of_a_living_one_kept() {
+        let base = std::env::temp_dir().join(format!("neap-sweep-{}", std::process::id()));
+        // Process numbers end at 2^22, so no process has this one.
+        let dead = base.join(format!("{FOLDER_PREFIX}4194305"));
+        let living = base.join(format!("{FOLDER_PREFIX}{}", std::process::id()));
+        let foreign = base.join(format!("{FOLDER_PREFIX}notes"));
+        for folder in [&dead, &living, &foreign] {
+            remake(folder).expect("made");
+        }
+        sweep(&base).expect("swept");
+        assert!(!dead.exists() && living.exists() && foreign.exists());
+        remove(&base).expect("removed");
     }
 
     #[test]

@@ -27,8 +27,9 @@ fn machine(record: &Record) -> String {
     let memory = readable(machine.memory_size);
     let mut text = format!(
         "Every row of this page was measured in one run on {} ({} cores), {memory} of memory, {}, \
-         {}. Medians of {} runs for apply, and for a diff of less than 10 s; a longer diff was run \
-         once. A tool was stopped after {} s. Ratios below 1 mean that neap is smaller or faster.\n\n",
+         {}. Medians of {} runs for apply, and for a diff of less than 10 s; a longer diff was \
+         run once. A tool was stopped after {} s. Ratios below 1 mean that neap is smaller or \
+         faster.\n\n",
         machine.cpu,
         machine.core_count,
         machine.system,
@@ -123,8 +124,8 @@ fn pair_table(record: &PairRecord) -> String {
         record.load_before,
     );
     text.push_str(
-        "| tool | patch, bytes | of full | neap ÷ tool | diff, s | diff, MiB | apply, s | apply, MiB \
-         | apply, MB/s | target | neap loses in |\n\
+        "| tool | patch, bytes | of full | neap ÷ tool | diff, s | diff, MiB | apply, s \
+         | apply, MiB | apply, MB/s | target | neap loses in |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|---:|---|---|\n",
     );
     let full = record.patch_size(FULL);
@@ -175,7 +176,8 @@ fn tool_row(row: &Row, full: Option<u64>, neap: Option<&Row>, target_size: u64) 
         _ => String::new(),
     };
     format!(
-        "| {name} | {size} | {percent} | {to_tool} | {} | {} | {} | {} | {throughput} | {} | {} |\n",
+        "| {name} | {size} | {percent} | {to_tool} | {} | {} | {} | {} | {throughput} | {} \
+         | {} |\n",
         time(row.diff.as_ref()),
         memory(row.diff.as_ref()),
         time(row.apply.as_ref()),

@@ -97,7 +97,8 @@ fn panel(pair: &PairRecord, x: usize, y: usize) -> String {
             &mut svg,
             format_args!(
                 "<rect class=\"{class}\" x=\"{LABEL_WIDTH}\" y=\"{top}\" width=\"{width:.1}\" \
-                 height=\"14\"/><text x=\"{beside:.1}\" y=\"{base}\">{percent:.2} % · {size}</text>\n"
+                 height=\"14\"/><text x=\"{beside:.1}\" y=\"{base}\">{percent:.2} % · {size}\
+                 </text>\n"
             ),
         );
     }

@@ -101,12 +101,15 @@ impl Programs {
     pub fn of_this_machine() -> Self {
         let mut folders = vec![peers_folder().join("venv/bin")];
         if let Some(hdiffz) = std::env::var_os("HDIFFZ").map(PathBuf::from) {
+            let hdiffz = hdiffz.canonicalize().unwrap_or(hdiffz);
             let folder = if hdiffz.is_dir() { Some(&*hdiffz) } else { hdiffz.parent() };
             folders.extend(folder.map(Path::to_owned));
         }
         let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
         let neap = std::env::var_os("NEAP").map(PathBuf::from);
         let neap = neap.or_else(|| find("neap", beside.as_slice()));
+        // Tools run in folders of their own: a path from here would lead elsewhere there.
+        let neap = neap.map(|neap| neap.canonicalize().unwrap_or(neap));
         Self { neap, neap_diff_options: Vec::new(), folders }
     }
 

@@ -106,7 +106,10 @@ fn compare(options: &RunOptions, only_scaling: bool) -> Result<(), String> {
     let mut programs = Programs::of_this_machine();
     programs.neap_diff_options = options.neap_option.iter().map(Into::into).collect();
     let limit = Duration::from_secs(options.time_limit.max(1));
-    let (run_count, work) = (options.runs.max(1), options.work.clone());
+    // The tools run in folders of their own: a path from here would lead elsewhere there.
+    let work = options.work.as_ref().map(fs::canonicalize).transpose();
+    let work = work.map_err(|error| format!("--work: {error}"))?;
+    let run_count = options.runs.max(1);
     let machine = Machine::here(&tools, &programs);
     let settings = Settings { tools, programs: &programs, run_count, limit, work };
     let time_limit_s = limit.as_secs();
