@@ -133,9 +133,7 @@ impl<'a> Builder<'a> {
                     for package in &side.packages {
                         apt::unpack(package, &side.root)?;
                     }
-                    if recipe.pair.take.is_image() {
-                        apt::write_status(&side.packages, &side.root)?;
-                    }
+                    apt::write_status(&side.packages, &side.root)?;
                 }
                 From::Pip(_) | From::Npm(_) => {
                     for package in &side.packages {

@@ -189,7 +189,7 @@ impl Recipe {
     /// Pairs of one key are made of the same trees, which are then fetched and unpacked once.
     #[must_use]
     pub fn tree_key(&self) -> String {
-        format!("{:?} {} {}", self.from, self.pair.platform, self.pair.take.is_image())
+        format!("{:?} {}", self.from, self.pair.platform)
     }
 
     /// Changes whenever anything in the recipe does, so that a cached pair is built again.
@@ -261,12 +261,6 @@ impl Take {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Whether the whole tree goes into an image, so that it should look like an installed system.
-    #[must_use]
-    pub fn is_image(&self) -> bool {
-        matches!(self, Self::Ext4(_) | Self::Erofs(_) | Self::Squashfs(_))
     }
 }
 
