@@ -2,7 +2,7 @@
 
 use crate::record::{PairRecord, Record, Row, Timing};
 use crate::stats::{float, geometric_mean, mebibytes, ratio, readable, seconds};
-use crate::tools::{FULL, HDIFFPATCH, NEAP};
+use crate::tools::{FULL, HDIFFPATCH, HPATCHZ, NEAP};
 
 /// Whether a target was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,14 +76,18 @@ pub fn of(record: &Record) -> Vec<Figure> {
         largest_memory("diff peak memory, ext4 root", "≤ 2 GiB", DIFF_RSS_MAX, ext4(), diff),
     ];
     figures.extend(scaling(record));
-    for (target, tool, limit) in [
-        ("≤ 1.0 × the time of hpatchz", HDIFFPATCH[0], 1.0),
-        ("≤ 0.333 × the time of xdelta3", "xdelta3 -9", 1.0 / 3.0),
-        ("≤ 0.333 × the time of zstd --patch-from", "zstd --patch-from", 1.0 / 3.0),
+    for (target, tools, limit) in [
+        ("≤ 1.0 × the time of hpatchz, its faster coder", &HPATCHZ[..], 1.0),
+        ("≤ 0.333 × the time of xdelta3", &["xdelta3 -9"], 1.0 / 3.0),
+        ("≤ 0.333 × the time of zstd --patch-from", &["zstd --patch-from"], 1.0 / 3.0),
     ] {
+        let to_fastest = |pair: &PairRecord| {
+            let ratios = tools.iter().filter_map(|tool| time_ratio(pair, tool, unchecked, apply));
+            ratios.max_by(f64::total_cmp)
+        };
         figures.push(worst_of(
             ("apply, no source check, no read-back, ext4 root", target, limit),
-            &each(ext4(), |pair| time_ratio(pair, tool, unchecked, apply)),
+            &each(ext4(), to_fastest),
         ));
     }
     figures.push(overhead(ext4()));
@@ -315,7 +319,8 @@ pub(crate) mod tests {
     fn the_limits_on_memory_and_speed_are_judged_on_the_ext4_root() {
         let rows = vec![
             row(NEAP, 10, 1.0, 25),
-            row(HDIFFPATCH[0], 10, 0.9, 1),
+            row(HPATCHZ[0], 10, 1.5, 1),
+            row(HPATCHZ[1], 11, 0.9, 1),
             row("xdelta3 -9", 20, 3.5, 1),
         ];
         let figures = of(&record(vec![("root", "rootfs-ext4", rows)]));

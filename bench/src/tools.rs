@@ -163,6 +163,9 @@ pub const FULL: &str = "full zstd -19";
 /// HDiffPatch's in-memory mode, the nearest to its author's own build first.
 pub const HDIFFPATCH: [&str; 3] = ["hdiffz -m lzma2", "hdiffpatch (PyPI)", "detools hdiffpatch"];
 
+/// The rows whose apply is `hpatchz`: the smaller patch and the faster one.
+pub const HPATCHZ: [&str; 2] = [HDIFFPATCH[0], "hdiffz -m zstd"];
+
 /// What an entry of [`TOOLS`] says where it has nothing special to say.
 const PLAIN: Tool = Tool {
     name: "",
@@ -192,7 +195,7 @@ pub static TOOLS: [Tool; 14] = [
         ..PLAIN
     },
     hdiffz(HDIFFPATCH[0], |job| hdiffz_diff(job, "-c-lzma2-9")),
-    hdiffz("hdiffz -m zstd", |job| hdiffz_diff(job, "-c-zstd")),
+    hdiffz(HPATCHZ[1], |job| hdiffz_diff(job, "-c-zstd")),
     Tool {
         name: HDIFFPATCH[1],
         origin: Origin::Pip("hdiffpatch"),
