@@ -1,1 +1,12 @@
 //! Placeholder.
+pub mod apply;
+pub mod coder;
+pub mod diff;
+pub mod digest;
+pub mod error;
+pub mod format;
+pub mod io;
+pub mod journal;
+pub mod limits;
+pub mod varint;
+pub mod window;

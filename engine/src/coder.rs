@@ -1,0 +1,172 @@
+//! Entropy coding with zstd: whole columns, and the literal stream that runs through frames.
+//!
+//! Everything that libzstd is asked to do is here, so that another coder is another file.
+
+use zstd_safe::{
+    CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, Strategy,
+    zstd_sys::ZSTD_EndDirective,
+};
+
+use crate::error::FormatError;
+use crate::limits::{COLUMNS_LEN_MAX, LITERAL_WINDOW_LOG2};
+
+/// Coder id 0: columns and literals are stored as they are.
+pub const STORED: u8 = 0;
+/// Coder id 1: columns and literals are zstd (RFC 8878).
+pub const ZSTD: u8 = 1;
+
+/// The highest zstd level.
+pub const LEVEL_MAX: i32 = 22;
+
+/// log2 of the largest window a column may ask for: columns are decoded in one piece.
+const COLUMN_WINDOW_LOG2: u32 = COLUMNS_LEN_MAX.next_power_of_two().trailing_zeros();
+
+/// Codes one column; returns it as it is where that is no longer.
+#[must_use]
+pub fn column(raw: &[u8], level: i32) -> Vec<u8> {
+    let mut context = context(level);
+    set(&mut context, CParameter::WindowLog(window_log2(raw.len(), COLUMN_WINDOW_LOG2)));
+    if level >= 19 {
+        // Columns of varints and differences repeat in threes; measured 0.3 to 1 % smaller.
+        set(&mut context, CParameter::MinMatch(3));
+    }
+    let mut out = Vec::with_capacity(zstd_safe::compress_bound(raw.len()));
+    context.compress2(&mut out, raw).expect("the output has room for the worst case");
+    if out.len() < raw.len() { out } else { raw.to_vec() }
+}
+
+/// Codes the literals of one group of frames as one stream, flushed at the end of each frame.
+#[expect(missing_debug_implementations, reason = "wraps a C context that shows nothing")]
+pub struct LiteralEncoder {
+    context: CCtx<'static>,
+}
+
+impl LiteralEncoder {
+    /// A stream for a group with `len` bytes of literals in all.
+    #[must_use]
+    pub fn new(len: usize, level: i32) -> Self {
+        let mut context = context(level);
+        set(&mut context, CParameter::WindowLog(window_log2(len, LITERAL_WINDOW_LOG2)));
+        Self { context }
+    }
+
+    /// Codes the next bytes, so that a decoder given the result can make all of them.
+    pub fn code(&mut self, raw: &[u8]) -> Vec<u8> {
+        if raw.is_empty() {
+            return Vec::new();
+        }
+        let mut out = Vec::with_capacity(zstd_safe::compress_bound(raw.len()) + 64);
+        let mut input = InBuffer::around(raw);
+        loop {
+            let filled = out.len();
+            let mut output = OutBuffer::around_pos(&mut out, filled);
+            let left = self
+                .context
+                .compress_stream2(&mut output, &mut input, ZSTD_EndDirective::ZSTD_e_flush)
+                .expect("compression into a growing buffer does not fail");
+            if left == 0 {
+                return out;
+            }
+            out.reserve(left.max(1 << 16));
+        }
+    }
+}
+
+/// Decodes columns and the literal stream, in memory that no input can enlarge.
+pub struct Decoder {
+    columns: DCtx<'static>,
+    literals: DCtx<'static>,
+}
+
+impl Decoder {
+    /// A decoder at the start of a literal stream. Windows are taken when a stream asks.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut columns = DCtx::create();
+        let mut literals = DCtx::create();
+        for (context, log2) in
+            [(&mut columns, COLUMN_WINDOW_LOG2), (&mut literals, LITERAL_WINDOW_LOG2)]
+        {
+            context.set_parameter(DParameter::WindowLogMax(log2)).expect("the log is in range");
+        }
+        Self { columns, literals }
+    }
+
+    /// Decodes a column of known length; one as long as its code is stored.
+    pub(crate) fn column(
+        &mut self,
+        name: &'static str,
+        coded: &[u8],
+        raw: &mut [u8],
+    ) -> Result<(), FormatError> {
+        if coded.len() == raw.len() {
+            raw.copy_from_slice(coded);
+            return Ok(());
+        }
+        match self.columns.decompress(raw, coded) {
+            Ok(len) if len == raw.len() => Ok(()),
+            _ => Err(FormatError::Undecodable(name)),
+        }
+    }
+
+    /// Forgets the literal stream; the next literals start a new one.
+    pub(crate) fn restart(&mut self) {
+        self.literals.reset(ResetDirective::SessionOnly).expect("a session can always be reset");
+    }
+
+    /// Fills `raw` with the next literals, and moves `at` behind the code it took.
+    pub(crate) fn literals(
+        &mut self,
+        coded: &[u8],
+        at: &mut usize,
+        raw: &mut [u8],
+    ) -> Result<(), FormatError> {
+        const UNDECODABLE: FormatError = FormatError::Undecodable("literals");
+        let mut input = InBuffer { src: coded, pos: *at };
+        let mut filled = 0;
+        while filled < raw.len() {
+            let before = (filled, input.pos);
+            let mut output = OutBuffer::around_pos(raw, filled);
+            let hint = self.literals.decompress_stream(&mut output, &mut input);
+            filled = output.pos();
+            // A stream that ends (hint 0) or that stands still will never fill the rest.
+            let ended = hint.map_err(|_| UNDECODABLE)? == 0 && filled < raw.len();
+            if ended || (filled, input.pos) == before {
+                return Err(UNDECODABLE);
+            }
+        }
+        *at = input.pos;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder").finish_non_exhaustive()
+    }
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn context(level: i32) -> CCtx<'static> {
+    let mut context = CCtx::create();
+    set(&mut context, CParameter::CompressionLevel(level));
+    set(&mut context, CParameter::ContentSizeFlag(false));
+    if level >= 19 {
+        set(&mut context, CParameter::Strategy(Strategy::ZSTD_btultra2));
+    }
+    context
+}
+
+fn set(context: &mut CCtx<'static>, parameter: CParameter) {
+    context.set_parameter(parameter).expect("every parameter we set is in libzstd's range");
+}
+
+/// The smallest window that holds `len` bytes, between libzstd's least (1 KiB) and `max`.
+fn window_log2(len: usize, max: u32) -> u32 {
+    len.next_power_of_two().trailing_zeros().clamp(10, max)
+}

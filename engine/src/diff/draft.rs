@@ -1,0 +1,157 @@
+//! Frames before they are coded: columns filled from pieces, and which bytes are literals.
+
+use super::parse::{Islands, Piece};
+use super::segment::{From, Segment};
+use crate::format::SourceRange;
+use crate::format::frame::COLUMN_COUNT;
+use crate::limits::{BODY_LEN_MAX, COLUMNS_LEN_MAX};
+use crate::varint;
+
+/// Bytes of columns and literals after which a frame ends: coded, they fit a body in any case.
+const DRAFT_LEN_MAX: usize = BODY_LEN_MAX - (128 << 10);
+const _: () = assert!(DRAFT_LEN_MAX <= COLUMNS_LEN_MAX);
+
+/// Most islands taken at once, and most literals in bytes: keeps a frame from overflowing.
+const BATCH: usize = 4096;
+
+/// A frame whose columns are filled and not coded.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    /// Where its bytes start in the target.
+    pub(super) target_offset: u64,
+    /// Bytes of target that it makes.
+    pub(super) target_len: u64,
+    /// The columns.
+    pub(super) columns: [Vec<u8>; COLUMN_COUNT],
+    /// Which ranges of the target are its literals.
+    pub(super) literals: Vec<SourceRange>,
+    /// Count of literals.
+    pub(super) literals_len: u64,
+}
+
+impl Draft {
+    fn len(&self) -> usize {
+        let columns: usize = self.columns.iter().map(Vec::len).sum();
+        columns + usize::try_from(self.literals_len).unwrap_or(usize::MAX)
+    }
+}
+
+/// Fills drafts from pieces in target order.
+#[derive(Debug, Default)]
+pub(super) struct Drafts {
+    done: Vec<Draft>,
+    draft: Draft,
+    /// The segment being gathered: count of literals, and the run behind them.
+    literals: u64,
+    run: Option<(u64, From)>,
+    diagonal: i64,
+    /// Bytes of copies since the last island.
+    gap: u64,
+}
+
+impl Drafts {
+    /// The drafts of pieces that are sorted and disjoint; what they leave over is literal.
+    pub(super) fn of(pieces: impl Iterator<Item = Piece>, target_size: u64) -> Vec<Draft> {
+        let mut drafts = Self::default();
+        let mut at = 0;
+        for piece in pieces {
+            drafts.literals(at, piece.segment.target);
+            drafts.copy(piece.segment, &piece.islands);
+            at = piece.segment.end();
+        }
+        drafts.literals(at, target_size);
+        drafts.end_frame();
+        drafts.done
+    }
+
+    fn literals(&mut self, mut at: u64, end: u64) {
+        while at < end {
+            if self.run.is_some() {
+                self.end_segment();
+            }
+            let len = (end - at).min(BATCH as u64);
+            match self.draft.literals.last_mut() {
+                Some(last) if last.end() == at => last.len += len,
+                _ => self.draft.literals.push(SourceRange { offset: at, len }),
+            }
+            self.literals += len;
+            self.draft.literals_len += len;
+            at += len;
+            self.made(len);
+        }
+    }
+
+    fn copy(&mut self, segment: Segment, islands: &Islands) {
+        let mut left = segment.len;
+        let mut differences = &islands.differences[..];
+        for batch in islands.places.chunks(BATCH) {
+            let mut len = 0;
+            for (gap, island) in batch {
+                let (gap, island) = (u64::from(*gap), u64::from(*island));
+                varint::put(&mut self.draft.columns[3], self.gap + gap);
+                varint::put(&mut self.draft.columns[4], island - 1);
+                self.gap = 0;
+                len += gap + island;
+                let (now, later) = differences.split_at(island as usize);
+                self.draft.columns[5].extend(now);
+                differences = later;
+            }
+            left -= len;
+            self.extend_run(len, segment.from);
+        }
+        if left > 0 {
+            if segment.from != From::Zeros {
+                self.gap += left;
+            }
+            self.extend_run(left, segment.from);
+        }
+    }
+
+    fn extend_run(&mut self, len: u64, from: From) {
+        match &mut self.run {
+            Some((run, last)) if *last == from => *run += len,
+            _ => {
+                if self.run.is_some() {
+                    self.end_segment();
+                }
+                self.run = Some((len, from));
+            }
+        }
+        self.made(len);
+    }
+
+    fn end_segment(&mut self) {
+        let columns = &mut self.draft.columns;
+        let run = self.run.take();
+        let (len, is_zeros) = run.map_or((0, false), |(len, from)| (len, from == From::Zeros));
+        if self.literals == 0 && len == 0 {
+            return;
+        }
+        varint::put(&mut columns[0], self.literals);
+        varint::put(&mut columns[1], len << 1 | u64::from(is_zeros));
+        self.literals = 0;
+        if let Some((_, From::Source { diagonal })) = run {
+            varint::put_signed(&mut columns[2], diagonal - self.diagonal);
+            self.diagonal = diagonal;
+        }
+    }
+
+    fn made(&mut self, len: u64) {
+        self.draft.target_len += len;
+        if self.draft.len() + 16 * BATCH > DRAFT_LEN_MAX {
+            self.end_frame();
+        }
+    }
+
+    fn end_frame(&mut self) {
+        self.end_segment();
+        if self.draft.target_len == 0 {
+            return;
+        }
+        let next = self.draft.target_offset + self.draft.target_len;
+        let draft = Draft { target_offset: next, ..Draft::default() };
+        self.done.push(std::mem::replace(&mut self.draft, draft));
+        self.diagonal = 0;
+        self.gap = 0;
+    }
+}

@@ -1,0 +1,313 @@
+//! The diff: from two images to a patch.
+//!
+//! Exact blocks first ([`blocks`]), then near matches in what is left ([`seeds`]), then suffix
+//! arrays for the rest ([`suffix`]); a parse chooses among them by price ([`parse`]); the result is
+//! laid out in frames ([`draft`]) and coded ([`pack`]).
+
+mod blocks;
+mod draft;
+mod gaps;
+mod local;
+mod pack;
+mod parse;
+mod plan;
+mod price;
+mod seeds;
+mod segment;
+mod suffix;
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::digest::{self, Digest};
+use crate::format::frame::COLUMN_COUNT;
+use crate::format::{Header, SourceMap, SourceRange};
+use crate::io::{Event, Progress, Source};
+use crate::limits::{IMAGE_SIZE_MAX, RESTART_LEN, WINDOW_LOG2_MAX, WINDOW_LOG2_MIN};
+use parse::{Islands, Piece};
+use segment::{From, Segment};
+
+/// How to make a patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// From 1, fast, to 9, small.
+    pub effort: u8,
+    /// Bytes of memory to stay within.
+    pub memory: u64,
+    /// Bytes of patch after which decoding can start afresh.
+    pub restart_len: u64,
+}
+
+impl Options {
+    /// The effort taken by default.
+    pub const EFFORT_DEFAULT: u8 = 6;
+    /// The memory limit by default, in bytes: 2 GiB.
+    pub const MEMORY_DEFAULT: u64 = 2 << 30;
+    /// Least memory a diff can work in, in bytes.
+    pub const MEMORY_MIN: u64 = 256 << 20;
+
+    /// The zstd level of each effort.
+    fn level(&self) -> i32 {
+        const LEVELS: [i32; 9] = [3, 6, 9, 12, 16, 19, 20, 21, 22];
+        LEVELS[usize::from(self.effort.clamp(1, 9)) - 1]
+    }
+
+    /// Most bytes on either side that are matched by suffix arrays: they find a few hundredths
+    /// more than seeds do, at many times the time.
+    fn suffix_len_max(&self) -> u64 {
+        match self.effort {
+            ..=3 => 0,
+            4..=5 => 8 << 20,
+            6..=7 => 64 << 20,
+            8 => 256 << 20,
+            _ => u64::MAX,
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            effort: Self::EFFORT_DEFAULT,
+            memory: Self::MEMORY_DEFAULT,
+            restart_len: RESTART_LEN,
+        }
+    }
+}
+
+/// Where coded frames are kept until the header can be written in front of them.
+pub trait Spool {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()>;
+    /// Keeps only these bytes of what was appended.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn keep(&mut self, range: Range<u64>) -> std::io::Result<()>;
+}
+
+impl Spool for Vec<u8> {
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn keep(&mut self, range: Range<u64>) -> std::io::Result<()> {
+        let place = |at| usize::try_from(at).expect("what was appended is in memory");
+        self.truncate(place(range.end));
+        self.drain(..place(range.start));
+        Ok(())
+    }
+}
+
+/// A finished patch: its header, to be written in front of the spool, and where its bytes went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// The header's bytes.
+    pub header_bytes: Vec<u8>,
+    /// The header.
+    pub header: Header,
+    /// Where target and patch bytes went.
+    pub summary: Summary,
+}
+
+/// Where the bytes of the target come from, and where those of the patch went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Target bytes copied from exact block matches.
+    pub exact: u64,
+    /// Target bytes that are runs of zeros.
+    pub zeros: u64,
+    /// Target bytes copied from near matches.
+    pub near: u64,
+    /// Of those, bytes that differ from the source.
+    pub differing: u64,
+    /// Target bytes carried as literals.
+    pub literals: u64,
+    /// Patch bytes of each column.
+    pub columns: [u64; COLUMN_COUNT],
+    /// Patch bytes of the literals.
+    pub literals_coded: u64,
+    /// Patch bytes of the header and its tables.
+    pub header: u64,
+    /// Whether the patch is the whole target, since no delta was smaller.
+    pub is_full: bool,
+}
+
+/// Why no patch could be made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DiffError {
+    /// The source could not be read.
+    Source(std::io::Error),
+    /// The target could not be read.
+    Target(std::io::Error),
+    /// The patch could not be kept.
+    Spool(std::io::Error),
+    /// An image is larger than the format allows.
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+impl fmt::Display for DiffError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(error) => write!(f, "reading the source: {error}"),
+            Self::Target(error) => write!(f, "reading the target: {error}"),
+            Self::Spool(error) => write!(f, "keeping the patch: {error}"),
+            Self::TooLarge { size } => {
+                write!(f, "the image has {size} bytes, the most is {IMAGE_SIZE_MAX}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for DiffError {}
+
+/// Makes the patch that turns `source` into `target`. Runs on the caller's `rayon` pool.
+///
+/// The frames go to `spool`; the same images and options give the same bytes on any number of
+/// threads.
+///
+/// # Errors
+/// If an image cannot be read or is too large, or the spool fails.
+pub fn diff(
+    source: &dyn Source,
+    target: &dyn Source,
+    options: &Options,
+    spool: &mut dyn Spool,
+    progress: Progress,
+) -> Result<Patch, DiffError> {
+    for size in [source.size(), target.size()] {
+        if size > IMAGE_SIZE_MAX {
+            return Err(DiffError::TooLarge { size });
+        }
+    }
+    progress(Event::Phase { name: "index", total: source.size() });
+    let index = blocks::BlockIndex::new(source, progress)?;
+    progress(Event::Phase { name: "match blocks", total: target.size() });
+    let (exact, target_windows) = blocks::find(&index, source, target, progress)?;
+    let source_root = digest::root(&index.windows);
+    drop(index);
+    let near = near_matches(source, target, &exact, options, progress)?;
+    let pieces = parsed(source, target, exact, near, progress)?;
+    let used = used(&pieces);
+    let (packed, mut summary) = plan::pack(pieces, target, options, spool, progress)?;
+    let used = if summary.is_full { Vec::new() } else { used };
+    let shift = window_shift(packed.len, source.size().max(target.size()));
+    let window_log2 = WINDOW_LOG2_MIN + shift;
+    let mut source_map = SourceMap::of_used(&used, source.size(), 1 << window_log2);
+    plan::hash_groups(source, &mut source_map, progress)?;
+    let target_windows = digest::widen(&target_windows, shift);
+    let header = Header {
+        window_log2,
+        patch_size: 0,
+        source_size: source.size(),
+        target_size: target.size(),
+        source_root,
+        target_root: digest::root(&target_windows),
+        restarts: packed.restarts,
+        target_windows,
+        source_map,
+        header_len: 0,
+        id: Digest([0; 32]),
+    };
+    let (header_bytes, header) = header.encode(packed.len);
+    summary.header = header.header_len;
+    Ok(Patch { header_bytes, header, summary })
+}
+
+/// Near matches in what the exact ones leave over, in target order.
+fn near_matches(
+    source: &dyn Source,
+    target: &dyn Source,
+    exact: &[Segment],
+    options: &Options,
+    progress: Progress,
+) -> Result<Vec<Segment>, DiffError> {
+    // Shorter stretches are settled by the exact matches beside them.
+    const STRETCH_MIN: u64 = 32;
+    let left = |segments: &[Segment]| target_gaps(segments, target.size(), STRETCH_MIN);
+    let sum = |ranges: &[SourceRange]| ranges.iter().map(|range| range.len).sum::<u64>();
+    let unmatched = left(exact);
+    let unused = source_gaps(exact, source.size());
+    let mut found = exact.to_vec();
+    let mut near = Vec::new();
+    for grain in [seeds::Grain::COARSE, seeds::Grain::FINE] {
+        let stretches = left(&found);
+        progress(Event::Phase { name: "match seeds", total: sum(&stretches) });
+        for part in gaps::parts(&unused, seeds::source_len_max(options.memory, grain)) {
+            let joined = gaps::Joined::read(source, &part, DiffError::Source)?;
+            let seeds = seeds::find(&joined, target, &stretches, grain, progress)?;
+            found.extend(&seeds.strict);
+            near.extend(seeds.strict);
+            near.extend(seeds.wide);
+        }
+        found.sort_unstable();
+    }
+    progress(Event::Phase { name: "match nearby", total: sum(&unmatched) });
+    near.extend(local::find(source, target, &unmatched, &found, progress)?);
+    if sum(&unmatched).max(sum(&unused)) <= options.suffix_len_max() {
+        progress(Event::Phase { name: "match suffixes", total: sum(&unmatched) });
+        let memory = options.memory;
+        near.extend(suffix::find(source, target, &unused, &unmatched, memory, progress)?);
+    }
+    near.sort_unstable();
+    Ok(near)
+}
+
+/// Chooses among the matches and puts all pieces in target order.
+fn parsed(
+    source: &dyn Source,
+    target: &dyn Source,
+    exact: Vec<Segment>,
+    near: Vec<Segment>,
+    progress: Progress,
+) -> Result<Vec<Piece>, DiffError> {
+    let total = target.size() - exact.iter().map(|segment| segment.len).sum::<u64>();
+    progress(Event::Phase { name: "parse", total });
+    let price = price::Price::ZSTD;
+    let mut pieces = parse::parse(source, target, &exact, &near, &price, progress)?;
+    pieces.extend(exact.into_iter().map(|segment| Piece { segment, islands: Islands::default() }));
+    pieces.sort_unstable_by_key(|piece| piece.segment);
+    Ok(pieces)
+}
+
+fn target_gaps(segments: &[Segment], target_size: u64, min_len: u64) -> Vec<SourceRange> {
+    let covered = segments.iter().map(|s| SourceRange { offset: s.target, len: s.len });
+    gaps::between(covered, SourceRange { offset: 0, len: target_size }, min_len)
+}
+
+fn source_gaps(segments: &[Segment], source_size: u64) -> Vec<SourceRange> {
+    // Shorter ones hold no match worth its price.
+    const GAP_MIN: u64 = 32;
+    let mut covered: Vec<_> = segments.iter().filter_map(source_range).collect();
+    covered.sort_unstable();
+    gaps::between(covered.into_iter(), SourceRange { offset: 0, len: source_size }, GAP_MIN)
+}
+
+/// What a segment copies.
+fn source_range(segment: &Segment) -> Option<SourceRange> {
+    let From::Source { diagonal } = segment.from else { return None };
+    let offset = segment.target.checked_add_signed(diagonal).expect("copies lie in the source");
+    Some(SourceRange { offset, len: segment.len })
+}
+
+/// What the pieces copy, in source order.
+fn used(pieces: &[Piece]) -> Vec<SourceRange> {
+    let mut used: Vec<_> = pieces.iter().filter_map(|piece| source_range(&piece.segment)).collect();
+    used.sort_unstable();
+    used
+}
+
+/// How far windows are widened beyond the least: until the tables are a thousandth of the patch.
+fn window_shift(frames_len: u64, image_size: u64) -> u8 {
+    (0..WINDOW_LOG2_MAX - WINDOW_LOG2_MIN)
+        .find(|shift| (image_size >> (WINDOW_LOG2_MIN + shift)) * 48 <= frames_len / 1000)
+        .unwrap_or(WINDOW_LOG2_MAX - WINDOW_LOG2_MIN)
+}

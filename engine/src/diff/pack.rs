@@ -1,0 +1,120 @@
+//! Coding: drafts become frames. Columns are coded frame by frame, literals group by group; both
+//! in parallel, in an order that does not depend on the number of threads.
+
+use rayon::prelude::*;
+
+use super::draft::Draft;
+use super::{DiffError, Spool};
+use crate::coder::{self, LiteralEncoder};
+use crate::format::frame::COLUMN_COUNT;
+use crate::format::{Frame, FramePrefix, Restart};
+use crate::io::{Event, Progress, Source};
+
+/// What the frames came to.
+#[derive(Debug, Default)]
+pub(super) struct Packed {
+    /// Bytes of all frames.
+    pub(super) len: u64,
+    /// Restart points, counted from the first frame.
+    pub(super) restarts: Vec<Restart>,
+    /// Bytes of each column as coded.
+    pub(super) columns: [u64; COLUMN_COUNT],
+    /// Bytes of literals as coded.
+    pub(super) literals: u64,
+}
+
+/// Codes the drafts and appends the frames to the spool.
+///
+/// A group ends, and the literal stream starts afresh, after `restart_len` bytes of coded columns
+/// and literals not yet coded: at most so much must be read again after a power cut.
+pub(super) fn pack(
+    mut drafts: Vec<Draft>,
+    target: &dyn Source,
+    level: i32,
+    restart_len: u64,
+    spool: &mut dyn Spool,
+    progress: Progress,
+) -> Result<Packed, DiffError> {
+    let raw_lens: Vec<_> = drafts.iter().map(|d| d.columns.each_ref().map(Vec::len)).collect();
+    let columns = drafts.par_iter_mut().flat_map(|draft| draft.columns.par_iter_mut());
+    columns.for_each(|column| {
+        let raw_len = column.len() as u64;
+        *column = coder::column(column, level);
+        progress(Event::Advance(raw_len));
+    });
+    let mut packed = Packed::default();
+    let groups = groups(&drafts, restart_len);
+    for batch in groups.chunks(rayon::current_num_threads()) {
+        let coded: Vec<_> = batch
+            .par_iter()
+            .map(|group| literals(&drafts[group.clone()], target, level, progress))
+            .collect::<Result<_, DiffError>>()?;
+        for (group, pieces) in batch.iter().zip(coded) {
+            let target_offset = drafts[group.start].target_offset;
+            if target_offset > 0 {
+                packed.restarts.push(Restart { patch_offset: packed.len, target_offset });
+            }
+            for (index, piece) in group.clone().zip(pieces) {
+                let draft = &drafts[index];
+                for (sum, column) in packed.columns.iter_mut().zip(&draft.columns) {
+                    *sum += column.len() as u64;
+                }
+                packed.literals += piece.len() as u64;
+                let (len, count) = (draft.target_len, draft.literals_len);
+                let body = Frame::encode(len, raw_lens[index], &draft.columns, count, &piece);
+                let prefix = FramePrefix::encode(&body);
+                packed.len += (prefix.len() + body.len()) as u64;
+                spool
+                    .append(&prefix)
+                    .and_then(|()| spool.append(&body))
+                    .map_err(DiffError::Spool)?;
+            }
+        }
+    }
+    Ok(packed)
+}
+
+/// Cuts the drafts into groups that can be decoded on their own.
+fn groups(drafts: &[Draft], restart_len: u64) -> Vec<std::ops::Range<usize>> {
+    let mut groups = Vec::new();
+    let mut start = 0;
+    let mut len = 0;
+    for (index, draft) in drafts.iter().enumerate() {
+        let columns: usize = draft.columns.iter().map(Vec::len).sum();
+        let next = columns as u64 + draft.literals_len;
+        if len > 0 && len + next > restart_len {
+            groups.push(start..index);
+            (start, len) = (index, 0);
+        }
+        len += next;
+    }
+    if start < drafts.len() {
+        groups.push(start..drafts.len());
+    }
+    groups
+}
+
+/// The literal stream of one group, in a piece for each frame.
+fn literals(
+    drafts: &[Draft],
+    target: &dyn Source,
+    level: i32,
+    progress: Progress,
+) -> Result<Vec<Vec<u8>>, DiffError> {
+    let in_frame = |len: u64| usize::try_from(len).expect("a frame fits in memory");
+    let len = drafts.iter().map(|draft| in_frame(draft.literals_len)).sum();
+    let mut encoder = LiteralEncoder::new(len, level);
+    let mut pieces = Vec::with_capacity(drafts.len());
+    let mut raw = Vec::new();
+    for draft in drafts {
+        raw.clear();
+        for range in &draft.literals {
+            let from = raw.len();
+            raw.resize(from + in_frame(range.len), 0);
+            target.read_at(range.offset, &mut raw[from..]).map_err(DiffError::Target)?;
+        }
+        pieces.push(encoder.code(&raw));
+        progress(Event::Advance(draft.literals_len));
+    }
+    Ok(pieces)
+}

@@ -1,0 +1,394 @@
+//! The parse: which diagonal each byte of the target is copied along, or whether it is a literal,
+//! so that the sum of what everything costs to code is least.
+//!
+//! A shortest path over the bytes of a stretch (A. Viterbi, 1967): one state for literals and one
+//! for each diagonal that a match suggests nearby. Costs are integers, so that every machine makes
+//! the same patch.
+
+use rayon::prelude::*;
+
+use super::DiffError;
+use super::price::Price;
+use super::segment::{From, Segment, common_prefix};
+use crate::format::SourceRange;
+use crate::io::{Event, Progress, Source};
+
+/// Bytes by which a match may grow beyond where it was found.
+const MARGIN: u64 = 1024;
+
+/// Bytes by which the exact matches beside a stretch may grow into it.
+const NEIGHBOUR_MARGIN: u64 = 16 << 10;
+
+/// Longest stretch parsed in one piece, in bytes: bounds the memory of a task.
+const PIECE: u64 = 1 << 20;
+
+/// Steps a lane may run ahead on equal bytes without looking at the others.
+const SPRINT: usize = 64;
+
+/// A copy or literals, and in what the copy differs from its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) segment: Segment,
+    pub(super) islands: Islands,
+}
+
+/// Where a copy differs from its source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Islands {
+    /// For each island, the bytes that agree before it, and its length.
+    pub(super) places: Vec<(u32, u32)>,
+    /// What to add to the source's bytes, island after island.
+    pub(super) differences: Vec<u8>,
+}
+
+impl Islands {
+    fn of(source: &[u8], target: &[u8]) -> Self {
+        let mut islands = Self::default();
+        let mut at = 0;
+        loop {
+            let gap = common_prefix(&source[at..], &target[at..]);
+            at += gap;
+            if at >= target.len().min(source.len()) {
+                return islands;
+            }
+            let pairs = target[at..].iter().zip(&source[at..]);
+            let differences = pairs.map(|(t, s)| t.wrapping_sub(*s)).take_while(|d| *d != 0);
+            let before = islands.differences.len();
+            islands.differences.extend(differences);
+            let len = islands.differences.len() - before;
+            islands.places.push((in_piece(gap), in_piece(len)));
+            at += len;
+        }
+    }
+}
+
+/// Parses the stretches of the target between `exact` segments, given near `matches`; both are
+/// sorted. Returns copies only: what no piece covers is literal.
+pub(super) fn parse(
+    source: &dyn Source,
+    target: &dyn Source,
+    exact: &[Segment],
+    matches: &[Segment],
+    price: &Price,
+    progress: Progress,
+) -> Result<Vec<Piece>, DiffError> {
+    let stretches = stretches(exact, target.size());
+    let longest = matches.iter().map(|segment| segment.len).max().unwrap_or(0);
+    let parsed: Vec<_> = stretches
+        .par_iter()
+        .map(|stretch| {
+            let range = stretch.range;
+            let from = matches.partition_point(|m| m.target + longest + MARGIN <= range.offset);
+            let to = matches.partition_point(|m| m.target < range.end() + MARGIN);
+            let near = matches[from..to].iter().chain(&stretch.neighbours);
+            let mut bytes = vec![0; in_memory(range.len)];
+            target.read_at(range.offset, &mut bytes).map_err(DiffError::Target)?;
+            let lanes = lanes(source, range, near)?;
+            progress(Event::Advance(range.len));
+            Ok(Viterbi::new(&bytes, &lanes, price).run(range.offset))
+        })
+        .collect::<Result<_, DiffError>>()?;
+    Ok(parsed.concat())
+}
+
+/// A stretch to parse and the exact matches that touch it.
+struct Stretch {
+    range: SourceRange,
+    neighbours: Vec<Segment>,
+}
+
+fn stretches(exact: &[Segment], target_size: u64) -> Vec<Stretch> {
+    let mut stretches = Vec::new();
+    let mut at = 0;
+    let ends = [Segment { target: target_size, len: 0, from: From::Zeros }];
+    let mut before: Option<&Segment> = None;
+    for next in exact.iter().chain(&ends) {
+        while at < next.target {
+            let len = (next.target - at).min(PIECE);
+            let reach = NEIGHBOUR_MARGIN - MARGIN;
+            let left = before.map(|s| Segment { target: at, len: reach.min(len), from: s.from });
+            let tail = reach.min(len);
+            let right = Segment { target: at + len - tail, len: tail, from: next.from };
+            let neighbours = left.into_iter().chain([right]).collect();
+            stretches.push(Stretch { range: SourceRange { offset: at, len }, neighbours });
+            at += len;
+        }
+        at = at.max(next.end());
+        before = Some(next);
+    }
+    stretches
+}
+
+/// A diagonal, where it may be used in the stretch, and the source's bytes there.
+struct Lane {
+    diagonal: i64,
+    start: usize,
+    bytes: Vec<u8>,
+}
+
+/// The diagonals that the matches suggest, each widened by the margin, overlapping ones joined.
+fn lanes<'a>(
+    source: &dyn Source,
+    range: SourceRange,
+    matches: impl Iterator<Item = &'a Segment>,
+) -> Result<Vec<Lane>, DiffError> {
+    let mut spans: Vec<(i64, u64, u64)> = Vec::new();
+    for segment in matches {
+        let From::Source { diagonal } = segment.from else { continue };
+        let start = segment.target.saturating_sub(MARGIN).max(range.offset);
+        let end = (segment.end() + MARGIN).min(range.end());
+        // What lies outside the source cannot be copied.
+        let start = start.max((-diagonal).max(0).cast_unsigned());
+        let end = end.min(source.size().saturating_add_signed(diagonal.saturating_neg()));
+        if start < end {
+            spans.push((diagonal, start, end));
+        }
+    }
+    spans.sort_unstable();
+    spans.dedup_by(|next, last| {
+        let joined = next.0 == last.0 && next.1 <= last.2;
+        if joined {
+            last.2 = last.2.max(next.2);
+        }
+        joined
+    });
+    let mut lanes = Vec::with_capacity(spans.len());
+    for (diagonal, start, end) in spans {
+        let mut bytes = vec![0; in_memory(end - start)];
+        let offset = start.checked_add_signed(diagonal).expect("the span was cut to the source");
+        source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
+        lanes.push(Lane { diagonal, start: in_memory(start - range.offset), bytes });
+    }
+    lanes.sort_by_key(|lane| (lane.start, lane.diagonal));
+    Ok(lanes)
+}
+
+/// A run on one state, and the run before it.
+#[derive(Clone, Copy)]
+struct Run {
+    state: u32,
+    start: u32,
+    before: u32,
+}
+
+/// No run, or the state of literals.
+const NONE: u32 = u32::MAX;
+
+/// A cost that no path has.
+const UNREACHED: u64 = u64::MAX / 2;
+
+/// The best path that ends on one state.
+#[derive(Clone, Copy)]
+struct Path {
+    state: u32,
+    cost: u64,
+    start: u32,
+    before: u32,
+    /// This run's place among `runs`, once another path needs it.
+    run: u32,
+    missed: bool,
+}
+
+struct Viterbi<'a> {
+    target: &'a [u8],
+    lanes: &'a [Lane],
+    price: &'a Price,
+    runs: Vec<Run>,
+    literal: Path,
+    active: Vec<Path>,
+    opened: usize,
+    at: usize,
+    best: Best,
+}
+
+/// The cheapest path so far: its cost, its state's place, and its run.
+#[derive(Clone, Copy)]
+struct Best {
+    cost: u64,
+    /// Index into `active`; `None` for literals.
+    index: Option<usize>,
+}
+
+impl<'a> Viterbi<'a> {
+    fn new(target: &'a [u8], lanes: &'a [Lane], price: &'a Price) -> Self {
+        let literal =
+            Path { state: NONE, cost: 0, start: 0, before: NONE, run: NONE, missed: false };
+        Self {
+            target,
+            lanes,
+            price,
+            runs: Vec::new(),
+            literal,
+            active: Vec::new(),
+            opened: 0,
+            at: 0,
+            best: Best { cost: 0, index: None },
+        }
+    }
+
+    fn run(mut self, offset: u64) -> Vec<Piece> {
+        while self.at < self.target.len() {
+            self.open_and_close();
+            if !self.sprint() {
+                self.step();
+            }
+        }
+        self.trace(offset)
+    }
+
+    /// Takes in lanes that start here and drops those that end here.
+    fn open_and_close(&mut self) {
+        while let Some(lane) = self.lanes.get(self.opened).filter(|lane| lane.start <= self.at) {
+            debug_assert!(lane.start == self.at);
+            let state = in_piece(self.opened);
+            let fresh = Path { state, cost: UNREACHED, ..self.literal };
+            self.active.push(fresh);
+            self.opened += 1;
+        }
+        let ends = |lane: &Lane| lane.start + lane.bytes.len();
+        if self.active.iter().all(|path| ends(&self.lanes[path.state as usize]) > self.at) {
+            return;
+        }
+        if let Some(index) = self.best.index
+            && ends(&self.lanes[self.active[index].state as usize]) <= self.at
+        {
+            // The best path goes on as literals.
+            let run = self.keep(Some(index));
+            let cost = self.best.cost;
+            self.literal =
+                Path { cost, start: in_piece(self.at), before: run, run: NONE, ..self.literal };
+            self.best.index = None;
+        }
+        let best = self.best.index.map(|index| self.active[index].state);
+        let (lanes, at) = (self.lanes, self.at);
+        self.active.retain(|path| ends(&lanes[path.state as usize]) > at);
+        self.best.index = best.and_then(|best| self.active.iter().position(|p| p.state == best));
+    }
+
+    /// Where the best lane agrees for long, no other can win: run ahead. Says whether it did.
+    fn sprint(&mut self) -> bool {
+        let Some(index) = self.best.index else { return false };
+        let lane = &self.lanes[self.active[index].state as usize];
+        let next = self.lanes.get(self.opened).map_or(self.target.len(), |lane| lane.start);
+        let closes = |path: &Path| {
+            let lane = &self.lanes[path.state as usize];
+            lane.start + lane.bytes.len()
+        };
+        let end = self.active.iter().map(closes).fold(next, usize::min);
+        if end < self.at + SPRINT {
+            return false;
+        }
+        let len = common_prefix(&lane.bytes[self.at - lane.start..], &self.target[self.at..end]);
+        if len < SPRINT {
+            return false;
+        }
+        self.active[index].cost += len as u64 * self.price.matched;
+        self.active[index].missed = false;
+        self.best.cost = self.active[index].cost;
+        for (other, path) in self.active.iter_mut().enumerate() {
+            if other != index {
+                path.cost = UNREACHED;
+            }
+        }
+        self.literal.cost = UNREACHED;
+        self.at += len;
+        true
+    }
+
+    /// The place of a path's run among the runs that are kept.
+    fn keep(&mut self, index: Option<usize>) -> u32 {
+        let next = in_piece(self.runs.len());
+        let path = match index {
+            Some(index) => &mut self.active[index],
+            None => &mut self.literal,
+        };
+        if path.run == NONE {
+            path.run = next;
+            self.runs.push(Run { state: path.state, start: path.start, before: path.before });
+        }
+        path.run
+    }
+
+    fn step(&mut self) {
+        let at = in_piece(self.at);
+        let byte = self.target[self.at];
+        let best = self.best.cost;
+        let mut before = NONE;
+        if best < self.literal.cost {
+            before = self.keep(self.best.index);
+            self.literal = Path { cost: best, start: at, before, run: NONE, ..self.literal };
+        }
+        let best_state = self.best.index.map_or(NONE, |index| self.active[index].state);
+        let resumed = self.resumable();
+        let mut winner = Best { cost: self.literal.cost + self.price.literal, index: None };
+        for index in 0..self.active.len() {
+            let path = self.active[index];
+            let lane = &self.lanes[path.state as usize];
+            let matched = lane.bytes[self.at - lane.start] == byte;
+            if matched && path.state != best_state {
+                let resumes = resumed == Some(lane.diagonal);
+                let enter = if resumes { self.price.resume } else { self.price.enter };
+                if best + enter < path.cost {
+                    if before == NONE {
+                        before = self.keep(self.best.index);
+                    }
+                    let path = &mut self.active[index];
+                    (path.cost, path.start, path.before) = (best + enter, at, before);
+                    (path.run, path.missed) = (NONE, false);
+                }
+            }
+            let path = &mut self.active[index];
+            path.cost += self.price.byte(matched, path.missed);
+            path.missed = !matched;
+            if path.cost < winner.cost {
+                winner = Best { cost: path.cost, index: Some(index) };
+            }
+        }
+        self.literal.cost += self.price.literal;
+        self.best = winner;
+        self.at += 1;
+    }
+
+    /// The diagonal of the last copy, where the best path is on literals behind it: going on along
+    /// it is cheap to say.
+    fn resumable(&self) -> Option<i64> {
+        let before = match self.best.index {
+            None if self.literal.before != NONE => self.runs[self.literal.before as usize],
+            _ => return None,
+        };
+        (before.state != NONE).then(|| self.lanes[before.state as usize].diagonal)
+    }
+
+    fn trace(mut self, offset: u64) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut run = self.keep(self.best.index);
+        let mut end = self.target.len();
+        while run != NONE {
+            let Run { state, start, before } = self.runs[run as usize];
+            let start = start as usize;
+            if state != NONE && start < end {
+                let lane = &self.lanes[state as usize];
+                let from = From::Source { diagonal: lane.diagonal };
+                let len = (end - start) as u64;
+                let segment = Segment { target: offset + start as u64, len, from };
+                let source = &lane.bytes[start - lane.start..end - lane.start];
+                let islands = Islands::of(source, &self.target[start..end]);
+                pieces.push(Piece { segment, islands });
+            }
+            end = start;
+            run = before;
+        }
+        pieces.reverse();
+        pieces
+    }
+}
+
+/// Offsets and counts within a piece of [`PIECE`] bytes.
+fn in_piece(len: usize) -> u32 {
+    u32::try_from(len).expect("a piece is far below 4 GiB")
+}
+
+/// Lengths of a piece.
+fn in_memory(len: u64) -> usize {
+    usize::try_from(len).expect("a piece fits in memory")
+}

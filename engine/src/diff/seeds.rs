@@ -1,0 +1,212 @@
+//! Near matches in linear time: short exact seeds, grown along their diagonal through differences.
+//!
+//! Seeds of the joined source go into a table, one place a slot; the target looks its bytes up and
+//! grows each hit as long as most bytes agree. This finds what was moved or patched here and
+//! there, and leaves little for the suffix array.
+
+use rayon::prelude::*;
+
+use super::DiffError;
+use super::gaps::{self, Joined};
+use super::segment::{Segment, common_prefix};
+use crate::format::SourceRange;
+use crate::io::{Event, Progress, Source};
+
+/// How fine the seeds are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grain {
+    /// Length of a seed, in bytes, at least eight.
+    pub(super) seed: usize,
+    /// Every how many bytes the source is entered into the table.
+    pub(super) step: usize,
+    /// Shortest match that counts, in bytes that agree less those that do not.
+    pub(super) score_min: i64,
+}
+
+impl Grain {
+    /// For whole files that moved or changed little; chance hits in code are rare.
+    pub(super) const COARSE: Self = Self { seed: 24, step: 8, score_min: 32 };
+    /// For what is left over then.
+    pub(super) const FINE: Self = Self { seed: 12, step: 2, score_min: 12 };
+}
+
+/// Most bytes of source to look up at once within `memory` bytes: themselves, and up to twice four
+/// bytes for every `step` of them.
+pub(super) fn source_len_max(memory: u64, grain: Grain) -> u64 {
+    memory / 2 * grain.step as u64 / (grain.step as u64 + 8)
+}
+
+/// When to give up growing a match: a byte that agrees gains a point.
+#[derive(Clone, Copy)]
+struct Rule {
+    /// What a byte that does not agree costs.
+    miss: i64,
+    /// How many points below its best a match is given up.
+    drop: i64,
+}
+
+/// What counts as found, and need not be looked up again.
+const STRICT: Rule = Rule { miss: 3, drop: 96 };
+
+/// What the parse may use: tables of addresses agree in little more than half of their bytes.
+const WIDE: Rule = Rule { miss: 1, drop: 1024 };
+
+/// Least score of a match that is widened.
+const WIDE_SCORE_MIN: i64 = 64;
+
+/// Furthest that a match is widened each way, in bytes.
+const WIDE_MAX: usize = 256 << 10;
+
+/// Matches, as found and as far as the parse may use them.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Matches in which most bytes agree, in target order.
+    pub(super) strict: Vec<Segment>,
+    /// The same widened, where that differs.
+    pub(super) wide: Vec<Segment>,
+}
+
+/// Bytes of target that one task takes.
+const TASK: u64 = 4 << 20;
+
+/// Places in the joined source by the hash of the seed there.
+struct SeedTable {
+    slots: Vec<u32>,
+    shift: u32,
+    seed: usize,
+}
+
+impl SeedTable {
+    fn new(bytes: &[u8], grain: Grain) -> Self {
+        let log2 = (bytes.len() / grain.step).next_power_of_two().trailing_zeros().max(8);
+        let mut table =
+            Self { slots: vec![u32::MAX; 1 << log2], shift: 64 - log2, seed: grain.seed };
+        let count = bytes.len().saturating_sub(grain.seed - 1);
+        // Backwards, so that the first of equal seeds stays.
+        for at in (0..count).step_by(grain.step).rev() {
+            let slot = table.slot(&bytes[at..]);
+            table.slots[slot] = u32::try_from(at).expect("joined images are below 4 GiB");
+        }
+        table
+    }
+
+    fn slot(&self, seed: &[u8]) -> usize {
+        let word = |i: usize| u64::from_le_bytes(*seed[i..].first_chunk().expect("a whole seed"));
+        let hash = (word(0).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+            ^ (word((self.seed - 8) / 2).wrapping_mul(0xc2b2_ae3d_27d4_eb4f)).rotate_left(23)
+            ^ (word(self.seed - 8).wrapping_mul(0x1656_67b1_9e37_79f9)).rotate_left(41);
+        (hash.wrapping_mul(0x9fb2_1c65_1e98_df25) >> self.shift) as usize
+    }
+}
+
+/// Near matches of the given stretches of the target in the joined source, in target order.
+///
+/// Every stretch is shorter than memory allows by far: they are cut to [`TASK`].
+pub(super) fn find(
+    source: &Joined,
+    target: &dyn Source,
+    stretches: &[SourceRange],
+    grain: Grain,
+    progress: Progress,
+) -> Result<Found, DiffError> {
+    let table = SeedTable::new(&source.bytes, grain);
+    let tasks = gaps::parts(stretches, TASK);
+    let found: Vec<_> = tasks
+        .par_iter()
+        .map(|ranges| {
+            let target = Joined::read(target, ranges, DiffError::Target)?;
+            let found = scan(&table, source, &target, grain);
+            progress(Event::Advance(target.bytes.len() as u64));
+            Ok(found)
+        })
+        .collect::<Result<_, DiffError>>()?;
+    let mut all = Found::default();
+    for found in found {
+        all.strict.extend(found.strict);
+        all.wide.extend(found.wide);
+    }
+    Ok(all)
+}
+
+fn scan(table: &SeedTable, source: &Joined, target: &Joined, grain: Grain) -> Found {
+    let mut found = Found::default();
+    let bytes = &target.bytes;
+    let mut at = 0;
+    let mut free = 0;
+    // Shift between the two joined images at the last match.
+    let mut last: Option<usize> = None;
+    while at + grain.seed <= bytes.len() {
+        let slot = table.slots[table.slot(&bytes[at..])];
+        let hit = (slot as usize).checked_add(0).filter(|_| slot != u32::MAX);
+        let next = last.map(|shift| at.wrapping_add(shift));
+        let mut best: Option<(usize, usize, usize, i64)> = None;
+        for from in next.into_iter().chain(hit) {
+            if from + grain.seed > source.bytes.len()
+                || source.bytes[from..from + grain.seed] != bytes[at..at + grain.seed]
+            {
+                continue;
+            }
+            let (back, ahead, score) = grow(&source.bytes, from, bytes, at, free);
+            if score >= grain.score_min && best.is_none_or(|(_, b, a, _)| back + ahead > b + a + 64)
+            {
+                best = Some((from, back, ahead, score));
+            }
+        }
+        let Some((from, back, ahead, score)) = best else {
+            at += 1;
+            continue;
+        };
+        target.segments(at - back, source, from - back, back + ahead, &mut found.strict);
+        let (wide_back, wide_ahead) = if score < WIDE_SCORE_MIN {
+            (0, 0)
+        } else {
+            widen(&source.bytes, from - back, bytes, at - back, back + ahead)
+        };
+        if wide_back + wide_ahead > back + ahead {
+            let (start, from) = (at - back - wide_back, from - back - wide_back);
+            target.segments(start, source, from, wide_back + wide_ahead, &mut found.wide);
+        }
+        last = Some(from.wrapping_sub(at));
+        at += ahead;
+        free = at;
+    }
+    found
+}
+
+/// How far a match of `len` bytes reaches back of its start and ahead of it, as long as about half
+/// of the bytes agree.
+fn widen(source: &[u8], from: usize, target: &[u8], at: usize, len: usize) -> (usize, usize) {
+    let ahead = source[from + len..].iter().zip(&target[at + len..]).take(WIDE_MAX);
+    let back = source[..from].iter().rev().zip(target[..at].iter().rev()).take(WIDE_MAX);
+    (extend(back, 0, WIDE).0, len + extend(ahead, 0, WIDE).0)
+}
+
+/// How far a match reaches back and ahead, and its score.
+fn grow(source: &[u8], from: usize, target: &[u8], at: usize, free: usize) -> (usize, usize, i64) {
+    let ahead = {
+        let pairs = source[from..].iter().zip(&target[at..]);
+        let exact = common_prefix(&source[from..], &target[at..]);
+        extend(pairs.skip(exact), exact, STRICT)
+    };
+    let back = extend(source[..from].iter().rev().zip(target[free..at].iter().rev()), 0, STRICT);
+    (back.0, ahead.0, ahead.1 + back.1)
+}
+
+/// Length and score of the best front of these pairs, behind `exact` that agree.
+fn extend<'a>(
+    pairs: impl Iterator<Item = (&'a u8, &'a u8)>,
+    exact: usize,
+    rule: Rule,
+) -> (usize, i64) {
+    let mut score = exact as i64;
+    let mut best = (exact, score);
+    for (len, (a, b)) in (exact + 1..).zip(pairs) {
+        score += if a == b { 1 } else { -rule.miss };
+        if score > best.1 {
+            best = (len, score);
+        } else if score < best.1 - rule.drop {
+            break;
+        }
+    }
+    best
+}

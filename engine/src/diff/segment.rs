@@ -1,0 +1,46 @@
+//! Segments: which bytes of the target come from where.
+
+/// A stretch of the target and where its bytes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Segment {
+    /// Where it starts in the target, in bytes.
+    pub(super) target: u64,
+    /// Its length, in bytes.
+    pub(super) len: u64,
+    /// Where its bytes come from.
+    pub(super) from: From,
+}
+
+/// Where the bytes of a segment come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum From {
+    /// The source, `diagonal` bytes further on than in the target; islands may differ.
+    Source {
+        /// Source offset minus target offset.
+        diagonal: i64,
+    },
+    /// They are all zero.
+    Zeros,
+}
+
+impl Segment {
+    /// The byte behind the last.
+    #[must_use]
+    pub(super) fn end(&self) -> u64 {
+        self.target + self.len
+    }
+}
+
+/// How many bytes two slices have in common from the front.
+pub(super) fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let whole = a.chunks_exact(64).zip(b.chunks_exact(64)).take_while(|(a, b)| a == b).count() * 64;
+    whole + a[whole..].iter().zip(&b[whole..]).take_while(|(a, b)| a == b).count()
+}
+
+/// How many bytes two slices have in common from the back.
+pub(super) fn common_suffix(a: &[u8], b: &[u8]) -> usize {
+    let pairs = a.rchunks_exact(64).zip(b.rchunks_exact(64));
+    let whole = pairs.take_while(|(a, b)| a == b).count() * 64;
+    let (a, b) = (&a[..a.len() - whole], &b[..b.len() - whole]);
+    whole + a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count()
+}

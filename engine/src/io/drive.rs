@@ -1,0 +1,266 @@
+//! The one loop between the applier and the devices.
+//!
+//! One thread reads, decodes and makes windows; another verifies and writes them. Both run the
+//! same code that a simulator runs on one thread.
+
+use std::sync::mpsc;
+use std::thread;
+
+use super::error::{DriveError, Part};
+use super::{Event, JournalStore, Patch, Progress, Source, Target, check};
+use crate::apply::{Applier, Checkpoint, Want};
+use crate::format::Header;
+use crate::journal::Slot;
+use crate::limits::WINDOWS_IN_FLIGHT;
+use crate::window::Window;
+
+/// What to leave out, for those who know why.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Do not check the source before the first write; windows are still verified one by one.
+    pub no_source_check: bool,
+    /// Do not read the target back afterwards.
+    pub no_read_back: bool,
+    /// Verify and write on the calling thread, so that a run can be replayed step by step.
+    pub one_thread: bool,
+}
+
+/// What an apply did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// The patch's header.
+    pub header: Header,
+    /// Windows that a journal claimed and that were found to be right.
+    pub windows_resumed: u64,
+    /// What was said about the journal, where it was not simply absent or used.
+    pub journal_note: Option<&'static str>,
+}
+
+/// An apply that stopped, and what it left behind.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Why.
+    pub error: DriveError,
+    /// Whether the target may have been written to in this run or one before it.
+    pub wrote: bool,
+}
+
+impl From<DriveError> for Stopped {
+    fn from(error: DriveError) -> Self {
+        Self { error, wrote: false }
+    }
+}
+
+/// Reads the header from the front of a patch.
+///
+/// # Errors
+/// If it is not the header of a patch this program can apply.
+pub fn read_header(patch: &mut dyn Patch) -> Result<Header, DriveError> {
+    let failed = DriveError::io(Part::Patch, "reading the patch");
+    let mut bytes = vec![0; Header::FIXED_LEN];
+    patch.read(&mut bytes).map_err(&failed)?;
+    let fixed = bytes.first_chunk().expect("the buffer has the length of the fixed part");
+    bytes.resize(Header::header_len(fixed)?, 0);
+    patch.read(&mut bytes[Header::FIXED_LEN..]).map_err(&failed)?;
+    Ok(Header::decode(&bytes)?)
+}
+
+/// Makes the target from the source and the patch, or goes on where a journal says it stopped.
+///
+/// # Errors
+/// [`Stopped`]: why, and whether the target was written to.
+pub fn apply(
+    patch: &mut dyn Patch,
+    source: &dyn Source,
+    target: &mut dyn Target,
+    journal: &mut dyn JournalStore,
+    options: Options,
+    progress: Progress,
+) -> Result<Applied, Stopped> {
+    let header = read_header(patch)?;
+    let (size, needed) = (source.size(), header.source_size);
+    if size < needed {
+        return Err(DriveError::SourceTooSmall { size, needed }.into());
+    }
+    let (size, needed) = (target.size(), header.target_size);
+    if size < needed {
+        return Err(DriveError::TargetTooSmall { size, needed }.into());
+    }
+    if !options.no_source_check {
+        check::source(source, &header.source_map, progress)?;
+    }
+    let resumed = resume(&header, target, journal, progress)?;
+    let wrote = |error| Stopped { error, wrote: true };
+    target.resize(header.target_size).map_err(|error| {
+        wrote(DriveError::Io { part: Part::Target, doing: "sizing the target", error })
+    })?;
+    make(patch, source, target, journal, &header, &resumed, options, progress).map_err(wrote)?;
+    if !options.no_read_back {
+        progress(Event::Phase { name: "read-back", total: header.target_size });
+        let windows = header.target_windows.len() as u64;
+        let differing = check::target(target, &header, windows, progress).map_err(wrote)?;
+        if !differing.is_empty() {
+            return Err(wrote(DriveError::ReadBackDiffers { differing }));
+        }
+    }
+    journal
+        .remove()
+        .map_err(DriveError::io(Part::Journal, "removing the journal"))
+        .map_err(wrote)?;
+    Ok(Applied { header, windows_resumed: resumed.windows, journal_note: resumed.note })
+}
+
+/// Where to go on, and the sequence number of the last record.
+struct Resume {
+    windows: u64,
+    sequence: u64,
+    note: Option<&'static str>,
+}
+
+/// Finds how much of the target is there already: what the journal claims, hashed again.
+fn resume(
+    header: &Header,
+    target: &mut dyn Target,
+    journal: &mut dyn JournalStore,
+    progress: Progress,
+) -> Result<Resume, DriveError> {
+    let failed = DriveError::io(Part::Journal, "reading the journal");
+    let slots = journal.load().map_err(failed)?;
+    let mut resume = Resume { windows: 0, sequence: 0, note: None };
+    let Some(slot) = Slot::newest(&slots) else {
+        if slots.iter().flatten().any(|byte| *byte != 0) {
+            resume.note = Some("the journal was damaged; started from the first window");
+        }
+        return Ok(resume);
+    };
+    resume.sequence = slot.sequence;
+    if slot.checkpoint.patch != header.id {
+        resume.note = Some("the journal was of another patch; started from the first window");
+        return Ok(resume);
+    }
+    let claimed = slot.checkpoint.windows.min(header.target_windows.len() as u64);
+    let total = (claimed << header.window_log2).min(header.target_size);
+    progress(Event::Phase { name: "resume check", total });
+    let differing = check::target(target, header, claimed, progress)?;
+    resume.windows = differing.first().map_or(claimed, |range| range.offset >> header.window_log2);
+    if resume.windows < claimed {
+        resume.note = Some("the journal claimed more than the target holds; went on from there");
+    }
+    Ok(resume)
+}
+
+#[expect(clippy::too_many_arguments, reason = "every part of an apply meets here, once")]
+fn make(
+    patch: &mut dyn Patch,
+    source: &dyn Source,
+    target: &mut dyn Target,
+    journal: &mut dyn JournalStore,
+    header: &Header,
+    resumed: &Resume,
+    options: Options,
+    progress: Progress,
+) -> Result<(), DriveError> {
+    let mut applier = Applier::new(header.clone(), resumed.windows);
+    patch
+        .skip_to(applier.patch_offset())
+        .map_err(DriveError::io(Part::Patch, "reading the patch"))?;
+    let total =
+        header.target_size - (resumed.windows << header.window_log2).min(header.target_size);
+    progress(Event::Phase { name: "apply", total });
+    let mut writer = Writer { target, journal, sequence: resumed.sequence, progress };
+    if options.one_thread {
+        return feed(&mut applier, patch, source, |want| match want {
+            Out::Window(window) => writer.write(window),
+            Out::Sync(checkpoint) => writer.sync(checkpoint).map(|()| Vec::new()),
+        });
+    }
+    thread::scope(|scope| {
+        let (send, receive) = mpsc::sync_channel(1);
+        let (give, take) = mpsc::channel();
+        for _ in 0..WINDOWS_IN_FLIGHT - 1 {
+            give.send(Vec::new()).expect("the receiver lives in this function");
+        }
+        let writing = scope.spawn(move || {
+            receive.iter().try_for_each(|out| match out {
+                // The maker may be gone after an error of its own; its buffers go with it.
+                Out::Window(window) => writer.write(window).map(|buffer| drop(give.send(buffer))),
+                Out::Sync(checkpoint) => writer.sync(checkpoint),
+            })
+        });
+        // A closed channel means that the writer has failed; its error is the one to report.
+        let made = feed(&mut applier, patch, source, |out| {
+            let needs_buffer = matches!(out, Out::Window(_));
+            if send.send(out).is_err() {
+                return Err(writer_gone());
+            }
+            if needs_buffer { take.recv().map_err(|_| writer_gone()) } else { Ok(Vec::new()) }
+        });
+        drop(send);
+        let written = writing.join().expect("the writer does not panic");
+        written.and(made)
+    })
+}
+
+/// Stands for the writer's own error, which replaces it.
+fn writer_gone() -> DriveError {
+    let error = std::io::ErrorKind::BrokenPipe.into();
+    DriveError::Io { part: Part::Target, doing: "writing the target", error }
+}
+
+/// What leaves the applier for the device.
+enum Out {
+    Window(Window),
+    Sync(Checkpoint),
+}
+
+/// Feeds the applier until it is done; `out` takes its windows and gives buffers back.
+fn feed(
+    applier: &mut Applier,
+    patch: &mut dyn Patch,
+    source: &dyn Source,
+    mut out: impl FnMut(Out) -> Result<Vec<u8>, DriveError>,
+) -> Result<(), DriveError> {
+    loop {
+        match applier.want()? {
+            Want::Patch(into) => {
+                patch.read(into).map_err(DriveError::io(Part::Patch, "reading the patch"))?;
+            }
+            Want::Source { offset, into } => {
+                let failed = DriveError::io(Part::Source, "reading the source");
+                source.read_at(offset, into).map_err(failed)?;
+            }
+            Want::Write(window) => {
+                let buffer = out(Out::Window(window))?;
+                applier.reuse(buffer);
+            }
+            Want::Sync(checkpoint) => drop(out(Out::Sync(checkpoint))?),
+            Want::Done => return Ok(()),
+        }
+    }
+}
+
+/// Verifies windows and writes them; flushes them and records it.
+struct Writer<'a> {
+    target: &'a mut dyn Target,
+    journal: &'a mut dyn JournalStore,
+    sequence: u64,
+    progress: Progress<'a>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, window: Window) -> Result<Vec<u8>, DriveError> {
+        let verified = window.verify()?;
+        self.target.write(&verified).map_err(DriveError::io(Part::Target, "writing the target"))?;
+        (self.progress)(Event::Advance(verified.bytes().len() as u64));
+        Ok(verified.into_buffer())
+    }
+
+    fn sync(&mut self, checkpoint: Checkpoint) -> Result<(), DriveError> {
+        self.target.sync().map_err(DriveError::io(Part::Target, "flushing the target"))?;
+        self.sequence += 1;
+        let slot = Slot { sequence: self.sequence, checkpoint };
+        self.journal
+            .store(slot.index(), &slot.encode())
+            .map_err(DriveError::io(Part::Journal, "writing the journal"))
+    }
+}

@@ -1,0 +1,66 @@
+//! Every limit of the engine, with its unit and its reason.
+//!
+//! The sum that matters is what `apply` may hold at once, asserted at the end of this file: the
+//! process must stay under 24 MiB whatever the image and whoever wrote the patch.
+
+/// Largest target or source, in bytes: 128 GiB.
+///
+/// Both tables in the patch header grow with the image; at this size and the largest window the
+/// target table is 2 MiB.
+pub const IMAGE_SIZE_MAX: u64 = 128 << 30;
+
+/// Smallest window, as log2 of bytes: 64 KiB, below which the digest table outgrows the patch.
+pub const WINDOW_LOG2_MIN: u8 = 16;
+
+/// Largest window, as log2 of bytes: 2 MiB, since three windows are in memory at once.
+pub const WINDOW_LOG2_MAX: u8 = 21;
+
+/// Windows in memory at once: one being filled, one in the queue, one being written.
+pub const WINDOWS_IN_FLIGHT: usize = 3;
+
+/// Source blocks are counted in units of 4 KiB, the page and block size of the images we see.
+pub const SOURCE_BLOCK: u64 = 4096;
+
+/// Most runs of used source blocks in a patch; the encoder joins near runs until it fits.
+pub const SOURCE_RUNS_MAX: usize = 1 << 15;
+
+/// Most layers a patch may list.
+pub const LAYERS_MAX: usize = 16;
+
+/// Most restart points in a patch: 1 MiB of table.
+pub const RESTARTS_MAX: usize = 1 << 16;
+
+/// Longest patch header, in bytes: the target table of the largest image, its source map, and the
+/// restart table.
+pub const HEADER_LEN_MAX: usize = 6 << 20;
+
+/// Longest frame body as coded, in bytes.
+pub const BODY_LEN_MAX: usize = 2 << 20;
+
+/// Most bytes that the columns of one frame may decode to, literals excluded.
+pub const COLUMNS_LEN_MAX: usize = 3 << 20;
+
+/// Window of the literal stream, as log2 of bytes: 8 MiB, as large as `zstd -19` uses, so that a
+/// patch of literals alone is no larger than the plain compressed image.
+pub const LITERAL_WINDOW_LOG2: u32 = 23;
+
+/// Bytes of target between two checkpoints: what a power cut can cost in repeated writes.
+pub const CHECKPOINT_LEN: u64 = 16 << 20;
+
+/// Bytes of coded patch after which the encoder sets a restart point.
+pub const RESTART_LEN: u64 = 8 << 20;
+
+/// Bytes read from a patch at once when skipping or hashing.
+pub const READ_LEN: usize = 256 << 10;
+
+const _: () = assert!(SOURCE_BLOCK <= 1 << WINDOW_LOG2_MIN);
+const _: () = assert!(CHECKPOINT_LEN.is_multiple_of(1 << WINDOW_LOG2_MAX));
+const _: () = assert!(IMAGE_SIZE_MAX >> WINDOW_LOG2_MAX <= HEADER_LEN_MAX as u64 / 64);
+// What apply holds, without the program itself (3 to 4 MiB) and small images' tables.
+const _: () = assert!(
+    (WINDOWS_IN_FLIGHT << WINDOW_LOG2_MAX)
+        + (1 << LITERAL_WINDOW_LOG2)
+        + BODY_LEN_MAX
+        + COLUMNS_LEN_MAX
+        <= 19 << 20
+);
