@@ -5,6 +5,7 @@ pub mod diff;
 pub mod digest;
 pub mod error;
 pub mod format;
+pub mod inspect;
 pub mod io;
 pub mod journal;
 pub mod limits;

@@ -137,6 +137,8 @@ impl FileTarget {
                 self.can_zero = false;
                 Ok(false)
             }
+            // A device refuses what is not whole sectors: the end of an odd image.
+            Err(rustix::io::Errno::INVAL) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

@@ -4,6 +4,7 @@ pub mod check;
 pub mod drive;
 pub mod error;
 pub mod file;
+pub mod inspect;
 pub mod memory;
 
 use std::io;

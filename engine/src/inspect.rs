@@ -1,0 +1,171 @@
+//! What a patch holds, found by walking through its frames without a source or a target.
+//!
+//! Everything that can be checked without the source is: digests, restart points, columns and the
+//! sum of the frames. Whether copies meet the source is for `apply` to check.
+
+use crate::coder::Decoder;
+use crate::digest::Digest;
+use crate::error::FormatError;
+use crate::format::frame::{COLUMN_COUNT, COLUMN_NAMES, FRAME_PREFIX_LEN};
+use crate::format::{Frame, FramePrefix, Header};
+use crate::limits::{LITERAL_WINDOW_LOG2, WINDOWS_IN_FLIGHT};
+use crate::varint;
+
+/// Memory that the program itself takes beside what a patch makes it hold, in bytes (measured).
+const PROGRAM_LEN: u64 = 4 << 20;
+
+/// What the frames of a patch hold. All sums are bytes unless the name says otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How many frames there are.
+    pub frame_count: u64,
+    /// How many segments they hold.
+    pub segment_count: u64,
+    /// Target bytes copied from the source.
+    pub copies: u64,
+    /// Of those, bytes that differ from the source.
+    pub differing: u64,
+    /// Target bytes that are runs of zeros.
+    pub zeros: u64,
+    /// Target bytes carried as literals.
+    pub literals: u64,
+    /// Patch bytes of each column, in the order of [`COLUMN_NAMES`].
+    pub columns: [u64; COLUMN_COUNT],
+    /// Patch bytes of the literals.
+    pub literals_coded: u64,
+    /// Patch bytes of frame prefixes and lengths.
+    pub framing: u64,
+    /// Memory that `apply` needs, at most.
+    pub memory: u64,
+}
+
+/// Takes the frames of one patch in order.
+#[derive(Debug)]
+pub struct Walk {
+    header: Header,
+    decoder: Decoder,
+    frame: Frame,
+    patch_offset: u64,
+    target_offset: u64,
+    body_len_max: u64,
+    columns_len_max: u64,
+    report: Report,
+}
+
+impl Walk {
+    /// Stands in front of the first frame.
+    #[must_use]
+    pub fn new(header: Header) -> Self {
+        Self {
+            decoder: Decoder::new(),
+            frame: Frame::default(),
+            patch_offset: header.header_len,
+            target_offset: 0,
+            body_len_max: 0,
+            columns_len_max: 0,
+            report: Report::default(),
+            header,
+        }
+    }
+
+    /// Whether another frame follows.
+    ///
+    /// # Errors
+    /// If the frames so far do not end where the header says, or miss a restart point.
+    pub fn has_next(&self) -> Result<bool, FormatError> {
+        if self.target_offset == self.header.target_size {
+            return match self.patch_offset == self.header.patch_size {
+                true => Ok(false),
+                false => Err(FormatError::TrailingBytes("frames")),
+            };
+        }
+        let restart = self.header.restart_before(self.target_offset);
+        let by_patch = restart.patch_offset == self.patch_offset;
+        let by_target = restart.target_offset == self.target_offset;
+        if by_patch != by_target || restart.patch_offset > self.patch_offset {
+            return Err(FormatError::RestartMisplaced { patch_offset: restart.patch_offset });
+        }
+        Ok(true)
+    }
+
+    /// Takes the next frame.
+    ///
+    /// # Errors
+    /// If it is damaged or not well-formed.
+    pub fn take(&mut self, prefix: FramePrefix, body: &[u8]) -> Result<(), FormatError> {
+        if Digest::of(body).short() != prefix.body_digest {
+            return Err(FormatError::FrameDamaged { patch_offset: self.patch_offset });
+        }
+        self.frame.decode(body, &mut self.decoder)?;
+        self.patch_offset += (FRAME_PREFIX_LEN + body.len()) as u64;
+        let (made, expected) =
+            (self.target_offset + self.frame.target_len, self.header.target_size);
+        if made > expected || self.patch_offset > self.header.patch_size {
+            return Err(FormatError::TargetSize { made, expected });
+        }
+        self.target_offset = made;
+        self.add_segments()?;
+        let coded: usize = self.frame.coded_lens.iter().sum();
+        let literals_coded = self.frame.literals.len();
+        let report = &mut self.report;
+        for (sum, len) in report.columns.iter_mut().zip(self.frame.coded_lens) {
+            *sum += len as u64;
+        }
+        report.frame_count += 1;
+        report.literals_coded += literals_coded as u64;
+        report.framing += (FRAME_PREFIX_LEN + body.len() - coded - literals_coded) as u64;
+        let raw: usize = self.frame.columns.iter().map(Vec::len).sum();
+        self.columns_len_max = self.columns_len_max.max((raw + literals_coded) as u64);
+        self.body_len_max = self.body_len_max.max(body.len() as u64);
+        Ok(())
+    }
+
+    /// What was found, once [`Walk::has_next`] has said that no frame follows.
+    #[must_use]
+    pub fn finish(self) -> (Header, Report) {
+        let header = &self.header;
+        let map = &header.source_map;
+        // Of each restart, run and group 16 bytes are held, of each target window 32.
+        let tables = 16 * (header.restarts.len() + map.runs.len() + map.groups.len())
+            + Digest::LEN * header.target_windows.len();
+        let literal_window = match self.report.literals {
+            0 => 0,
+            len => len.next_power_of_two().min(1 << LITERAL_WINDOW_LOG2),
+        };
+        let windows = WINDOWS_IN_FLIGHT as u64 * header.window_len().min(header.target_size);
+        let held = windows + literal_window + self.body_len_max + self.columns_len_max;
+        // The header's tables are there twice: as read, and in the applier.
+        let memory = PROGRAM_LEN + held + 2 * tables as u64;
+        (self.header, Report { memory, ..self.report })
+    }
+
+    /// Adds up the segments of the frame just decoded.
+    fn add_segments(&mut self) -> Result<(), FormatError> {
+        let [literal_lens, run_lens, ..] = &self.frame.columns;
+        let (mut literals_at, mut runs_at) = (0, 0);
+        let mut left = self.frame.target_len;
+        let mut literals_left = self.frame.literals_len;
+        while left > 0 {
+            let literals = varint::take(literal_lens, &mut literals_at)?;
+            let run = varint::take(run_lens, &mut runs_at)?;
+            let (run, zeros) = (run >> 1, run & 1 == 1);
+            if literals == 0 && run == 0 {
+                return Err(FormatError::EmptySegment);
+            }
+            let len = literals.checked_add(run).filter(|len| *len <= left);
+            left -= len.ok_or(FormatError::SegmentPastFrame)?;
+            literals_left =
+                literals_left.checked_sub(literals).ok_or(FormatError::Undecodable("literals"))?;
+            self.report.segment_count += 1;
+            self.report.literals += literals;
+            *(if zeros { &mut self.report.zeros } else { &mut self.report.copies }) += run;
+        }
+        self.report.differing += self.frame.columns[5].len() as u64;
+        for (at, index) in [(literals_at, 0), (runs_at, 1)] {
+            if at != self.frame.columns[index].len() {
+                return Err(FormatError::TrailingBytes(COLUMN_NAMES[index]));
+            }
+        }
+        if literals_left > 0 { Err(FormatError::TrailingBytes("literals")) } else { Ok(()) }
+    }
+}
