@@ -58,6 +58,7 @@ pub struct Applier {
     frame: FrameCursor,
     window: Vec<u8>,
     synced: u64,
+    checkpoint_len: u64,
 }
 
 /// What the machine does when it is asked for its next want.
@@ -93,8 +94,16 @@ impl Applier {
             frame: FrameCursor::new(),
             window: Vec::new(),
             synced: skip_to,
+            checkpoint_len: CHECKPOINT_LEN,
             header,
         }
+    }
+
+    /// The same applier with this many bytes of target between two checkpoints, rounded up to
+    /// whole windows.
+    #[must_use]
+    pub fn with_checkpoint_len(self, checkpoint_len: u64) -> Self {
+        Self { checkpoint_len, ..self }
     }
 
     /// Where the patch must be read from, in bytes: the restart point that this applier starts at.
@@ -143,8 +152,8 @@ impl Applier {
                 }
                 Next::WindowFull => {
                     self.next = Next::Make;
-                    if self.at - self.synced >= CHECKPOINT_LEN || self.at == self.header.target_size
-                    {
+                    let due = self.at - self.synced >= self.checkpoint_len;
+                    if due || self.at == self.header.target_size {
                         self.synced = self.at;
                         return Ok(Want::Sync(self.checkpoint()));
                     }

@@ -11,11 +11,11 @@ use super::{Event, JournalStore, Patch, Progress, Source, Target, check};
 use crate::apply::{Applier, Checkpoint, Want};
 use crate::format::Header;
 use crate::journal::Slot;
-use crate::limits::WINDOWS_IN_FLIGHT;
+use crate::limits::{CHECKPOINT_LEN, WINDOWS_IN_FLIGHT};
 use crate::window::Window;
 
-/// What to leave out, for those who know why.
-#[derive(Debug, Clone, Copy, Default)]
+/// What to leave out or do otherwise, for those who know why.
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Do not check the source before the first write; windows are still verified one by one.
     pub no_source_check: bool,
@@ -23,6 +23,19 @@ pub struct Options {
     pub no_read_back: bool,
     /// Verify and write on the calling thread, so that a run can be replayed step by step.
     pub one_thread: bool,
+    /// Bytes of target between two checkpoints: what a power cut can cost in repeated writes.
+    pub checkpoint_len: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            no_source_check: false,
+            no_read_back: false,
+            one_thread: false,
+            checkpoint_len: CHECKPOINT_LEN,
+        }
+    }
 }
 
 /// What an apply did.
@@ -160,7 +173,8 @@ fn make(
     options: Options,
     progress: Progress,
 ) -> Result<(), DriveError> {
-    let mut applier = Applier::new(header.clone(), resumed.windows);
+    let mut applier = Applier::new(header.clone(), resumed.windows)
+        .with_checkpoint_len(options.checkpoint_len);
     patch
         .skip_to(applier.patch_offset())
         .map_err(DriveError::io(Part::Patch, "reading the patch"))?;
