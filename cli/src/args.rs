@@ -1,0 +1,201 @@
+//! The command line: verbs, flags, and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args as Group, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
+use neap_engine::diff::Options;
+
+use crate::size;
+
+/// Where a journal is kept unless `--state` says otherwise.
+pub(crate) const STATE_DIRECTORY: &str = "/var/lib/neap";
+
+/// Least distance of restart points, in bytes: nearer ones would overfill the restart table of a
+/// large patch.
+const RESTART_LEN_MIN: u64 = 1 << 20;
+
+/// Small verified updates of system images
+///
+/// neap makes a small patch from one system image to the next and applies it to a file or block
+/// device. Nothing unverified is written, and an apply that is cut short goes on where it stopped.
+#[derive(Debug, Parser)]
+#[command(name = "neap", version, after_help = "Exit codes: docs/exit-codes.md")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make the patch that turns SOURCE into TARGET
+    #[command(after_help = "Example:\n  neap diff base.img new.img --output update.neap")]
+    Diff(Diff),
+    /// Make the target from the source and a patch, or go on where a cut left off
+    #[command(after_help = "Examples:\n  \
+        neap apply update.neap --source /dev/mmcblk0p2 --target /dev/mmcblk0p3\n  \
+        fetch-update | neap apply - --source base.img --target new.img --state .\n\n\
+        Killing it is safe at any moment: run the same command again.")]
+    Apply(Apply),
+    /// Show what a patch holds, and check it for damage
+    #[command(after_help = "Example:\n  neap inspect update.neap")]
+    Inspect(Inspect),
+    /// Check an image or device against a patch or a digest
+    #[command(after_help = "Examples:\n  neap verify /dev/mmcblk0p3 --patch update.neap\n  \
+        neap verify /dev/mmcblk0p2 --patch update.neap --as source\n  \
+        neap verify new.img --digest 60b6bd1c…")]
+    Verify(Verify),
+}
+
+impl Verb {
+    pub(crate) fn common(&self) -> &Common {
+        match self {
+            Self::Diff(args) => &args.common,
+            Self::Apply(args) => &args.common,
+            Self::Inspect(args) => &args.common,
+            Self::Verify(args) => &args.common,
+        }
+    }
+}
+
+/// What every verb takes.
+#[derive(Debug, Clone, Copy, Group)]
+pub(crate) struct Common {
+    /// Print the result, or the error, as one JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show no progress on stderr
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Diff {
+    /// The image that devices have: a file or block device
+    pub(crate) source: PathBuf,
+    /// The image that they shall have: a file or block device
+    pub(crate) target: PathBuf,
+    /// Where the patch goes; replaced only when the patch is complete
+    #[arg(long, short, value_name = "PATCH")]
+    pub(crate) output: PathBuf,
+    /// How the patch is coded
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) coder: Coder,
+    /// From 1, fast, to 9, small
+    #[arg(long, value_name = "N", default_value_t = Options::EFFORT_DEFAULT)]
+    #[arg(value_parser = RangedU64ValueParser::<u8>::new().range(1..=9))]
+    pub(crate) effort: u8,
+    /// Memory to stay within, such as 512M or 2G; the least is 256M
+    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = memory)]
+    pub(crate) memory: u64,
+    /// Threads to use; the patch is the same with any number [default: one a core]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u16>::new().range(1..=512))]
+    pub(crate) threads: Option<u16>,
+    /// Bytes of patch that a cut may cause to be read again; less makes the patch larger
+    #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = restart)]
+    pub(crate) restart: u64,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Apply {
+    /// The patch; `-` reads it from standard input
+    pub(crate) patch: PathBuf,
+    /// The image that the patch starts from: a file or block device, which is only read
+    #[arg(long, value_name = "PATH")]
+    pub(crate) source: PathBuf,
+    /// What is overwritten: a file, made if missing, or a block device nobody uses
+    #[arg(long, value_name = "PATH")]
+    pub(crate) target: PathBuf,
+    /// Folder of the journal that lets a later run go on after a cut
+    #[arg(long, value_name = "DIR", default_value = STATE_DIRECTORY)]
+    pub(crate) state: PathBuf,
+    /// Do not check the source first; a wrong one is found late, but never written
+    #[arg(long)]
+    pub(crate) no_source_check: bool,
+    /// Do not read the target back; what a failing device did to it stays unseen
+    #[arg(long)]
+    pub(crate) no_read_back: bool,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Group)]
+pub(crate) struct Inspect {
+    /// The patch; `-` reads it from standard input
+    pub(crate) patch: PathBuf,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Group)]
+#[command(group = clap::ArgGroup::new("against").required(true))]
+pub(crate) struct Verify {
+    /// The image or block device to check; it is only read
+    pub(crate) image: PathBuf,
+    /// Check against this patch; `-` reads it from standard input
+    #[arg(long, value_name = "PATCH", group = "against")]
+    pub(crate) patch: Option<PathBuf>,
+    /// Which side of the patch the image shall be
+    #[arg(long = "as", value_enum, default_value_t, requires = "patch", value_name = "SIDE")]
+    pub(crate) side: Side,
+    /// Check all of the source, not only what the patch uses
+    #[arg(long, requires = "patch")]
+    pub(crate) full: bool,
+    /// Check against this BLAKE3 digest, 64 hexadecimal digits
+    #[arg(long, value_name = "HEX", group = "against", value_parser = digest)]
+    pub(crate) digest: Option<neap_engine::digest::Digest>,
+    /// With --digest: the image is the first SIZE bytes [default: all]
+    #[arg(long, value_name = "SIZE", requires = "digest", value_parser = size::parse)]
+    pub(crate) size: Option<u64>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Coders that a diff can be asked for.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum Coder {
+    /// Fast to apply
+    #[default]
+    Zstd,
+}
+
+/// The two images of a patch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Side {
+    /// The image that the patch starts from
+    Source,
+    /// The image that the patch makes
+    #[default]
+    Target,
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    at_least(text, Options::MEMORY_MIN)
+}
+
+fn restart(text: &str) -> Result<u64, String> {
+    at_least(text, RESTART_LEN_MIN)
+}
+
+fn at_least(text: &str, min: u64) -> Result<u64, String> {
+    match size::parse(text)? {
+        len if len < min => Err(format!("{} is less than {}", size::human(len), size::human(min))),
+        len => Ok(len),
+    }
+}
+
+fn digest(text: &str) -> Result<neap_engine::digest::Digest, String> {
+    let digest = neap_engine::digest::Digest::from_hex(text);
+    digest.ok_or_else(|| "expected 64 hexadecimal digits".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        <Args as clap::CommandFactory>::command().debug_assert();
+    }
+}

@@ -1,0 +1,39 @@
+//! What the exit code says.
+
+use std::process::ExitCode;
+
+/// Every way a verb can end. Codes that are not here are reserved for verbs to come.
+///
+/// | code | name | when |
+/// |-----:|------|------|
+/// | 0 | ok | everything asked for was done and verified |
+/// | 1 | error | anything without a code of its own: a damaged patch, a device in use, no permission |
+/// | 2 | usage | the command line makes no sense; nothing was written |
+/// | 5 | wrong source | the source is not the image the patch starts from; nothing was written |
+/// | 10 | interrupted, resumable | the patch stopped coming; the same command goes on from there |
+/// | 12 | no space or target too small | the target, or the disk of the journal or patch, is full |
+/// | 13 | verification failed | what was read back, or looked at by `verify`, is not the target |
+/// | 14 | device I/O | a device failed to read or write |
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Ok = 0,
+    Error = 1,
+    Usage = 2,
+    WrongSource = 5,
+    Interrupted = 10,
+    NoSpace = 12,
+    VerificationFailed = 13,
+    DeviceIo = 14,
+}
+
+impl Exit {
+    pub(crate) fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

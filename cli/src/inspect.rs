@@ -1,0 +1,114 @@
+//! `neap inspect`: what a patch holds.
+
+use std::path::Path;
+
+use neap_engine::format::Header;
+use neap_engine::format::frame::COLUMN_NAMES;
+use neap_engine::inspect::Report;
+use neap_engine::io::error::DriveError;
+use neap_engine::io::inspect::inspect;
+use serde_json::{Map, Value, json};
+
+use crate::apply::open_patch;
+use crate::args::Inspect;
+use crate::exit::Exit;
+use crate::failure::{Failure, Objects, of_drive};
+use crate::outcome::Outcome;
+use crate::progress::Reporter;
+use crate::size::{exact, human, percent};
+
+pub(crate) fn run(args: &Inspect) -> Result<Outcome, Failure> {
+    let mut patch = open_patch(&args.patch)?;
+    let progress = Reporter::new(args.common.quiet);
+    let inspected = inspect(&mut patch, &|event| progress.event(event));
+    progress.finish();
+    let (header, report) = inspected.map_err(|error| of_reading(error, &args.patch))?;
+    Ok(Outcome { text: text(&header, &report), json: json(&header, &report) })
+}
+
+/// An error of a verb that only reads: a pipe that ends early is not resumed.
+pub(crate) fn of_reading(error: DriveError, patch: &Path) -> Failure {
+    let ended = matches!(error, DriveError::PatchEnded(_));
+    let failure = of_drive(error, Objects { patch, source: patch, target: patch, journal: patch });
+    match ended {
+        true => Failure { exit: Exit::Error, next: "fetch the patch again".into(), ..failure },
+        false => failure,
+    }
+}
+
+/// Patch bytes by what they are for.
+fn patch_bytes(header: &Header, report: &Report) -> Vec<(&'static str, u64)> {
+    let mut parts = vec![("header", header.header_len)];
+    parts.extend(COLUMN_NAMES.into_iter().zip(report.columns));
+    parts.push(("literals", report.literals_coded));
+    parts.push(("framing", report.framing));
+    parts
+}
+
+fn text(header: &Header, report: &Report) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        text += &format!("{name:<16}{value}\n");
+    };
+    let sized = |size: u64| format!("{} ({} bytes)", human(size), exact(size));
+    let target_size = header.target_size;
+    let of_target = |len: u64| format!("{:>15} {:>9}", exact(len), percent(len, target_size));
+    let of_patch = |len: u64| format!("{:>15} {:>9}", exact(len), percent(len, header.patch_size));
+    line("patch", format!("{}, version 1, no layers, undamaged", sized(header.patch_size)));
+    line("patch id", header.id.to_string());
+    line("source", sized(header.source_size));
+    line("source digest", header.source_root.to_string());
+    line(
+        "source used",
+        format!("{}, checked before the first write", { sized(header.source_map.used_len()) }),
+    );
+    line("target", sized(target_size));
+    line("target digest", header.target_root.to_string());
+    line("windows", format!("{} of {}", header.target_windows.len(), human(header.window_len())));
+    line("frames", format!("{}, {} segments", report.frame_count, exact(report.segment_count)));
+    line("restart points", header.restarts.len().to_string());
+    line("apply needs", format!("{} of memory at most", human(report.memory)));
+    line("target bytes", String::new());
+    line("  copied", of_target(report.copies));
+    line("  of them differ", of_target(report.differing));
+    line("  literals", of_target(report.literals));
+    line("  zeros", of_target(report.zeros));
+    line("patch bytes", String::new());
+    for (name, len) in patch_bytes(header, report) {
+        line(&format!("  {name}"), of_patch(len));
+    }
+    text
+}
+
+fn json(header: &Header, report: &Report) -> Value {
+    let spent = patch_bytes(header, report).into_iter();
+    let restarts = header.restarts.iter();
+    let restarts: Vec<_> = restarts
+        .map(|at| json!({"patch_offset": at.patch_offset, "target_offset": at.target_offset}))
+        .collect();
+    json!({
+        "schema": "neap.inspect.v1",
+        "version": 1,
+        "layers": [],
+        "patch_id": header.id.to_string(),
+        "patch_size": header.patch_size,
+        "source_size": header.source_size,
+        "source_root": header.source_root.to_string(),
+        "source_used": header.source_map.used_len(),
+        "target_size": header.target_size,
+        "target_root": header.target_root.to_string(),
+        "window_size": header.window_len(),
+        "windows": header.target_windows.len(),
+        "frames": report.frame_count,
+        "segments": report.segment_count,
+        "restart_points": restarts,
+        "apply_memory": report.memory,
+        "target_bytes": {
+            "copies": report.copies,
+            "copies_differing": report.differing,
+            "literals": report.literals,
+            "zeros": report.zeros,
+        },
+        "patch_bytes": spent.map(|(n, len)| (n.to_owned(), len.into())).collect::<Map<_, _>>(),
+    })
+}
