@@ -53,6 +53,8 @@ pub struct Applier {
     skip_to: u64,
     /// Where the next frame starts in the patch.
     patch_offset: u64,
+    /// Count of restart points in front of the next frame.
+    restarts_met: usize,
     prefix: [u8; FRAME_PREFIX_LEN],
     body: Vec<u8>,
     frame: FrameCursor,
@@ -89,6 +91,9 @@ impl Applier {
             at: restart.target_offset,
             skip_to,
             patch_offset: restart.patch_offset,
+            restarts_met: header
+                .restarts
+                .partition_point(|r| r.target_offset < restart.target_offset),
             prefix: [0; FRAME_PREFIX_LEN],
             body: Vec::new(),
             frame: FrameCursor::new(),
@@ -127,10 +132,10 @@ impl Applier {
         loop {
             match self.next {
                 Next::ReadPrefix => {
+                    self.check_restart()?;
                     if self.at == self.header.target_size {
                         return self.finish();
                     }
-                    self.check_restart()?;
                     self.next = Next::PrefixRead;
                     return Ok(Want::Patch(&mut self.prefix));
                 }
@@ -184,15 +189,10 @@ impl Applier {
     }
 
     /// A frame that stands at a restart point's place in the patch must stand at its place in the
-    /// target too, and starts the literal stream afresh.
+    /// target too, and starts the literal stream afresh. None may be passed over.
     fn check_restart(&mut self) -> Result<(), FormatError> {
-        let restart = self.header.restart_before(self.at);
-        let by_patch = restart.patch_offset == self.patch_offset;
-        let by_target = restart.target_offset == self.at;
-        if by_patch != by_target || restart.patch_offset > self.patch_offset {
-            return Err(FormatError::RestartMisplaced { patch_offset: restart.patch_offset });
-        }
-        if by_patch {
+        if self.header.is_restart(self.restarts_met, self.patch_offset, self.at)? {
+            self.restarts_met += 1;
             self.frame.decoder.restart();
         }
         Ok(())
@@ -337,6 +337,9 @@ impl FrameCursor {
         self.target_left = self.frame.target_len;
         self.segment = Segment::default();
         self.diagonal = 0;
+        if self.frame.coder == coder::ZSTD && self.literals_left > 0 {
+            self.decoder.open_piece(&self.frame.literals)?;
+        }
         self.next_island()
     }
 
@@ -478,6 +481,9 @@ impl FrameCursor {
         }
         if self.literals_left > 0 || self.literals_at != self.frame.literals.len() {
             return Err(FormatError::TrailingBytes("literals"));
+        }
+        if self.frame.coder == coder::ZSTD && self.frame.literals_len > 0 {
+            return self.decoder.close_piece();
         }
         Ok(())
     }

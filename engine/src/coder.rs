@@ -8,6 +8,7 @@ use zstd_safe::{
 };
 
 use crate::error::FormatError;
+use crate::format::{split, split_array};
 use crate::limits::{COLUMNS_LEN_MAX, LITERAL_WINDOW_LOG2};
 
 /// Coder id 0: columns and literals are stored as they are.
@@ -17,6 +18,15 @@ pub const ZSTD: u8 = 1;
 
 /// The highest zstd level.
 pub const LEVEL_MAX: i32 = 22;
+
+/// The first bytes of a zstd frame (RFC 8878, section 3.1.1).
+const FRAME_MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
+
+/// A block that is one byte, repeated (RFC 8878, section 3.1.1.2.2).
+const BLOCK_RLE: u32 = 1;
+
+/// The largest window of the literal stream as RFC 8878, section 3.1.1.1.2 spells it.
+const WINDOW_DESCRIPTOR_MAX: u8 = (LITERAL_WINDOW_LOG2 as u8 - 10) << 3;
 
 /// log2 of the largest window a column may ask for: columns are decoded in one piece.
 const COLUMN_WINDOW_LOG2: u32 = COLUMNS_LEN_MAX.next_power_of_two().trailing_zeros();
@@ -76,6 +86,8 @@ impl LiteralEncoder {
 pub struct Decoder {
     columns: DCtx<'static>,
     literals: DCtx<'static>,
+    /// Whether the first piece of the literal stream was opened.
+    begun: bool,
 }
 
 impl Decoder {
@@ -89,7 +101,7 @@ impl Decoder {
         {
             context.set_parameter(DParameter::WindowLogMax(log2)).expect("the log is in range");
         }
-        Self { columns, literals }
+        Self { columns, literals, begun: false }
     }
 
     /// Decodes a column of known length; one as long as its code is stored.
@@ -103,8 +115,11 @@ impl Decoder {
             raw.copy_from_slice(coded);
             return Ok(());
         }
+        // One frame and nothing behind it: libzstd would go on with the next, or skip it.
+        let is_one = coded.starts_with(&FRAME_MAGIC)
+            && zstd_safe::find_frame_compressed_size(coded) == Ok(coded.len());
         match self.columns.decompress(raw, coded) {
-            Ok(len) if len == raw.len() => Ok(()),
+            Ok(len) if is_one && len == raw.len() => Ok(()),
             _ => Err(FormatError::Undecodable(name)),
         }
     }
@@ -112,6 +127,42 @@ impl Decoder {
     /// Forgets the literal stream; the next literals start a new one.
     pub(crate) fn restart(&mut self) {
         self.literals.reset(ResetDirective::SessionOnly).expect("a session can always be reset");
+        self.begun = false;
+    }
+
+    /// Checks that the next piece of the literal stream is whole blocks, none of them the last
+    /// (format 4.5), so that what it gives does not depend on how much is asked for at once.
+    pub(crate) fn open_piece(&mut self, piece: &[u8]) -> Result<(), FormatError> {
+        const PART: &str = "literals";
+        let mut rest = piece;
+        if !self.begun {
+            let [magic @ .., descriptor, window] = split_array::<6>(&mut rest, PART)?;
+            if magic != FRAME_MAGIC || descriptor != 0 || window > WINDOW_DESCRIPTOR_MAX {
+                return Err(FormatError::Undecodable(PART));
+            }
+            self.begun = true;
+        }
+        while !rest.is_empty() {
+            let [low, middle, high] = split_array(&mut rest, PART)?;
+            let header = u32::from_le_bytes([low, middle, high, 0]);
+            let (is_last, kind, size) = (header & 1 == 1, header >> 1 & 3, header >> 3);
+            if is_last {
+                return Err(FormatError::Undecodable(PART));
+            }
+            split(&mut rest, if kind == BLOCK_RLE { 1 } else { size as usize }, PART)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that the last piece gives no more literals than were taken.
+    pub(crate) fn close_piece(&mut self) -> Result<(), FormatError> {
+        let mut more = [0; 1];
+        let mut output = OutBuffer::around(&mut more[..]);
+        let hint = self.literals.decompress_stream(&mut output, &mut InBuffer::around(&[]));
+        if hint.is_err() || output.pos() > 0 {
+            return Err(FormatError::TrailingBytes("literals"));
+        }
+        Ok(())
     }
 
     /// Fills `raw` with the next literals, and moves `at` behind the code it took.

@@ -47,6 +47,7 @@ pub struct Walk {
     frame: Frame,
     patch_offset: u64,
     target_offset: u64,
+    restarts_met: usize,
     body_len_max: u64,
     columns_len_max: u64,
     report: Report,
@@ -61,6 +62,7 @@ impl Walk {
             frame: Frame::default(),
             patch_offset: header.header_len,
             target_offset: 0,
+            restarts_met: 0,
             body_len_max: 0,
             columns_len_max: 0,
             report: Report::default(),
@@ -73,17 +75,12 @@ impl Walk {
     /// # Errors
     /// If the frames so far do not end where the header says, or miss a restart point.
     pub fn has_next(&self) -> Result<bool, FormatError> {
+        self.header.is_restart(self.restarts_met, self.patch_offset, self.target_offset)?;
         if self.target_offset == self.header.target_size {
             return match self.patch_offset == self.header.patch_size {
                 true => Ok(false),
                 false => Err(FormatError::TrailingBytes("frames")),
             };
-        }
-        let restart = self.header.restart_before(self.target_offset);
-        let by_patch = restart.patch_offset == self.patch_offset;
-        let by_target = restart.target_offset == self.target_offset;
-        if by_patch != by_target || restart.patch_offset > self.patch_offset {
-            return Err(FormatError::RestartMisplaced { patch_offset: restart.patch_offset });
         }
         Ok(true)
     }
@@ -95,6 +92,9 @@ impl Walk {
     pub fn take(&mut self, prefix: FramePrefix, body: &[u8]) -> Result<(), FormatError> {
         if Digest::of(body).short() != prefix.body_digest {
             return Err(FormatError::FrameDamaged { patch_offset: self.patch_offset });
+        }
+        if self.header.is_restart(self.restarts_met, self.patch_offset, self.target_offset)? {
+            self.restarts_met += 1;
         }
         self.frame.decode(body, &mut self.decoder)?;
         self.patch_offset += (FRAME_PREFIX_LEN + body.len()) as u64;

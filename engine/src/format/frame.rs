@@ -19,7 +19,7 @@ pub const FRAME_PREFIX_LEN: usize = 20;
 ///
 /// | at | size | field         | bound                             |
 /// |----|------|---------------|-----------------------------------|
-/// |  0 |    4 | `body_len`    | 17 ..= 2 MiB                      |
+/// |  0 |    4 | `body_len`    | 18 ..= 2 MiB                      |
 /// |  4 |   16 | `body_digest` | first bytes of BLAKE3 of the body |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FramePrefix {
@@ -29,8 +29,8 @@ pub struct FramePrefix {
     pub body_digest: [u8; 16],
 }
 
-/// Bytes in the shortest body: the coder, a target length, and seven pairs of lengths.
-const BODY_LEN_MIN: u64 = 17;
+/// Bytes in the shortest body: the coder, a target length, seven pairs of lengths, one segment.
+const BODY_LEN_MIN: u64 = 18;
 
 impl FramePrefix {
     /// The prefix of `body`.

@@ -26,7 +26,7 @@ pub const VERSION: u16 = 1;
 /// |  8 |    2 | `version`      | 1                                    |
 /// | 10 |    1 | `window_log2`  | 16 ..= 21                            |
 /// | 11 |    1 | `layer_count`  | 0 ..= 16                             |
-/// | 12 |    4 | `header_len`   | 180 ..= 6 MiB                        |
+/// | 12 |    4 | `header_len`   | 145 ..= 6 MiB                        |
 /// | 16 |    8 | `patch_size`   | `header_len` ..                      |
 /// | 24 |    8 | `source_size`  | 0 ..= 128 GiB                        |
 /// | 32 |    8 | `target_size`  | 0 ..= 128 GiB                        |
@@ -225,6 +225,25 @@ impl Header {
     #[must_use]
     pub fn window_len(&self) -> u64 {
         1 << self.window_log2
+    }
+
+    /// Whether the frame at these offsets is a restart point, where `met` of them came before it.
+    ///
+    /// # Errors
+    /// If a restart point stands at only one of the two offsets, or was passed over.
+    pub fn is_restart(
+        &self,
+        met: usize,
+        patch_offset: u64,
+        target_offset: u64,
+    ) -> Result<bool, FormatError> {
+        let Some(next) = self.restarts.get(met) else { return Ok(false) };
+        let here = next.patch_offset == patch_offset && next.target_offset == target_offset;
+        let ahead = next.patch_offset > patch_offset && next.target_offset > target_offset;
+        if here || ahead {
+            return Ok(here);
+        }
+        Err(FormatError::RestartMisplaced { patch_offset: next.patch_offset })
     }
 
     /// The last restart point at or before byte `target_offset` of the target.
