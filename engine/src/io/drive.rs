@@ -173,8 +173,8 @@ fn make(
     options: Options,
     progress: Progress,
 ) -> Result<(), DriveError> {
-    let mut applier = Applier::new(header.clone(), resumed.windows)
-        .with_checkpoint_len(options.checkpoint_len);
+    let mut applier =
+        Applier::new(header.clone(), resumed.windows).with_checkpoint_len(options.checkpoint_len);
     patch
         .skip_to(applier.patch_offset())
         .map_err(DriveError::io(Part::Patch, "reading the patch"))?;

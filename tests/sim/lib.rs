@@ -1,0 +1,11 @@
+//! A machine that loses power and whose devices fail, to apply patches on; all replayable by seed.
+//!
+//! [`machine`] is the devices, [`pair`] makes images and the patch between them, [`run`] applies
+//! one on the other, and [`chain`] cuts the power until the target is made.
+
+pub mod chain;
+pub mod disk;
+pub mod machine;
+pub mod pair;
+pub mod random;
+pub mod run;

@@ -1,0 +1,117 @@
+//! One apply of a pair's patch on a machine, with a source and a patch that may fail too.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use neap_engine::io::drive::{self, Applied, Options, Stopped};
+use neap_engine::io::memory::PatchBytes;
+use neap_engine::io::{Patch, Source};
+
+use crate::machine::Port;
+use crate::pair::Pair;
+
+/// A read that fails: the `nth`, from 0.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadFault {
+    /// Which read.
+    pub nth: u64,
+    /// What it says.
+    pub kind: io::ErrorKind,
+}
+
+/// What is read, and which reads fail.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The images and the patch.
+    pub pair: &'a Pair,
+    /// The read of the source that fails.
+    pub source_fault: Option<ReadFault>,
+    /// The read of the patch that fails.
+    pub patch_fault: Option<ReadFault>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the apply said.
+    pub result: Result<Applied, Stopped>,
+    /// Where it went on in the patch after the header, if it came so far.
+    pub patch_from: Option<u64>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Inputs that do not fail.
+    #[must_use]
+    pub fn new(pair: &'a Pair) -> Self {
+        Self { pair, source_fault: None, patch_fault: None }
+    }
+
+    /// Applies the patch.
+    #[must_use]
+    pub fn apply(&self, port: &Port, options: Options) -> Outcome {
+        let source = FailingSource {
+            bytes: &self.pair.source,
+            fault: self.source_fault,
+            reads: AtomicU64::new(0),
+        };
+        let mut patch = FailingPatch {
+            bytes: PatchBytes::new(&self.pair.patch),
+            fault: self.patch_fault,
+            reads: 0,
+            from: None,
+        };
+        let (mut target, mut journal) = (port.clone(), port.clone());
+        let result = drive::apply(&mut patch, &source, &mut target, &mut journal, options, &|_| {});
+        Outcome { result, patch_from: patch.from }
+    }
+}
+
+struct FailingSource<'a> {
+    bytes: &'a [u8],
+    fault: Option<ReadFault>,
+    reads: AtomicU64,
+}
+
+impl Source for FailingSource<'_> {
+    fn size(&self) -> u64 {
+        self.bytes.size()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let nth = self.reads.fetch_add(1, Ordering::Relaxed);
+        match self.fault.filter(|fault| fault.nth == nth) {
+            Some(fault) => Err(fault.kind.into()),
+            None => self.bytes.read_at(offset, into),
+        }
+    }
+}
+
+struct FailingPatch<'a> {
+    bytes: PatchBytes<'a>,
+    fault: Option<ReadFault>,
+    reads: u64,
+    from: Option<u64>,
+}
+
+impl FailingPatch<'_> {
+    fn count(&mut self) -> io::Result<()> {
+        self.reads += 1;
+        match self.fault.filter(|fault| fault.nth + 1 == self.reads) {
+            Some(fault) => Err(fault.kind.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Patch for FailingPatch<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<()> {
+        self.count()?;
+        self.bytes.read(into)
+    }
+
+    fn skip_to(&mut self, offset: u64) -> io::Result<()> {
+        self.count()?;
+        self.from = Some(offset);
+        self.bytes.skip_to(offset)
+    }
+}
