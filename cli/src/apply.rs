@@ -160,10 +160,11 @@ fn of_stopped(stopped: Stopped, args: &Apply, journal: &Path, begun_before: bool
     let shown = target.display();
     let state = match (wrote, begun_before) {
         (true, _) if read_back => format!("{shown} was written whole, and is not what was written"),
-        (true, _) => format!(
+        (true, _) if journal.exists() => format!(
             "{shown} is not complete; only verified bytes were written, and {} says how many",
             journal.display()
         ),
+        (true, _) => format!("{shown} is not complete; only verified bytes were written"),
         (false, true) => format!("{shown} is not complete since an earlier run; none was added"),
         (false, false) => crate::failure::NOTHING_WRITTEN.into(),
     };

@@ -90,7 +90,7 @@ pub(crate) struct Diff {
     /// Threads to use; the patch is the same with any number [default: one a core]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u16>::new().range(1..=512))]
     pub(crate) threads: Option<u16>,
-    /// Bytes of patch that a cut may cause to be read again; less makes the patch larger
+    /// Bytes of patch after which decoding can start afresh; less makes the patch larger
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = restart)]
     pub(crate) restart: u64,
     #[command(flatten)]

@@ -103,12 +103,13 @@ fn text(args: &Diff, patch: &Patch) -> String {
         exact(patch_size),
         percent(patch_size, target_size),
     );
-    if summary.is_full {
+    if summary.is_full || (summary.literals == target_size && target_size > 0) {
         text += "         no delta was smaller: the patch is the whole target, compressed\n";
     }
     let mut line = |name: &str, len: u64, whole: u64, meaning: &str| {
         let (len, part) = (exact(len), percent(len, whole));
-        text += &format!("  {name:<14}{len:>16}{part:>10}  {meaning}\n");
+        let line = format!("  {name:<14}{len:>16}{part:>10}  {meaning}");
+        text += &format!("{}\n", line.trim_end());
     };
     line("target", target_size, target_size, "bytes, made from");
     line("exact", summary.exact, target_size, "blocks that the source has, too");

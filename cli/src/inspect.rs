@@ -48,7 +48,7 @@ fn patch_bytes(header: &Header, report: &Report) -> Vec<(&'static str, u64)> {
 fn text(header: &Header, report: &Report) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
-        text += &format!("{name:<16}{value}\n");
+        text += &format!("{}\n", format!("{name:<16}{value}").trim_end());
     };
     let sized = |size: u64| format!("{} ({} bytes)", human(size), exact(size));
     let target_size = header.target_size;

@@ -93,7 +93,7 @@ impl Reporter {
     pub(crate) fn seconds(&self, name: &str) -> f64 {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let times = state.phases.iter().filter(|(phase, _)| *phase == name);
-        times.map(|(_, time)| time.as_secs_f64()).sum()
+        times.map(|(_, time)| *time).sum::<Duration>().as_secs_f64()
     }
 
     /// Seconds of every phase, in order.

@@ -154,16 +154,17 @@ fn of_image(error: DriveError, image: &Path) -> Failure {
 fn right(args: &Verify, right: &Right) -> Outcome {
     let Right { what, size, checked, digest } = right;
     let image = args.image.display().to_string();
-    let fact = match *what {
-        "digest" => "has the digest".to_owned(),
-        "source" if checked < size => {
-            format!("has all {} bytes that the patch uses of the source", exact(*checked))
-        }
-        what => format!("is the {what}"),
-    };
     let of = format!("{} ({} bytes), BLAKE3 {digest}", human(*size), exact(*size));
+    let fact = match *what {
+        "digest" => format!("has the digest: {of}"),
+        "source" if checked < size => format!(
+            "has all {} bytes that the patch uses of the source; --full checks the rest of {of}",
+            exact(*checked)
+        ),
+        what => format!("is the {what}: {of}"),
+    };
     Outcome {
-        text: format!("verified {image}: {fact}: {of}\n"),
+        text: format!("verified {image}: {fact}\n"),
         json: json!({
             "schema": "neap.verify.v1",
             "image": image,
