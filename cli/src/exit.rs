@@ -7,7 +7,7 @@ use std::process::ExitCode;
 /// | code | name | when |
 /// |-----:|------|------|
 /// | 0 | ok | everything asked for was done and verified |
-/// | 1 | error | anything without a code of its own: a damaged patch, a device in use, no permission |
+/// | 1 | error | what has no code of its own: a damaged patch, a device in use, no permission |
 /// | 2 | usage | the command line makes no sense; nothing was written |
 /// | 5 | wrong source | the source is not the image the patch starts from; nothing was written |
 /// | 10 | interrupted, resumable | the patch stopped coming; the same command goes on from there |
