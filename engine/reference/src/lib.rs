@@ -1,1 +1,63 @@
-//! Placeholder.
+//! A slow, obvious applier: the judge of the fast one, and the guide for porters.
+//!
+//! ```
+//! let refused = neap_reference::apply(b"GIF89a", b"the source").unwrap_err();
+//! assert_eq!(refused, "the patch ends inside its header");
+//! ```
+//!
+//! It is written from `docs/format.md` alone and shares no code with the engine; numbers in
+//! brackets are sections there. Read this file, then `header`, `frame`, `coder`, `bytes`.
+//! Whatever the bytes, the answer is the target or what is wrong with them. All is in memory.
+
+mod bytes;
+mod coder;
+mod frame;
+mod header;
+
+use bytes::{Bytes, within};
+use frame::Frame;
+use header::Header;
+
+/// What was asked for, or the fact for which the patch is refused, in words.
+pub type Result<T> = std::result::Result<T, String>;
+
+/// Makes the target from the source, with all checks of section 5.
+pub fn apply(patch: &[u8], source: &[u8]) -> Result<Vec<u8>> {
+    let target = apply_unverified(patch, source)?;
+    Header::read(patch)?.check_target(&target)?;
+    Ok(target)
+}
+
+/// What the frames make, not held against the target's digests: for tests, which put the digests
+/// of what a changed patch makes into its header.
+pub fn apply_unverified(patch: &[u8], source: &[u8]) -> Result<Vec<u8>> {
+    let header = Header::read(patch)?;
+    header.check_source(source)?;
+    // Bytes behind `patch_size` are not part of the patch (2.1).
+    let mut frames = Bytes::new(Bytes::new(patch, "frames").take(header.patch_size)?, "frames");
+    frames.take(header.header_len)?;
+    let mut target = Vec::new();
+    let mut restarts = header.restarts.iter().peekable();
+    let mut literal_stream = None;
+    while (target.len() as u64) < header.target_size {
+        let here = (header.patch_size - frames.len(), target.len() as u64);
+        if restarts.next_if(|next| **next == here).is_some() {
+            literal_stream = None;
+        }
+        let is_ahead = restarts.peek().is_none_or(|next| next.0 > here.0 && next.1 > here.1);
+        must(is_ahead, "no frame starts at a restart point")?;
+        let body_len = within(18..=2 << 20, frames.number(4)?, "body_len")?;
+        let body_digest = frames.take(16)?;
+        let body = frames.take(body_len)?;
+        must(blake3::hash(body).as_bytes().starts_with(body_digest), "a frame is damaged")?;
+        Frame::read(body, &mut literal_stream)?.run(&header, source, &mut target)?;
+    }
+    must(restarts.next().is_none(), "no frame starts at a restart point")?;
+    frames.end()?;
+    Ok(target)
+}
+
+/// Refuses the patch with this fact unless the condition holds.
+fn must(holds: bool, otherwise: &str) -> Result<()> {
+    if holds { Ok(()) } else { Err(otherwise.to_owned()) }
+}

@@ -1,0 +1,63 @@
+//! Taking integers and pieces from the front of bytes (1).
+
+use std::ops::RangeInclusive;
+
+use crate::{Result, must};
+
+/// What is left of a part of the patch, and the part's name.
+pub(crate) struct Bytes<'a>(&'a [u8], &'static str);
+
+impl<'a> Bytes<'a> {
+    pub(crate) fn new(bytes: &'a [u8], part: &'static str) -> Self {
+        Self(bytes, part)
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    pub(crate) fn take(&mut self, len: u64) -> Result<&'a [u8]> {
+        must(len <= self.len(), &format!("the patch ends inside its {}", self.1))?;
+        let (taken, rest) = self.0.split_at(memory(len));
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    /// The next `len` bytes as an integer.
+    pub(crate) fn number(&mut self, len: u64) -> Result<u64> {
+        Ok(self.take(len)?.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    }
+
+    pub(crate) fn digest(&mut self) -> Result<[u8; 32]> {
+        Ok(*self.take(32)?.first_chunk().expect("32 bytes were taken"))
+    }
+
+    pub(crate) fn varint(&mut self) -> Result<u64> {
+        let mut value = 0_u128;
+        for place in 0..10 {
+            let byte = self.number(1)?;
+            value |= u128::from(byte & 0x7f) << (7 * place);
+            if byte < 0x80 {
+                must(byte > 0 || place == 0, "an integer is not in its shortest form")?;
+                return u64::try_from(value).map_err(|_| "an integer is too long".to_owned());
+            }
+        }
+        Err("an integer is too long".to_owned())
+    }
+
+    /// Refuses bytes that are left over.
+    pub(crate) fn end(&self) -> Result<()> {
+        must(self.0.is_empty(), &format!("bytes are left over after the {}", self.1))
+    }
+}
+
+/// The value of the named field, if it is within its bounds.
+pub(crate) fn within(bounds: RangeInclusive<u64>, value: u64, field: &str) -> Result<u64> {
+    must(bounds.contains(&value), &format!("{field} is {value}, allowed is {bounds:?}"))?;
+    Ok(value)
+}
+
+/// A length of something in memory.
+pub(crate) fn memory(len: u64) -> usize {
+    usize::try_from(len).expect("this applier is for machines of 64 bits")
+}
