@@ -141,6 +141,7 @@ impl Applier {
                 }
                 Next::PrefixRead => {
                     let prefix = FramePrefix::decode(&self.prefix)?;
+                    self.body.clear();
                     self.body.reserve_exact(BODY_LEN_MAX.min(prefix.body_len));
                     self.body.resize(prefix.body_len, 0);
                     self.next = Next::BodyRead(prefix);

@@ -115,13 +115,21 @@ impl Frame {
         let coded_min = if coder == coder::STORED { self.literals_len } else { 0 };
         let literals_coded = as_len(field("literals", coded_min, BODY_LEN_MAX as u64)?);
         rest = &rest[at..];
+        // Frames that fill another column each would make us keep them all.
+        let kept = lens.iter().zip(&self.columns).map(|((len, _), c)| c.capacity().max(*len));
+        if kept.sum::<usize>() > COLUMNS_LEN_MAX {
+            self.columns = Default::default();
+        }
         for (index, (raw_len, coded_len)) in lens.into_iter().enumerate() {
             let coded = split(&mut rest, coded_len, COLUMN_NAMES[index])?;
             self.coded_lens[index] = coded_len;
+            self.columns[index].clear();
+            self.columns[index].reserve_exact(raw_len);
             self.columns[index].resize(raw_len, 0);
             decoder.column(COLUMN_NAMES[index], coded, &mut self.columns[index])?;
         }
         self.literals.clear();
+        self.literals.reserve_exact(literals_coded);
         self.literals.extend(split(&mut rest, literals_coded, "literals")?);
         if rest.is_empty() { Ok(()) } else { Err(FormatError::TrailingBytes("literals")) }
     }
@@ -159,4 +167,25 @@ impl Frame {
 /// Lengths that were bounded by less than 4 GiB just before.
 fn as_len(len: u64) -> usize {
     usize::try_from(len).expect("a bounded length fits in memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each column kept the memory of its largest frame, so six frames that fill one column each
+    /// held six times the limit; now what is kept counts against it.
+    #[test]
+    fn frames_that_fill_another_column_each_are_held_within_the_limit() {
+        let (mut frame, mut decoder) = (Frame::default(), Decoder::new());
+        for index in 0..COLUMN_COUNT {
+            let (mut lens, mut columns) = ([0; COLUMN_COUNT], <[Vec<u8>; COLUMN_COUNT]>::default());
+            lens[index] = COLUMNS_LEN_MAX;
+            columns[index] = coder::column(&vec![0; COLUMNS_LEN_MAX], 1);
+            let body = Frame::encode(1, lens, &columns, 0, &[]);
+            frame.decode(&body, &mut decoder).expect("the frame is well-formed");
+            let held: usize = frame.columns.iter().map(Vec::capacity).sum();
+            assert!(held <= COLUMNS_LEN_MAX, "{held} bytes after column {index}");
+        }
+    }
 }
