@@ -102,7 +102,9 @@ fn check_target(args: &Apply, source: &FileSource) -> Result<(), Failure> {
     };
     let failed = |error: io::Error| Failure::open("target", path, &error);
     if source.is_same(path).map_err(failed)? {
-        return Err(refused("source and target are the same; neap never patches in place"));
+        return Err(refused(
+            "source and target are the same or overlap; neap never patches in place",
+        ));
     }
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -118,6 +118,32 @@ fn loop_device_serves_as_source_and_is_not_written() {
     bench.run(&apply).expect_error(2, &["source and target are the same"]);
 }
 
+// A disk and its partition have two device numbers: an apply from one to the other was let through
+// and would have overwritten its own source.
+#[test]
+fn disk_that_holds_the_source_is_refused_untouched() {
+    let bench = Bench::with_patch();
+    let Some(device) = Loop::new(&bench, "disk", &vec![0; 16 << 20]) else { return };
+    // 8 MiB from 1 MiB on.
+    if !run("partx", &["--version"]) || !run("addpart", &[&device.0, "1", "2048", "16384"]) {
+        return skip("addpart does not work here");
+    }
+    let part = format!("{}p1", device.0);
+    if !Path::new(&part).exists() {
+        run("delpart", &[&device.0, "1"]);
+        return skip("partitions of loop devices get no node here");
+    }
+    std::fs::write(&part, bench.read("source")).expect("the partition takes the source");
+    let before = device.bytes();
+    let apply = "apply patch --state state";
+    let onto = bench.run(&format!("{apply} --source {part} --target {}", device.0));
+    let from = bench.run(&format!("{apply} --source {} --target {part}", device.0));
+    run("delpart", &[&device.0, "1"]);
+    onto.expect_error(2, &["source and target", "nothing was written"]);
+    from.expect_error(2, &["source and target", "nothing was written"]);
+    assert!(device.bytes() == before);
+}
+
 #[test]
 fn device_that_is_too_small_is_refused_untouched() {
     let bench = Bench::with_patch();

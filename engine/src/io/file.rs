@@ -39,13 +39,16 @@ impl FileSource {
         Ok(Self { file, size })
     }
 
-    /// Whether this is the same file or device as the other.
+    /// Whether this is the same file or device as the other, or one is a partition of the other.
     ///
     /// # Errors
     /// If either cannot be looked at.
     pub fn is_same(&self, path: &Path) -> io::Result<bool> {
         match fs::metadata(path) {
-            Ok(other) => Ok(identity(&self.file.metadata()?) == identity(&other)),
+            Ok(other) => {
+                let this = self.file.metadata()?;
+                Ok(identity(&this) == identity(&other) || is_part(&this, &other))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
@@ -68,6 +71,19 @@ fn identity(metadata: &fs::Metadata) -> (bool, u64, u64) {
         (true, metadata.rdev(), 0)
     } else {
         (false, metadata.dev(), metadata.ino())
+    }
+}
+
+/// Whether one of two block devices is a partition of the other: in sysfs its folder lies within.
+fn is_part(a: &fs::Metadata, b: &fs::Metadata) -> bool {
+    let folder = |device: &fs::Metadata| {
+        let (major, minor) = (rustix::fs::major(device.rdev()), rustix::fs::minor(device.rdev()));
+        let is_device = device.file_type().is_block_device();
+        is_device.then(|| fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok())?
+    };
+    match (folder(a), folder(b)) {
+        (Some(a), Some(b)) => a.starts_with(&b) || b.starts_with(&a),
+        _ => false,
     }
 }
 
