@@ -1,6 +1,6 @@
 //! What coder 1 codes: columns (1) and the literal stream (4.5).
 
-use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
+use zstd_safe::{DCtx, InBuffer, OutBuffer};
 
 use crate::bytes::{Bytes, memory};
 use crate::{Result, must};
@@ -40,7 +40,6 @@ pub(crate) fn literals(stream: &mut LiteralStream, piece: &[u8], raw_len: u64) -
         blocks.take(if kind == 1 { 1 } else { size })?;
     }
     let decoder = stream.get_or_insert_with(DCtx::create);
-    decoder.set_parameter(DParameter::WindowLogMax(23)).expect("8 MiB is a window of zstd");
     let (mut raw, mut chunk, mut is_full) = (Vec::new(), vec![0; 1 << 16], true);
     let mut input = InBuffer::around(piece);
     while is_full && raw.len() as u64 <= raw_len {

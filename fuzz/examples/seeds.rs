@@ -1,0 +1,108 @@
+//! Writes the committed seeds: small real patches, whole and in parts, and short runs of choices.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use neap_engine::format::Header;
+use neap_engine::io::drive;
+use neap_engine::io::memory::PatchBytes;
+use neap_fuzz::harness::choices::Choices;
+use neap_fuzz::harness::{HARNESSES, build, roundtrip, seal, whole};
+
+fn main() -> io::Result<()> {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    for (name, _) in HARNESSES {
+        fs::create_dir_all(seeds.join(name))?;
+    }
+    let source = build::image(200_001);
+    for (name, target, restart_len) in targets(source) {
+        let (patch, header) = roundtrip::patch_of(source, &target, 9, restart_len);
+        let parts = unsealed(&patch, &header);
+        let (fields, bodies) = parts.split_at(header.header_len as usize - 46);
+        fs::write(seeds.join("patch_apply").join(name), &patch)?;
+        fs::write(seeds.join("patch_sealed").join(name), &parts)?;
+        fs::write(seeds.join("header").join(name), fields)?;
+        fs::write(seeds.join("frame").join(name), &bodies[bodies.len().min(4)..])?;
+    }
+    for (name, bytes) in [("small", &[0x7f][..]), ("large", &[0xff; 9]), ("two", &[0x80, 1])] {
+        fs::write(seeds.join("varint").join(name), bytes)?;
+    }
+    for target in ["journal", "roundtrip"] {
+        for seed in 0..4 {
+            fs::write(seeds.join(target).join(format!("choices-{seed}")), noise(seed))?;
+        }
+    }
+    let built = (0..).filter_map(|seed| built(&noise(seed)).map(|parts| (seed, parts)));
+    for (seed, parts) in built.take(6) {
+        let name = format!("choices-{seed}");
+        fs::write(seeds.join("fast_vs_reference").join(&name), noise(seed))?;
+        fs::write(seeds.join("patch_sealed").join(&name), parts)?;
+    }
+    Ok(())
+}
+
+/// Choices without a plan.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+        (state >> 56) as u8
+    };
+    (0..240).map(|_| byte()).collect()
+}
+
+/// The parts of the patch that these choices build, if it is small, is accepted, has several
+/// windows and a restart, and starts from the source of the sealed patches.
+fn built(choices: &[u8]) -> Option<Vec<u8>> {
+    let (patch, source) = build::patch(&mut Choices::new(choices));
+    whole::agreed(&patch, source)?;
+    let header = drive::read_header(&mut PatchBytes::new(&patch)).ok()?;
+    let parts = unsealed(&patch, &header);
+    let is_rich = header.target_windows.len() > 1 && !header.restarts.is_empty();
+    (is_rich && source.len() == 200_001 && parts.len() < 1500).then_some(parts)
+}
+
+/// Targets that make patches with every kind of segment, and with restarts.
+fn targets(source: &[u8]) -> Vec<(&'static str, Vec<u8>, u64)> {
+    let mut edited = source.to_vec();
+    edited.rotate_left(8192);
+    edited.splice(70_000..70_000, *b"some bytes that were not there before");
+    edited[100_000..170_000].fill(0);
+    for byte in edited[1000..3000].iter_mut().step_by(37) {
+        *byte = byte.wrapping_add(1);
+    }
+    vec![
+        ("edited", edited.clone(), u64::MAX),
+        ("restarts", edited, 1),
+        ("empty", Vec::new(), u64::MAX),
+        ("short", b"a target shorter than a block".to_vec(), u64::MAX),
+        ("same", source.to_vec(), u64::MAX),
+    ]
+}
+
+/// A patch taken apart into the bytes that make it again.
+fn unsealed(patch: &[u8], header: &Header) -> Vec<u8> {
+    let header_len = header.header_len as usize;
+    let mut fields = patch[..header_len - 32].to_vec();
+    let mut frames = Vec::new();
+    let mut at = header_len;
+    while at < header.patch_size as usize {
+        for (index, restart) in header.restarts.iter().enumerate() {
+            if restart.patch_offset == at as u64 {
+                let field = Header::FIXED_LEN + index * 16;
+                fields[field..field + 8].copy_from_slice(&(frames.len() as u64).to_le_bytes());
+            }
+        }
+        let prefix = patch[at..].first_chunk().expect("a patch of our own");
+        let len = u32::from_le_bytes(*prefix) as usize;
+        frames.push(&patch[at + 20..at + 20 + len]);
+        at += 20 + len;
+    }
+    let mut out = [&fields[10..12], &[0; 8], &fields[24..]].concat();
+    for body in frames {
+        out.extend(seal::SEPARATOR);
+        out.extend(body);
+    }
+    out
+}

@@ -1,0 +1,26 @@
+//! What each fuzz target does with its bytes, shared by libFuzzer and by the replay of the seeds.
+//!
+//! A harness panics where a claim of the engine does not hold, and returns otherwise.
+
+pub mod build;
+pub mod choices;
+pub mod decoders;
+pub mod roundtrip;
+pub mod seal;
+pub mod sparse;
+pub mod whole;
+
+/// A harness and the name of its target, which is also that of its folder in `seeds/`.
+pub type Named = (&'static str, fn(&[u8]));
+
+/// Every harness.
+pub const HARNESSES: &[Named] = &[
+    ("fast_vs_reference", whole::fast_vs_reference),
+    ("frame", decoders::frame),
+    ("header", decoders::header),
+    ("journal", decoders::journal),
+    ("patch_apply", whole::patch_apply),
+    ("patch_sealed", whole::patch_sealed),
+    ("roundtrip", roundtrip::roundtrip),
+    ("varint", decoders::varint),
+];
