@@ -122,7 +122,11 @@ fn any_slot(ours: Digest) -> impl Strategy<Value = [u8; SLOT_LEN]> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn whatever_a_journal_holds_the_target_is_made(
