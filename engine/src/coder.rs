@@ -26,7 +26,7 @@ const FRAME_MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 const BLOCK_RLE: u32 = 1;
 
 /// The largest window of the literal stream as RFC 8878, section 3.1.1.1.2 spells it.
-const WINDOW_DESCRIPTOR_MAX: u8 = (LITERAL_WINDOW_LOG2 as u8 - 10) << 3;
+const WINDOW_DESCRIPTOR_MAX: u32 = (LITERAL_WINDOW_LOG2 - 10) << 3;
 
 /// log2 of the largest window a column may ask for: columns are decoded in one piece.
 const COLUMN_WINDOW_LOG2: u32 = COLUMNS_LEN_MAX.next_power_of_two().trailing_zeros();
@@ -137,7 +137,8 @@ impl Decoder {
         let mut rest = piece;
         if !self.begun {
             let [magic @ .., descriptor, window] = split_array::<6>(&mut rest, PART)?;
-            if magic != FRAME_MAGIC || descriptor != 0 || window > WINDOW_DESCRIPTOR_MAX {
+            if magic != FRAME_MAGIC || descriptor != 0 || u32::from(window) > WINDOW_DESCRIPTOR_MAX
+            {
                 return Err(FormatError::Undecodable(PART));
             }
             self.begun = true;
