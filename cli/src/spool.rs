@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use neap_engine::diff::Spool;
+use neap_engine::io::Spool;
 
 /// Coded frames in a file without a name, in the folder where the patch will be.
 #[derive(Debug)]

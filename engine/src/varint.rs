@@ -6,10 +6,14 @@ use crate::error::FormatError;
 /// last byte.
 pub fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+        out.push(low_bits(value) | 0x80);
         value >>= 7;
     }
-    out.push(value as u8 & 0x7f);
+    out.push(low_bits(value));
+}
+
+fn low_bits(value: u64) -> u8 {
+    u8::try_from(value & 0x7f).expect("seven bits")
 }
 
 /// Appends `value` as zigzag: 0, -1, 1, -2 … become 0, 1, 2, 3 …
@@ -59,8 +63,8 @@ mod tests {
             put(&mut bytes, value);
             put_signed(&mut bytes, signed);
             let mut at = 0;
-            prop_assert_eq!(take(&bytes, &mut at).unwrap(), value);
-            prop_assert_eq!(take_signed(&bytes, &mut at).unwrap(), signed);
+            prop_assert_eq!(take(&bytes, &mut at), Ok(value));
+            prop_assert_eq!(take_signed(&bytes, &mut at), Ok(signed));
             prop_assert_eq!(at, bytes.len());
         }
     }

@@ -15,7 +15,8 @@ use crate::limits::{SOURCE_BLOCK, WINDOW_LOG2_MIN};
 /// Bytes that one task reads and scans: a multiple of a window, and enough to keep the seams rare.
 const CHUNK: u64 = 8 << 20;
 
-const BLOCK: usize = SOURCE_BLOCK as usize;
+const BLOCK: usize = 4096;
+const _: () = assert!(BLOCK as u64 == SOURCE_BLOCK);
 
 /// Bytes of source compared at a time while a match grows.
 const GROW: usize = 64 << 10;
@@ -154,13 +155,13 @@ impl Scan<'_> {
             let mut rolling = hash(&self.bytes[at..at + BLOCK]);
             loop {
                 let mixed = mix(rolling);
-                if rolling == 0 || self.index.may_hold(mixed) {
-                    if let Some(segment) = self.try_at(at, free, mixed)? {
-                        at = in_chunk(segment.end() - self.offset);
-                        free = at;
-                        self.found.push(segment);
-                        break;
-                    }
+                if (rolling == 0 || self.index.may_hold(mixed))
+                    && let Some(segment) = self.try_at(at, free, mixed)?
+                {
+                    at = in_chunk(segment.end() - self.offset);
+                    free = at;
+                    self.found.push(segment);
+                    break;
                 }
                 if at + BLOCK == self.bytes.len() {
                     return Ok(());
@@ -200,6 +201,10 @@ impl Scan<'_> {
         let mut ahead = 0;
         loop {
             let left = self.source.size().saturating_sub(from + ahead as u64);
+            // Where the last copy would go on may lie past the source's end.
+            if ahead == 0 && left < SOURCE_BLOCK {
+                return Ok(None);
+            }
             let piece = if ahead == 0 { BLOCK } else { GROW };
             let len = piece.min(self.bytes.len() - at - ahead).min(in_chunk(left.min(CHUNK)));
             self.source
@@ -252,7 +257,7 @@ fn read(
     image: &dyn Source,
     offset: u64,
     len: u64,
-    failed: fn(std::io::Error) -> DiffError,
+    failed: fn(crate::io::Error) -> DiffError,
 ) -> Result<Vec<u8>, DiffError> {
     let mut bytes = vec![0; in_chunk(len)];
     image.read_at(offset, &mut bytes).map_err(failed)?;

@@ -87,12 +87,12 @@ impl Drafts {
         for batch in islands.places.chunks(BATCH) {
             let mut len = 0;
             for (gap, island) in batch {
+                let (now, later) = differences.split_at(*island as usize);
                 let (gap, island) = (u64::from(*gap), u64::from(*island));
                 varint::put(&mut self.draft.columns[3], self.gap + gap);
                 varint::put(&mut self.draft.columns[4], island - 1);
                 self.gap = 0;
                 len += gap + island;
-                let (now, later) = differences.split_at(island as usize);
                 self.draft.columns[5].extend(now);
                 differences = later;
             }

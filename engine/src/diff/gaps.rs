@@ -20,7 +20,7 @@ impl Joined {
     pub(super) fn read(
         image: &dyn Source,
         ranges: &[SourceRange],
-        failed: fn(std::io::Error) -> DiffError,
+        failed: fn(crate::io::Error) -> DiffError,
     ) -> Result<Self, DiffError> {
         let len: u64 = ranges.iter().map(|range| range.len).sum();
         let mut joined =

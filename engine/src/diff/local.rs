@@ -115,7 +115,8 @@ impl Chains {
 
     fn slot(&self, bytes: &[u8]) -> usize {
         let word = u64::from_le_bytes(*bytes.first_chunk().expect("a whole seed"));
-        (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift) as usize
+        let slot = word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift;
+        usize::try_from(slot).expect("a slot of a table in memory")
     }
 
     /// The longest match of `target` among the places tried: where, and how long.

@@ -17,12 +17,11 @@ mod segment;
 mod suffix;
 
 use std::fmt;
-use std::ops::Range;
 
 use crate::digest::{self, Digest};
 use crate::format::frame::COLUMN_COUNT;
 use crate::format::{Header, SourceMap, SourceRange};
-use crate::io::{Event, Progress, Source};
+use crate::io::{self, Event, Progress, Source, Spool};
 use crate::limits::{IMAGE_SIZE_MAX, RESTART_LEN, WINDOW_LOG2_MAX, WINDOW_LOG2_MIN};
 use parse::{Islands, Piece};
 use segment::{From, Segment};
@@ -75,34 +74,6 @@ impl Default for Options {
     }
 }
 
-/// Where coded frames are kept until the header can be written in front of them.
-pub trait Spool {
-    /// Appends bytes.
-    ///
-    /// # Errors
-    /// What the file system says.
-    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()>;
-    /// Keeps only these bytes of what was appended.
-    ///
-    /// # Errors
-    /// What the file system says.
-    fn keep(&mut self, range: Range<u64>) -> std::io::Result<()>;
-}
-
-impl Spool for Vec<u8> {
-    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn keep(&mut self, range: Range<u64>) -> std::io::Result<()> {
-        let place = |at| usize::try_from(at).expect("what was appended is in memory");
-        self.truncate(place(range.end));
-        self.drain(..place(range.start));
-        Ok(())
-    }
-}
-
 /// A finished patch: its header, to be written in front of the spool, and where its bytes went.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patch {
@@ -142,11 +113,11 @@ pub struct Summary {
 #[non_exhaustive]
 pub enum DiffError {
     /// The source could not be read.
-    Source(std::io::Error),
+    Source(io::Error),
     /// The target could not be read.
-    Target(std::io::Error),
+    Target(io::Error),
     /// The patch could not be kept.
-    Spool(std::io::Error),
+    Spool(io::Error),
     /// An image is larger than the format allows.
     TooLarge {
         /// Its size in bytes.

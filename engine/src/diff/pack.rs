@@ -3,12 +3,12 @@
 
 use rayon::prelude::*;
 
+use super::DiffError;
 use super::draft::Draft;
-use super::{DiffError, Spool};
 use crate::coder::{self, LiteralEncoder};
 use crate::format::frame::COLUMN_COUNT;
 use crate::format::{Frame, FramePrefix, Restart};
-use crate::io::{Event, Progress, Source};
+use crate::io::{Event, Progress, Source, Spool};
 
 /// What the frames came to.
 #[derive(Debug, Default)]

@@ -6,11 +6,11 @@ use super::draft::Drafts;
 use super::pack::{self, Packed};
 use super::parse::{Islands, Piece};
 use super::segment::{From, Segment};
-use super::{DiffError, Options, Spool, Summary};
+use super::{DiffError, Options, Summary};
 use crate::coder;
 use crate::digest::Digest;
 use crate::format::SourceMap;
-use crate::io::{Event, Progress, Source};
+use crate::io::{Event, Progress, Source, Spool};
 
 /// Every how many bytes a sample of the target is compressed to guess its full size.
 const SAMPLE_STRIDE: u64 = 4 << 20;

@@ -95,7 +95,8 @@ impl SeedTable {
         let hash = (word(0).wrapping_mul(0x9e37_79b9_7f4a_7c15))
             ^ (word((self.seed - 8) / 2).wrapping_mul(0xc2b2_ae3d_27d4_eb4f)).rotate_left(23)
             ^ (word(self.seed - 8).wrapping_mul(0x1656_67b1_9e37_79f9)).rotate_left(41);
-        (hash.wrapping_mul(0x9fb2_1c65_1e98_df25) >> self.shift) as usize
+        let slot = hash.wrapping_mul(0x9fb2_1c65_1e98_df25) >> self.shift;
+        usize::try_from(slot).expect("a slot of a table in memory")
     }
 }
 
@@ -137,7 +138,7 @@ fn scan(table: &SeedTable, source: &Joined, target: &Joined, grain: Grain) -> Fo
     let mut last: Option<usize> = None;
     while at + grain.seed <= bytes.len() {
         let slot = table.slots[table.slot(&bytes[at..])];
-        let hit = (slot as usize).checked_add(0).filter(|_| slot != u32::MAX);
+        let hit = (slot != u32::MAX).then_some(slot as usize);
         let next = last.map(|shift| at.wrapping_add(shift));
         let mut best: Option<(usize, usize, usize, i64)> = None;
         for from in next.into_iter().chain(hit) {

@@ -13,7 +13,7 @@ const SCAN: usize = 1 << 20;
 const MEMORY_FACTOR: u64 = 5;
 
 /// Blocks judged for being compressed already, in bytes.
-const BLOCK: u64 = 4096;
+const BLOCK: usize = 4096;
 
 /// Matches of the given stretches of the target in stretches of the source; not in order.
 ///
@@ -59,18 +59,18 @@ fn match_parts(
 fn compressible(
     image: &dyn Source,
     stretches: &[SourceRange],
-    failed: fn(std::io::Error) -> DiffError,
+    failed: fn(crate::io::Error) -> DiffError,
 ) -> Result<Vec<SourceRange>, DiffError> {
     let mut kept: Vec<SourceRange> = Vec::new();
-    let mut block = vec![0; BLOCK as usize];
+    let mut block = vec![0; BLOCK];
     for stretch in stretches {
         let mut at = stretch.offset;
         while at < stretch.end() {
-            let len = BLOCK.min(stretch.end() - at);
-            if len == BLOCK {
+            let len = (BLOCK as u64).min(stretch.end() - at);
+            if len == BLOCK as u64 {
                 image.read_at(at, &mut block).map_err(failed)?;
             }
-            if len < BLOCK || !looks_random(&block) {
+            if len < BLOCK as u64 || !looks_random(&block) {
                 match kept.last_mut() {
                     Some(last) if last.end() == at => last.len += len,
                     _ => kept.push(SourceRange { offset: at, len }),

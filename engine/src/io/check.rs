@@ -140,7 +140,8 @@ mod tests {
     // removed the journal by hand. Now they count as windows that differ.
     #[test]
     fn journal_of_a_target_that_is_gone_starts_from_the_first_window() {
-        let source: Vec<u8> = (0..1 << 20).map(|i: u32| (i.wrapping_mul(i) >> 9) as u8).collect();
+        let source: Vec<u8> =
+            (0..1 << 20).map(|i: u32| (i.wrapping_mul(i) >> 9).to_le_bytes()[0]).collect();
         let image: Vec<u8> = source.iter().rev().copied().collect();
         let mut patch = Vec::new();
         let made = diff::diff(&source, &image, &Options::default(), &mut patch, &|_| ());

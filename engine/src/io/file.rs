@@ -207,7 +207,7 @@ impl Target for FileTarget {
 
 /// Length of the run of zero pieces, or of other pieces, at the front of `bytes`.
 fn run_len(bytes: &[u8], zeros: bool) -> usize {
-    const ZEROS: [u8; ZERO_PIECE] = [0; ZERO_PIECE];
+    static ZEROS: [u8; ZERO_PIECE] = [0; ZERO_PIECE];
     let pieces =
         bytes.chunks(ZERO_PIECE).take_while(|piece| (*piece == &ZEROS[..piece.len()]) == zeros);
     pieces.map(<[u8]>::len).sum()
@@ -366,7 +366,7 @@ impl FileJournal {
 
 impl JournalStore for FileJournal {
     fn load(&mut self) -> io::Result<Vec<[u8; SLOT_LEN]>> {
-        let mut slots = vec![[0; SLOT_LEN]; SLOT_COUNT as usize];
+        let mut slots: Vec<_> = (0..SLOT_COUNT).map(|_| [0; SLOT_LEN]).collect();
         if let Some(file) = &self.file {
             for (index, slot) in (0..).zip(&mut slots) {
                 match file.read_exact_at(slot, index * SLOT_STRIDE) {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{JournalStore, Patch, Source, Target};
+use super::{JournalStore, Patch, Source, Spool, Target};
 use crate::journal::{SLOT_COUNT, SLOT_LEN};
 use crate::window::Verified;
 
@@ -66,6 +66,20 @@ impl Patch for PatchBytes<'_> {
     }
 }
 
+impl Spool for Vec<u8> {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn keep(&mut self, range: std::ops::Range<u64>) -> io::Result<()> {
+        let place = |at| usize::try_from(at).expect("what was appended is in memory");
+        self.truncate(place(range.end));
+        self.drain(..place(range.start));
+        Ok(())
+    }
+}
+
 /// A target in memory that keeps everything.
 #[derive(Debug, Default)]
 pub struct MemoryTarget {
@@ -108,7 +122,7 @@ pub struct MemoryJournal {
 
 impl Default for MemoryJournal {
     fn default() -> Self {
-        Self { slots: vec![[0; SLOT_LEN]; SLOT_COUNT as usize] }
+        Self { slots: (0..SLOT_COUNT).map(|_| [0; SLOT_LEN]).collect() }
     }
 }
 

@@ -8,6 +8,9 @@ pub mod inspect;
 pub mod memory;
 
 use std::io;
+use std::ops::Range;
+
+pub use std::io::Error;
 
 use crate::journal::SLOT_LEN;
 use crate::window::Verified;
@@ -80,6 +83,20 @@ pub trait JournalStore: Send {
     /// # Errors
     /// What the file system says.
     fn remove(&mut self) -> io::Result<()>;
+}
+
+/// Where coded frames are kept until the header can be written in front of them.
+pub trait Spool {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Keeps only these bytes of what was appended.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn keep(&mut self, range: Range<u64>) -> io::Result<()>;
 }
 
 /// What an operation is doing, for whoever shows it.
