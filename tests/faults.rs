@@ -3,7 +3,8 @@
 
 use std::io::ErrorKind;
 
-use neap_engine::io::drive::Options;
+use neap_engine::error::ApplyError;
+use neap_engine::io::drive::{Options, Stopped};
 use neap_engine::io::error::{DriveError, Part};
 use neap_sim::chain::INTERVAL_WINDOWS;
 use neap_sim::machine::{Call, Fault, Machine, Port};
@@ -71,10 +72,64 @@ fn journal_that_fails_is_named() {
     every_failure(Failing::Machine(Call::JournalRemove), EIO, Part::Journal, 1);
 }
 
+#[test]
+fn device_that_forgets_a_write_is_found_out() {
+    let pair = pair();
+    for nth in 0..pair.header.target_windows.len() as u64 {
+        let port = Port::new(Machine::new(vec![1; pair.target.len()], false, nth));
+        port.machine().fail(Fault { call: Call::WriteLost, nth, kind: EIO });
+        let result = Inputs::new(&pair).apply(&port, options(false)).result;
+        let differing = result.err().and_then(|stopped| match stopped.error {
+            DriveError::ReadBackDiffers { differing } => Some(differing),
+            _ => None,
+        });
+        let differing = differing.expect("the read-back finds what the device forgot");
+        assert_eq!(differing[0].offset, nth * WINDOW as u64);
+        port.machine().reboot();
+        let again = Inputs::new(&pair).apply(&port, options(false)).result;
+        assert_eq!(again.expect("a healthy machine makes the target").windows_resumed, nth);
+        assert!(port.machine().target_disk().cached() == pair.target);
+    }
+}
+
+#[test]
+fn source_that_changes_is_found_out_before_the_write() {
+    let pair = pair();
+    let mut found = [0, 0];
+    for nth in 0.. {
+        let port = Port::new(Machine::new(vec![1; pair.target.len()], false, nth));
+        let mut inputs = Inputs::new(&pair);
+        inputs.source_fault = Some(ReadFault { nth, kind: ErrorKind::InvalidData });
+        match inputs.apply(&port, options(nth & 1 > 0)).result {
+            Ok(_) => break,
+            Err(Stopped { error: DriveError::WrongSource { .. }, wrote: false }) => {
+                assert_eq!(port.machine().clock(), 0, "written to with a wrong source");
+                found[0] += 1;
+            }
+            Err(Stopped { error: DriveError::Apply(ApplyError::WindowDiffers { .. }), .. }) => {
+                found[1] += 1;
+            }
+            Err(stopped) => assert_eq!(stopped.error.to_string(), "one of the two above"),
+        }
+        let machine = &mut port.machine();
+        assert_old_or_right(&pair, &vec![1; pair.target.len()], machine.target_disk().cached(), "");
+    }
+    assert!(found[0] > 1 && found[1] > 20, "found {found:?} times, before and while writing");
+}
+
+fn pair() -> Pair {
+    let interval = usize::try_from(INTERVAL_WINDOWS).expect("a few windows") * WINDOW;
+    Pair::new(2 * interval + WINDOW + 700, 1)
+}
+
+fn options(one_thread: bool) -> Options {
+    let checkpoint_len = INTERVAL_WINDOWS * WINDOW as u64;
+    Options { one_thread, checkpoint_len, ..Options::default() }
+}
+
 /// Lets each call fail, on one thread and on two, and goes on with and without a power cut.
 fn every_failure(failing: Failing, kind: ErrorKind, part: Part, count_min: u64) {
-    let interval = usize::try_from(INTERVAL_WINDOWS).expect("a few windows") * WINDOW;
-    let pair = Pair::new(2 * interval + WINDOW + 700, 1);
+    let pair = pair();
     for case in 0..8 {
         let mut nth = 0;
         let case = Case { pair: &pair, failing, kind, case };
@@ -109,13 +164,8 @@ impl Case<'_> {
             Failing::Patch => inputs.patch_fault = Some(ReadFault { nth, kind }),
             Failing::Machine(call) => port.machine().fail(Fault { call, nth, kind }),
         }
-        let options = Options {
-            one_thread: case & 1 > 0,
-            checkpoint_len: INTERVAL_WINDOWS * WINDOW as u64,
-            ..Options::default()
-        };
         let context = format!("{failing:?} {nth} failed with {kind}, case {case}");
-        let result = inputs.apply(&port, options).result;
+        let result = inputs.apply(&port, options(case & 1 > 0)).result;
         let failed = result.is_err();
         if let Err(stopped) = result {
             assert_eq!(part_of(&stopped.error, kind), Some(part), "{context}: {}", stopped.error);
@@ -127,7 +177,7 @@ impl Case<'_> {
             port.machine().cut_now();
         }
         port.machine().reboot();
-        let again = Inputs::new(pair).apply(&port, options).result;
+        let again = Inputs::new(pair).apply(&port, options(case & 1 > 0)).result;
         assert!(again.is_ok(), "{context}: the next run failed too: {again:?}");
         let mut machine = port.machine();
         machine.cut_now();

@@ -66,7 +66,11 @@ impl Chain {
                 Err(_) => cuts += 1,
             }
             watch.journal_is_true(&mut machine)?;
-            if machine.removal_begun() && machine.slots().is_none() {
+            let read_back_len = machine.read_back_at_removal();
+            if read_back_len.is_some_and(|len| len < pair.target.len()) {
+                return Err(format!("the journal went after {read_back_len:?} bytes of read-back"));
+            }
+            if read_back_len.is_some() && machine.slots().is_none() {
                 // All was done and nobody was told: the next run cannot know, and begins anew.
                 watch.reached = 0;
             }

@@ -37,6 +37,8 @@ pub enum Call {
     Resize,
     /// Writing a window; some of it is written.
     Write,
+    /// Writing a window, by a device that forgets it and says nothing.
+    WriteLost,
     /// Flushing the target; nobody knows what of it was written, and nobody will be told again.
     Sync,
     /// Reading the target back.
@@ -82,7 +84,10 @@ pub struct Machine {
     fault_calls: u64,
     random: Random,
     written: Vec<u64>,
-    removal_begun: bool,
+    /// Bytes read back since the last write.
+    read_back_len: usize,
+    /// The same when the journal was about to be removed.
+    read_back_at_removal: Option<usize>,
 }
 
 /// What one tick does.
@@ -114,7 +119,8 @@ impl Machine {
             fault_calls: 0,
             random,
             written: Vec::new(),
-            removal_begun: false,
+            read_back_len: 0,
+            read_back_at_removal: None,
         }
     }
 
@@ -149,7 +155,8 @@ impl Machine {
         self.cut = None;
         self.fault = None;
         self.written.clear();
-        self.removal_begun = false;
+        self.read_back_len = 0;
+        self.read_back_at_removal = None;
     }
 
     /// Whether the power is cut.
@@ -170,10 +177,11 @@ impl Machine {
         &self.written
     }
 
-    /// Whether the journal was about to be removed, all being done, since the last reboot.
+    /// Bytes that were read back between the last write and the removal of the journal, if it came
+    /// to that since the last reboot.
     #[must_use]
-    pub fn removal_begun(&self) -> bool {
-        self.removal_begun
+    pub fn read_back_at_removal(&self) -> Option<usize> {
+        self.read_back_at_removal
     }
 
     /// The target.
@@ -263,6 +271,10 @@ impl Machine {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.written.push(window.offset());
+        self.read_back_len = 0;
+        if self.fault(Call::WriteLost).is_some() {
+            return Ok(());
+        }
         if let Some(error) = self.fault(Call::Write) {
             let len = self.random.index(bytes.len() + 1);
             self.target.write(offset, &bytes[..len]);
@@ -312,7 +324,7 @@ impl Machine {
         if let Some(error) = self.fault(Call::JournalRemove) {
             return Err(error);
         }
-        self.removal_begun = true;
+        self.read_back_at_removal = Some(self.read_back_len);
         self.tick(Effect::JournalName(false))?;
         self.tick(Effect::JournalFlush)
     }
@@ -323,6 +335,7 @@ impl Machine {
         }
         let bytes = self.target.cached().get(index(offset)..index(offset) + into.len());
         into.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        self.read_back_len += into.len();
         Ok(())
     }
 }

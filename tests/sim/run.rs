@@ -24,7 +24,7 @@ pub struct ReadFault {
 pub struct Inputs<'a> {
     /// The images and the patch.
     pub pair: &'a Pair,
-    /// The read of the source that fails.
+    /// The read of the source that fails; `InvalidData` is a wrong byte and no error.
     pub source_fault: Option<ReadFault>,
     /// The read of the patch that fails.
     pub patch_fault: Option<ReadFault>,
@@ -79,8 +79,14 @@ impl Source for FailingSource<'_> {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         let nth = self.reads.fetch_add(1, Ordering::Relaxed);
-        match self.fault.filter(|fault| fault.nth == nth) {
-            Some(fault) => Err(fault.kind.into()),
+        match self.fault.filter(|fault| fault.nth == nth).map(|fault| fault.kind) {
+            Some(io::ErrorKind::InvalidData) => {
+                self.bytes.read_at(offset, into)?;
+                let middle = into.len() / 2;
+                into[middle] ^= 1;
+                Ok(())
+            }
+            Some(kind) => Err(kind.into()),
             None => self.bytes.read_at(offset, into),
         }
     }

@@ -1,0 +1,194 @@
+//! Patches of every released format version, kept for ever: both appliers make of them what they
+//! made when they were written.
+//!
+//! The patches lie in `golden/`; the images they turn into each other are made here, and held
+//! against the digests in `golden/manifest.txt`.
+
+#[path = "../engine/reference/tests/common/mod.rs"]
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use common::{FrameScript, Run, Script, both, noise, patch_of};
+use neap_engine::digest::Digest;
+
+/// Longest golden patch, in bytes: they are read by people with a hex dump beside `format.md`.
+const PATCH_LEN_MAX: usize = 4096;
+
+/// The name of a patch, its source, and how it is written where it is not there yet.
+struct Golden {
+    name: &'static str,
+    source: Vec<u8>,
+    made_by: MadeBy,
+}
+
+enum MadeBy {
+    /// `diff`, from this target, with a restart point after so many bytes.
+    Diff(Vec<u8>, u64),
+    /// Hand, for what `diff` does not write.
+    Hand(Box<Script>),
+}
+
+fn goldens() -> Vec<Golden> {
+    let diffed = |name, source, target: Vec<u8>| Golden {
+        name,
+        source,
+        made_by: MadeBy::Diff(target, 8 << 20),
+    };
+    let image = noise(200_000, 1);
+    let sparse = [noise(100, 2), vec![0; 200_000], noise(50, 3), vec![0; 70_000]].concat();
+    vec![
+        diffed("v1-empty-source", Vec::new(), text(40, 0)),
+        diffed("v1-empty-target", noise(5000, 4), Vec::new()),
+        diffed("v1-empty-both", Vec::new(), Vec::new()),
+        diffed("v1-identical", image.clone(), image),
+        diffed("v1-text", text(900, 0), [text(500, 0), text(400, 3)].concat()),
+        diffed("v1-executable", executable(3000, 0), executable(3000, 64)),
+        diffed("v1-full", noise(9000, 5), noise(3000, 6)),
+        diffed("v1-zeros", noise(4096, 7), sparse),
+        restarts(),
+        Golden { name: "v1-stored", source: noise(9000, 8), made_by: by_hand(0, noise(9000, 8)) },
+        Golden { name: "v1-islands", source: noise(9000, 8), made_by: by_hand(1, noise(9000, 8)) },
+    ]
+}
+
+/// Lines of words, some of which depend on `change`.
+fn text(lines: usize, change: usize) -> Vec<u8> {
+    const WORDS: [&str; 7] = ["tide", "low", "neap", "moon", "quarter", "spring", "water"];
+    let line = |index: usize| {
+        let word = |step: usize| WORDS[(index * step + index / 50 * change) % 7];
+        format!("{index}: {} {} {}\n", word(1), word(3), word(5))
+    };
+    (0..lines).flat_map(|index| line(index).into_bytes()).collect()
+}
+
+/// Code that calls functions by address, all of them moved by `shift` behind the first thousand.
+fn executable(calls: u32, shift: u32) -> Vec<u8> {
+    let mut code = noise(64, 11);
+    for index in 0..calls {
+        if index == 1000 {
+            code.extend(noise(shift as usize, 12));
+        }
+        let callee = index.wrapping_mul(2_654_435_761) >> 18;
+        let address = if callee > 8000 { callee + shift } else { callee };
+        code.extend([0x94, 0x2a, (index % 13) as u8]);
+        code.extend(address.to_le_bytes());
+    }
+    code
+}
+
+/// So many literals that they take several frames, each in a group of its own.
+fn restarts() -> Golden {
+    let source = noise(100_000, 13);
+    let unit = noise(500, 14);
+    let target = [source.clone(), unit.repeat(9000), source.clone()].concat();
+    Golden { name: "v1-restarts", source, made_by: MadeBy::Diff(target, 1) }
+}
+
+/// Three frames, one a restart point; islands that span copies; runs in the source map.
+fn by_hand(coder: u8, source: Vec<u8>) -> MadeBy {
+    let frame = |is_restart, from: u64| FrameScript {
+        coder,
+        is_restart,
+        segments: vec![
+            (b"literals, then a copy: ".to_vec(), Run::Copy(from, 100)),
+            (Vec::new(), Run::Zeros(70_000)),
+            (b"more".to_vec(), Run::Copy(8192, 808)),
+            (b"a last word".to_vec(), Run::None),
+        ],
+        islands: vec![(0, vec![1]), (97, vec![2, 3, 4, 5]), (0, vec![255]), (804, vec![6])],
+    };
+    let frames = vec![frame(false, 0), frame(false, 3996), frame(true, 50)];
+    MadeBy::Hand(Box::new(Script { source, runs: vec![(0, 1), (2, 1)], frames, restarts: None }))
+}
+
+impl MadeBy {
+    fn patch(&self, source: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Diff(target, restart_len) => patch_of(source, target, *restart_len),
+            Self::Hand(script) => script.patch(),
+        }
+    }
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden")
+}
+
+/// Digests of patch, source and target by the patch's name.
+fn manifest() -> BTreeMap<String, [String; 3]> {
+    let text = fs::read_to_string(folder().join("manifest.txt")).unwrap_or_default();
+    let lines = text.lines().map(|line| {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let mut word = || words.next().unwrap_or_default();
+        (word(), [word(), word(), word()])
+    });
+    lines.collect()
+}
+
+#[test]
+fn golden_patches_make_what_they_made() {
+    let manifest = manifest();
+    for golden in goldens() {
+        let (name, source) = (golden.name, golden.source);
+        let patch = fs::read(folder().join(format!("{name}.neap"))).expect(name);
+        assert!(patch.len() < PATCH_LEN_MAX, "{name} has {} bytes", patch.len());
+        let target = both(&patch, &source);
+        assert!(target.is_ok(), "{name}: {target:?}");
+        let target = target.unwrap_or_default();
+        if let MadeBy::Diff(expected, _) = golden.made_by {
+            assert!(target == expected, "{name}: the target is not the one that was diffed");
+        }
+        let digests = [patch, source, target].map(|bytes| Digest::of(&bytes).to_string());
+        assert_eq!(Some(&digests), manifest.get(name), "{name}: patch, source, target");
+    }
+}
+
+#[test]
+fn golden_patches_are_those_of_the_manifest() {
+    let listed: Vec<String> = manifest().into_keys().collect();
+    let mut made: Vec<String> = goldens().into_iter().map(|golden| golden.name.into()).collect();
+    made.sort();
+    assert_eq!(listed, made, "manifest, then this file");
+    let files = fs::read_dir(folder()).expect("the folder is there").flatten();
+    let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+    let mut found: Vec<String> =
+        names.filter_map(|name| Some(name.strip_suffix(".neap")?.to_owned())).collect();
+    found.sort();
+    assert_eq!(listed, found, "manifest, then folder");
+}
+
+#[test]
+fn golden_patches_show_frames_restart_points_and_both_coders() {
+    let header = |name: &str| fs::read(folder().join(format!("{name}.neap"))).expect("it is there");
+    let restart_count = |name: &str| header(name)[104];
+    assert!(restart_count("v1-restarts") >= 2);
+    assert_eq!(restart_count("v1-stored"), 1);
+    let coder = |name: &str| {
+        let patch = header(name);
+        patch[20 + usize::from(patch[12]) + 256 * usize::from(patch[13])]
+    };
+    assert_eq!((coder("v1-stored"), coder("v1-islands")), (0, 1));
+}
+
+#[test]
+#[ignore = "writes files: run it by name after adding a patch to this file"]
+fn missing_golden_patches_are_written() {
+    let mut manifest = manifest();
+    for golden in goldens() {
+        let path = folder().join(format!("{}.neap", golden.name));
+        if path.exists() {
+            continue;
+        }
+        let patch = golden.made_by.patch(&golden.source);
+        let target = both(&patch, &golden.source).expect("a new patch applies");
+        fs::write(&path, &patch).expect("the folder can be written to");
+        let digests = [patch, golden.source, target].map(|bytes| Digest::of(&bytes).to_string());
+        manifest.insert(golden.name.into(), digests);
+    }
+    let lines = manifest.iter().map(|(name, digests)| format!("{name} {}\n", digests.join(" ")));
+    let written = fs::write(folder().join("manifest.txt"), lines.collect::<String>());
+    written.expect("the folder can be written to");
+}
