@@ -110,7 +110,7 @@ mod tests {
     fn window_digests_of_any_size_give_the_root_of_the_image() {
         let window_len = 1 << 16;
         let image: Vec<u8> =
-            (0..9 * window_len + 5).map(|i| ((i * i) >> 7).to_le_bytes()[0]).collect();
+            (0..9 * window_len + 5).map(|i: usize| ((i * i) >> 7).to_le_bytes()[0]).collect();
         for size in [0, 1, window_len - 1, window_len, window_len + 1, 2 * window_len + 1]
             .into_iter()
             .chain((1..9).map(|n| n * window_len + 5))

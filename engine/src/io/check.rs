@@ -16,9 +16,9 @@ pub fn source(source: &dyn Source, map: &SourceMap, progress: Progress) -> Resul
     progress(Event::Phase { name: "source check", total: map.used_len() });
     let mut differing: Vec<SourceRange> = Vec::new();
     let mut buffer = Vec::new();
-    for (pieces, expected) in map.group_pieces().iter().zip(&map.groups) {
+    for (pieces, expected) in map.groups_in_turn().zip(&map.groups) {
         buffer.clear();
-        for piece in pieces {
+        for piece in &pieces {
             let from = buffer.len();
             buffer.resize(from + piece_len(piece), 0);
             source
