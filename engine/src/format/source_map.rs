@@ -87,26 +87,28 @@ impl SourceMap {
     /// The pieces of each group, in order: what to read and hash for digest `i`.
     #[must_use]
     pub fn group_pieces(&self) -> Vec<Vec<SourceRange>> {
-        let mut groups = Vec::new();
-        let mut group = Vec::new();
-        let mut room = self.group_len;
-        for run in &self.runs {
-            let mut rest = *run;
-            while rest.len > 0 {
+        self.groups_in_turn().collect()
+    }
+
+    /// The same one at a time: a hostile map lists so many that all at once are 40 MiB.
+    pub fn groups_in_turn(&self) -> impl Iterator<Item = Vec<SourceRange>> {
+        let mut runs = self.runs.iter();
+        let mut rest = SourceRange { offset: 0, len: 0 };
+        std::iter::from_fn(move || {
+            let mut group = Vec::new();
+            let mut room = self.group_len;
+            while room > 0 {
+                if rest.len == 0 {
+                    let Some(run) = runs.next() else { break };
+                    rest = *run;
+                }
                 let len = rest.len.min(room);
                 group.push(SourceRange { offset: rest.offset, len });
                 rest = SourceRange { offset: rest.offset + len, len: rest.len - len };
                 room -= len;
-                if room == 0 {
-                    groups.push(std::mem::take(&mut group));
-                    room = self.group_len;
-                }
             }
-        }
-        if !group.is_empty() {
-            groups.push(group);
-        }
-        groups
+            (!group.is_empty()).then_some(group)
+        })
     }
 
     /// Reads a map of exactly `bytes` (format 3).
@@ -180,5 +182,24 @@ impl SourceMap {
         out.extend(coded);
         self.groups.iter().for_each(|group| out.extend(group));
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_cut_across_runs_and_leave_nothing_out() {
+        let range = |offset, len| SourceRange { offset, len };
+        let runs = vec![range(0, 3), range(10, 7), range(20, 4)];
+        let map = SourceMap { runs, groups: Vec::new(), group_len: 5 };
+        let groups = [vec![range(0, 3), range(10, 2)], vec![range(12, 5)], vec![range(20, 4)]];
+        assert_eq!(map.group_pieces(), groups);
+        assert_eq!(
+            SourceMap { group_len: 7, ..map }.group_pieces()[1],
+            [range(14, 3), range(20, 4)]
+        );
+        assert!(SourceMap::default().group_pieces().is_empty());
     }
 }
