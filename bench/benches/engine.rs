@@ -8,6 +8,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use neap_engine::coder::LiteralEncoder;
 use neap_engine::diff::Options;
+use neap_engine::io::Source;
 use neap_engine::io::drive;
 use neap_engine::io::inspect::inspect;
 use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
@@ -38,7 +39,7 @@ fn update(image: &[u8], stride: usize) -> Vec<u8> {
     updated
 }
 
-fn patch(source: &Vec<u8>, target: &Vec<u8>) -> Vec<u8> {
+fn patch(source: &dyn Source, target: &dyn Source) -> Vec<u8> {
     let mut frames = Vec::new();
     let made = diff::diff(source, target, &options(), &mut frames, &|_| ());
     [made.expect("images in memory can be read").header_bytes, frames].concat()
