@@ -11,8 +11,9 @@ use crate::format::{Frame, FramePrefix, Header};
 use crate::limits::{LITERAL_WINDOW_LOG2, WINDOWS_IN_FLIGHT};
 use crate::varint;
 
-/// Memory that the program itself takes beside what a patch makes it hold, in bytes (measured).
-const PROGRAM_LEN: u64 = 4 << 20;
+/// Memory that the program takes beside what a patch makes it hold, in bytes (measured): 4 MiB
+/// itself, and 2 MiB that the allocator cannot give out again.
+const PROGRAM_LEN: u64 = 6 << 20;
 
 /// What the frames of a patch hold. All sums are bytes unless the name says otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -15,20 +15,26 @@ use crate::limits::READ_LEN;
 pub fn source(source: &dyn Source, map: &SourceMap, progress: Progress) -> Result<(), DriveError> {
     progress(Event::Phase { name: "source check", total: map.used_len() });
     let mut differing: Vec<SourceRange> = Vec::new();
-    let mut buffer = Vec::new();
+    // Not a window long: once so large a buffer is freed, glibc keeps all up to its size on the
+    // heap, which then costs apply 3 MiB of holes.
+    let mut buffer = vec![0; READ_LEN];
     for (pieces, expected) in map.groups_in_turn().zip(&map.groups) {
-        buffer.clear();
+        let mut hasher = blake3::Hasher::new();
         for piece in &pieces {
-            let from = buffer.len();
-            buffer.resize(from + piece_len(piece), 0);
-            source
-                .read_at(piece.offset, &mut buffer[from..])
-                .map_err(DriveError::io(Part::Source, "reading the source"))?;
+            let mut at = 0;
+            while at < piece.len {
+                let len = READ_LEN.min(usize::try_from(piece.len - at).unwrap_or(READ_LEN));
+                source
+                    .read_at(piece.offset + at, &mut buffer[..len])
+                    .map_err(DriveError::io(Part::Source, "reading the source"))?;
+                hasher.update(&buffer[..len]);
+                at += len as u64;
+            }
+            progress(Event::Advance(piece.len));
         }
-        if Digest::of(&buffer).short() != *expected {
+        if Digest(*hasher.finalize().as_bytes()).short() != *expected {
             pieces.iter().for_each(|piece| push_joined(&mut differing, *piece));
         }
-        progress(Event::Advance(buffer.len() as u64));
     }
     if differing.is_empty() {
         return Ok(());
