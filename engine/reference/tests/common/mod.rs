@@ -8,7 +8,9 @@ use std::io;
 use neap_engine::coder::{self, LiteralEncoder};
 use neap_engine::diff;
 use neap_engine::digest::{self, Digest};
+use neap_engine::error::ApplyError;
 use neap_engine::io::drive::{self, Options};
+use neap_engine::io::error::DriveError;
 use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
 use neap_engine::io::{Source, Target};
 use neap_engine::window::Verified;
@@ -43,14 +45,14 @@ impl Target for GrowingTarget {
 }
 
 /// The engine's answer.
-pub fn fast(patch: &[u8], source: &[u8]) -> Result<Vec<u8>, String> {
+pub fn fast(patch: &[u8], source: &[u8]) -> Result<Vec<u8>, DriveError> {
     let (source, mut target) = (source.to_vec(), GrowingTarget::default());
     let mut journal = MemoryJournal::default();
     let options = Options { one_thread: true, ..Options::default() };
     let mut patch = PatchBytes::new(patch);
     drive::apply(&mut patch, &source, &mut target, &mut journal, options, &|_| {})
         .map(|_| target.0.bytes)
-        .map_err(|stopped| stopped.error.to_string())
+        .map_err(|stopped| stopped.error)
 }
 
 /// The one answer of both appliers.
@@ -62,7 +64,9 @@ pub fn both(patch: &[u8], source: &[u8]) -> Result<Vec<u8>, String> {
     match (&fast, &slow) {
         (Ok(fast), Ok(slow)) => assert!(fast == slow, "both accept, and make different targets"),
         (Err(_), Err(_)) => {}
-        _ => assert_eq!(fast.as_ref().map(|_| ()), slow.as_ref().map(|_| ()), "fast, then slow"),
+        _ => {
+            assert_eq!(fast.err().map(|error| error.to_string()), slow.clone().err(), "fast, slow")
+        }
     }
     slow
 }
@@ -274,8 +278,37 @@ pub fn sealed(mut patch: Vec<u8>, source: &[u8]) -> Vec<u8> {
         patch[72..104].copy_from_slice(&Digest::of(&target).0);
         patch[table_at..table_at + table.len()].copy_from_slice(&table);
         seal_header(&mut patch, header_len);
+    } else {
+        seal_by_engine(&mut patch, source, header_len);
     }
     patch
+}
+
+/// Makes the target's digests those of what the engine makes of a patch that the other refuses:
+/// with wrong ones, the engine too would refuse what it should have refused before.
+fn seal_by_engine(patch: &mut [u8], source: &[u8], header_len: usize) {
+    let mut next = 0;
+    while let Err(DriveError::Apply(ApplyError::WindowDiffers { offset, found, .. })) =
+        fast(patch, source)
+    {
+        assert!(offset >= next, "the window at {offset} was put right before");
+        next = offset + 1;
+        let table_at = 112 + 16 * number::<4>(patch, 104).expect("the header was read");
+        let target_size = number::<8>(patch, 32).expect("the header was read");
+        let index = usize::try_from(offset).expect("targets are short") >> patch[10];
+        let count = target_size.div_ceil(1 << patch[10]);
+        let mut table = vec![found; count];
+        if count > 1 {
+            for (place, digest) in table.iter_mut().enumerate().filter(|(place, _)| *place != index)
+            {
+                let bytes = patch[table_at + 32 * place..].first_chunk();
+                *digest = Digest(*bytes.expect("the table was read"));
+            }
+            patch[table_at + 32 * index..][..32].copy_from_slice(&found.0);
+        }
+        patch[72..104].copy_from_slice(&digest::root(&table).0);
+        seal_header(patch, header_len);
+    }
 }
 
 fn seal_header(patch: &mut [u8], header_len: usize) {
