@@ -32,3 +32,18 @@ fn every_seed_passes_its_harness() {
         }
     }
 }
+
+/// A fuzzer grows its inputs from few seeds; this is a sample of all that can be built.
+#[test]
+fn both_appliers_agree_on_patches_built_from_noise() {
+    for seed in 1..=2000_u64 {
+        let mut state = seed;
+        let choices = std::iter::repeat_with(|| {
+            state =
+                state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(0x1405_7b7e_f767_814f);
+            state.to_be_bytes()[0]
+        });
+        println!("seed {seed}");
+        harness::whole::fast_vs_reference(&choices.take(240).collect::<Vec<_>>());
+    }
+}
