@@ -54,7 +54,7 @@ pub struct Applied {
 pub struct Stopped {
     /// Why.
     pub error: DriveError,
-    /// Whether the target may have been written to in this run or one before it.
+    /// Whether the target may have been written to in this run.
     pub wrote: bool,
 }
 

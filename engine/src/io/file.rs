@@ -333,6 +333,8 @@ pub struct FileJournal {
     directory: PathBuf,
     path: PathBuf,
     file: Option<File>,
+    /// Whether this process has flushed the file's name.
+    is_named: bool,
 }
 
 impl FileJournal {
@@ -350,7 +352,7 @@ impl FileJournal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        Ok(Self { directory: directory.to_path_buf(), path, file })
+        Ok(Self { directory: directory.to_path_buf(), path, file, is_named: false })
     }
 
     /// Where the journal is.
@@ -386,9 +388,14 @@ impl JournalStore for FileJournal {
             options.read(true).write(true).create(true).truncate(false).mode(0o600);
             let file = options.open(&self.path)?;
             file.set_len((SLOT_COUNT - 1) * SLOT_STRIDE + SLOT_LEN as u64)?;
-            file.sync_all()?;
             self.file = Some(file);
+        }
+        let file = self.file.as_ref().expect("the journal was opened just before");
+        if !self.is_named {
+            // A run before this one may have been killed between making the file and its name.
+            file.sync_all()?;
             self.sync_directory()?;
+            self.is_named = true;
         }
         let file = self.file.as_ref().expect("the journal was opened just before");
         file.write_all_at(slot, index * SLOT_STRIDE)?;
