@@ -3,7 +3,7 @@
 //! A block of the target whose digest is that of an aligned block of the source is a reference;
 //! every other block is stored, and the stored blocks are compressed together. Layout of the patch,
 //! little-endian: target size (8), then one 4-byte word per target block (a source block's index or
-//! [`STORED`]), then the stored blocks; all of it one zstd frame.
+//! `STORED`), then the stored blocks; all of it one zstd frame.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
