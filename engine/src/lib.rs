@@ -24,7 +24,7 @@
 //!
 //! - [`limits`]: every limit, and what `apply` may hold in memory.
 //! - [`digest`], [`varint`], [`error`]: small things that all use.
-//! - [`format`]: the bytes of a patch, as `docs/format.md` defines them; [`coder`] codes them.
+//! - [`mod@format`]: the bytes of a patch, as `docs/format.md` defines them; [`coder`] codes them.
 //! - [`apply`]: the applier, a machine that says what it wants and is fed bytes.
 //! - [`window`]: what was made and what was verified are different types.
 //! - [`journal`]: how far a target is done, for after a power cut.

@@ -1,8 +1,8 @@
 //! The diff: from two images to a patch.
 //!
-//! Exact blocks first ([`blocks`]), then near matches in what is left ([`seeds`]), then suffix
-//! arrays for the rest ([`suffix`]); a parse chooses among them by price ([`parse`]); the result is
-//! laid out in frames ([`draft`]) and coded ([`pack`]).
+//! Exact blocks first (`blocks`), then near matches in what is left (`seeds`), then suffix
+//! arrays for the rest (`suffix`); a parse chooses among them by price (`parse`); the result is
+//! laid out in frames (`draft`) and coded (`pack`).
 
 mod blocks;
 mod draft;
