@@ -51,6 +51,7 @@ fn goldens() -> Vec<Golden> {
         restarts(),
         Golden { name: "v1-stored", source: noise(9000, 8), made_by: by_hand(0, noise(9000, 8)) },
         Golden { name: "v1-islands", source: noise(9000, 8), made_by: by_hand(1, noise(9000, 8)) },
+        notes(),
     ]
 }
 
@@ -79,6 +80,18 @@ fn executable(calls: u32, shift: u32) -> Vec<u8> {
     code
 }
 
+/// A patch with a note of estimates, and one that no program knows.
+fn notes() -> Golden {
+    let source = noise(5000, 15);
+    let segments = vec![(b"with notes: ".to_vec(), Run::Copy(0, 5000))];
+    let frame = FrameScript { coder: 1, segments, ..FrameScript::default() };
+    let estimates = vec![0x00, 0x80, 5, 0, 0x88, 0x27, 0x91, 0x01, 12];
+    let unknown = [vec![0xfe, 0xff, 10, 0], b"for later.".to_vec()].concat();
+    let layers = vec![estimates, unknown];
+    let script = Script { layers, ..Script::new(source.clone(), vec![frame]) };
+    Golden { name: "v1-notes", source, made_by: MadeBy::Hand(Box::new(script)) }
+}
+
 /// So many literals that they take several frames, each in a group of its own.
 fn restarts() -> Golden {
     let source = noise(100_000, 13);
@@ -101,7 +114,8 @@ fn by_hand(coder: u8, source: Vec<u8>) -> MadeBy {
         islands: vec![(0, vec![1]), (97, vec![2, 3, 4, 5]), (0, vec![255]), (804, vec![6])],
     };
     let frames = vec![frame(false, 0), frame(false, 3996), frame(true, 50)];
-    MadeBy::Hand(Box::new(Script { source, runs: vec![(0, 1), (2, 1)], frames, restarts: None }))
+    let runs = vec![(0, 1), (2, 1)];
+    MadeBy::Hand(Box::new(Script { runs, ..Script::new(source, frames) }))
 }
 
 impl MadeBy {

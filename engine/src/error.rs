@@ -16,6 +16,8 @@ pub enum FormatError {
     UnknownVersion(u16),
     /// A layer this program does not know.
     UnknownLayer(u16),
+    /// An entry of the layer list that is there twice, or behind one with a higher id.
+    LayerMisplaced(u16),
     /// A coder this program does not know.
     UnknownCoder(u8),
     /// A field is outside its bound.
@@ -95,6 +97,9 @@ impl fmt::Display for FormatError {
                 write!(f, "patch version {version} is unknown; this program knows version 1")
             }
             Self::UnknownLayer(id) => write!(f, "layer {id} is unknown to this program"),
+            Self::LayerMisplaced(id) => {
+                write!(f, "layer {id} is listed twice or behind a higher one")
+            }
             Self::UnknownCoder(id) => {
                 write!(f, "coder {id} is unknown; this program knows 0 (stored) and 1 (zstd)")
             }

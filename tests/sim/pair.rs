@@ -84,6 +84,8 @@ fn header(source: &[u8], target: &[u8], used: Vec<SourceRange>, restarts: Vec<Re
         target_size: target.len() as u64,
         source_root: Digest::of(source),
         target_root: digest::root(&target_windows),
+        refs: false,
+        estimates: None,
         restarts,
         target_windows,
         source_map,

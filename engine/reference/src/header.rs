@@ -41,12 +41,17 @@ impl Header {
         header.patch_size = within(header.header_len..=u64::MAX, rest.number(8)?, "patch_size")?;
         header.source_size = within(0..=128 << 30, rest.number(8)?, "source_size")?;
         header.target_size = within(0..=128 << 30, rest.number(8)?, "target_size")?;
-        rest.digest()?; // The source's root is for metadata; the source map is what we check.
-        let target_root = rest.digest()?;
+        let (_only_for_metadata, target_root) = (rest.digest()?, rest.digest()?);
         let restart_count = within(0..=65536, rest.number(4)?, "restart_count")?;
         let source_map_len = rest.number(4)?;
-        if layer_count > 0 {
-            return Err(format!("layer {} is unknown", rest.number(2)?));
+        let mut id = 0x7fff; // What has an id up to here is a layer, and unknown; behind are notes.
+        for _ in 0..layer_count {
+            id = within(id + 1..=0xffff, rest.number(2)?, "layer id")?;
+            let len = rest.number(2)?;
+            let mut note = Bytes::new(rest.take(len)?, "layers");
+            if id == 0x8000 {
+                (0..3).try_for_each(|_| note.varint().map(drop)).and_then(|()| note.end())?;
+            }
         }
         for _ in 0..restart_count {
             let before = *header.restarts.last().unwrap_or(&(header.header_len, 0));
@@ -56,12 +61,10 @@ impl Header {
             header.restarts.push(next);
         }
         header.target_windows = match header.target_size.div_ceil(header.window_len) {
-            0 => Vec::new(),
             1 => vec![target_root],
             count => (0..count).map(|_| rest.digest()).collect::<Result<_>>()?,
         };
-        let root = join(&header.target_windows, true);
-        must(root == target_root, "the target table does not hash to the target's root")?;
+        must(join(&header.target_windows, true) == target_root, "the target table is damaged")?;
         let mut map = Bytes::new(rest.take(source_map_len)?, "source map");
         rest.end()?;
         header.runs = read_runs(&mut map, header.source_size)?;
@@ -87,10 +90,8 @@ impl Header {
         for window in target.chunks(memory(self.window_len)) {
             let mut hasher = blake3::Hasher::new();
             hasher.set_input_offset(found.len() as u64 * self.window_len).update(window);
-            found.push(match window.len() == target.len() {
-                true => *hasher.finalize().as_bytes(),
-                false => hasher.finalize_non_root(),
-            });
+            let is_root = window.len() == target.len();
+            found.push(if is_root { hasher.finalize().into() } else { hasher.finalize_non_root() });
         }
         must(found == self.target_windows, "a window of the target is not as promised")
     }
@@ -122,8 +123,8 @@ fn read_runs(map: &mut Bytes<'_>, source_size: u64) -> Result<Vec<Range<u64>>> {
     let mut column = Bytes::new(&column, "runs");
     let (mut runs, mut block, block_count) = (Vec::new(), 0, source_size.div_ceil(BLOCK_LEN));
     for index in 0..run_count {
-        let least = u64::from(index > 0);
-        let first = block + within(least..=block_count - block, column.varint()?, "run_gap")?;
+        let bounds = u64::from(index > 0)..=block_count - block;
+        let first = block + within(bounds, column.varint()?, "run_gap")?;
         block = first + within(1..=block_count - first, column.varint()?, "run_len")?;
         runs.push(first * BLOCK_LEN..(block * BLOCK_LEN).min(source_size));
     }

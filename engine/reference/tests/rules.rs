@@ -43,6 +43,13 @@ fn with_header(at: usize, bytes: &[u8]) -> Result<Vec<u8>, String> {
     both(&sealed(patch, &script.source), &script.source)
 }
 
+/// What both answer when the header lists these layers and notes.
+fn with_layers(entries: &[&[u8]]) -> Result<Vec<u8>, String> {
+    let layers = entries.iter().map(|entry| entry.to_vec()).collect();
+    let script = Script { layers, ..script() };
+    both(&script.patch(), &script.source)
+}
+
 #[test]
 fn script_of_these_tests_is_accepted() {
     let made = with(|_| {}).expect("nothing was changed");
@@ -60,8 +67,47 @@ fn script_of_these_tests_is_accepted() {
 fn unknown_version_layer_and_coder_are_refused_by_number() {
     assert!(with_header(8, &[1, 0]).is_ok());
     assert!(with_header(8, &[2, 0]).expect_err("must be refused").contains("version is 2"));
-    assert!(with_header(11, &[1]).expect_err("must be refused").contains("layer"));
+    for id in [0, 1, 2, 0x7f] {
+        let refused = with_layers(&[&[id, 0, 0, 0]]).expect_err("must be refused");
+        assert!(refused.contains(&format!("layer id is {id}")), "{refused}");
+    }
     assert!(with(|parts| parts.coder = 2).expect_err("must be refused").contains("coder is 2"));
+}
+
+/// What the script makes.
+fn script_target() -> Vec<u8> {
+    with(|_| {}).expect("nothing was changed")
+}
+
+#[test]
+fn note_changes_nothing_whether_it_is_known_or_not() {
+    let plain = script_target();
+    let estimates: &[u8] = &[0x00, 0x80, 4, 0, 0x90, 1, 9, 8];
+    let unknown: &[u8] = &[0xff, 0xff, 3, 0, 1, 2, 3];
+    for notes in [&[estimates][..], &[unknown], &[estimates, unknown]] {
+        assert_eq!(with_layers(notes), Ok(plain.clone()), "{notes:?}");
+    }
+}
+
+#[test]
+fn entry_of_the_layer_list_twice_or_out_of_order_is_refused() {
+    let estimates: &[u8] = &[0x00, 0x80, 3, 0, 10, 9, 8];
+    let unknown: &[u8] = &[0x01, 0x80, 0, 0];
+    assert!(with_layers(&[estimates, unknown]).is_ok());
+    assert!(with_layers(&[unknown, estimates]).is_err());
+    assert!(with_layers(&[estimates, estimates]).is_err());
+    assert!(with_layers(&[unknown, unknown]).is_err());
+}
+
+#[test]
+fn entry_of_the_layer_list_with_the_wrong_length_is_refused() {
+    assert!(with_layers(&[&[0x00, 0x80, 3, 0, 10, 9, 8]]).is_ok());
+    assert!(with_layers(&[&[0x00, 0x80, 4, 0, 10, 9, 8, 0]]).is_err());
+    assert!(with_layers(&[&[0x00, 0x80, 2, 0, 10, 9]]).is_err());
+    // A number that is not in its shortest form.
+    assert!(with_layers(&[&[0x00, 0x80, 4, 0, 10, 9, 0x88, 0]]).is_err());
+    // Longer than all that follows.
+    assert!(with_layers(&[&[0x01, 0x80, 0xff, 0xff]]).is_err());
 }
 
 #[test]
@@ -275,12 +321,7 @@ fn copy_one_byte_past_the_source_or_the_map_is_refused() {
             segments: vec![(vec![1; 4], Run::Copy(offset, len))],
             ..FrameScript::default()
         };
-        let script = Script {
-            source: noise(10_000, 9),
-            runs: runs.to_vec(),
-            frames: vec![frame],
-            restarts: None,
-        };
+        let script = Script { runs: runs.to_vec(), ..Script::new(noise(10_000, 9), vec![frame]) };
         both(&script.patch(), &script.source).is_ok()
     };
     assert!(copy(0, 10_000, &[(0, 3)]));

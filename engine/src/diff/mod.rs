@@ -182,6 +182,8 @@ pub fn diff(
         target_size: target.size(),
         source_root,
         target_root: digest::root(&target_windows),
+        refs: false,
+        estimates: None,
         restarts: packed.restarts,
         target_windows,
         source_map,

@@ -1,6 +1,7 @@
 //! The patch header: what the patch turns into what, and the tables that let a reader check both
 //! before the first write.
 
+use super::layers::{Estimates, Layers};
 use super::source_map::SourceMap;
 use super::{bounded, split, split_array};
 use crate::digest::{self, Digest};
@@ -48,6 +49,11 @@ pub struct Header {
     pub source_root: Digest,
     /// BLAKE3 root of the target image.
     pub target_root: Digest,
+    /// Whether addresses in the source are rewritten before they are copied; frames then carry two
+    /// more columns.
+    pub refs: bool,
+    /// What other ways of sending the target would have cost, where the patch has this note.
+    pub estimates: Option<Estimates>,
     /// Where decoding can start afresh, in order; the first frame is one without being listed.
     pub restarts: Vec<Restart>,
     /// One digest a window of the target; they hash to `target_root`.
@@ -137,12 +143,7 @@ impl Header {
         let restart_count = u32::from_le_bytes(split_array(rest, "header")?);
         bounded("restart_count", restart_count.into(), 0, RESTARTS_MAX as u64)?;
         let source_map_len = u32::from_le_bytes(split_array(rest, "header")?);
-        // Version 1 knows no layer: the list is room for later ones.
-        if layer_count > 0 {
-            return Err(FormatError::UnknownLayer(u16::from_le_bytes(split_array(
-                rest, "layers",
-            )?)));
-        }
+        let Layers { refs, estimates } = Layers::decode(rest, layer_count)?;
         let mut restarts = Vec::new();
         let mut before = Restart { patch_offset: header_len, target_offset: 0 };
         for _ in 0..restart_count {
@@ -177,6 +178,8 @@ impl Header {
             target_size,
             source_root,
             target_root,
+            refs,
+            estimates,
             restarts,
             target_windows,
             source_map,
@@ -190,15 +193,18 @@ impl Header {
     /// `restarts` count from the first frame.
     pub fn encode(mut self, frames_len: u64) -> (Vec<u8>, Self) {
         let map = self.source_map.encode();
+        let (layer_count, layers) = Layers { refs: self.refs, estimates: self.estimates }.encode();
         let table_len =
             if self.target_windows.len() > 1 { self.target_windows.len() * 32 } else { 0 };
-        let len = Self::FIXED_LEN + self.restarts.len() * 16 + table_len + map.len() + Digest::LEN;
+        let restarts_len = self.restarts.len() * 16;
+        let len =
+            Self::FIXED_LEN + layers.len() + restarts_len + table_len + map.len() + Digest::LEN;
         self.header_len = len as u64;
         self.patch_size = self.header_len + frames_len;
         let mut out = Vec::with_capacity(len);
         out.extend(MAGIC);
         out.extend(VERSION.to_le_bytes());
-        out.extend([self.window_log2, 0]);
+        out.extend([self.window_log2, layer_count]);
         out.extend(u32_len(len));
         for size in [self.patch_size, self.source_size, self.target_size] {
             out.extend(size.to_le_bytes());
@@ -207,6 +213,7 @@ impl Header {
         out.extend(self.target_root.0);
         out.extend(u32_len(self.restarts.len()));
         out.extend(u32_len(map.len()));
+        out.extend(layers);
         for restart in &mut self.restarts {
             restart.patch_offset += self.header_len;
             out.extend(restart.patch_offset.to_le_bytes());

@@ -2,10 +2,12 @@
 
 pub mod frame;
 pub mod header;
+mod layers;
 pub mod source_map;
 
 pub use frame::{FRAME_PREFIX_LEN, Frame, FramePrefix};
 pub use header::{Header, Restart};
+pub use layers::Estimates;
 pub use source_map::{SourceMap, SourceRange};
 
 use crate::error::FormatError;

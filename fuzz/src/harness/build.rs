@@ -252,6 +252,8 @@ impl Builder {
             target_size: self.target_size,
             source_root: Digest::of(source),
             target_root: Digest::of(&[]),
+            refs: false,
+            estimates: None,
             restarts: self.restarts,
             target_windows: vec![
                 nothing;

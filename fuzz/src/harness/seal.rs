@@ -140,9 +140,20 @@ pub fn rehearse(mut header: Header, mut frames: &[u8], source: &[u8]) -> Vec<Dig
 fn table(header: &[u8]) -> Option<std::ops::Range<usize>> {
     let target_size = u64::from_le_bytes(*header[32..].first_chunk()?);
     let count = target_size.div_ceil(1_u64.checked_shl(header[10].into())?);
-    let start = FIXED_LEN + restart_count(header) * 16;
+    let start = FIXED_LEN + layers_len(header) + restart_count(header) * 16;
     let end = start.checked_add(usize::try_from(count).ok()?.checked_mul(Digest::LEN)?)?;
     (count > 1 && end <= header.len() - Digest::LEN).then_some(start..end)
+}
+
+/// Length of the layers, as far as their entries lie in the header.
+fn layers_len(header: &[u8]) -> usize {
+    let mut rest = &header[FIXED_LEN..];
+    for _ in 0..header[11] {
+        let Some(len) = rest.get(2..).and_then(<[u8]>::first_chunk) else { break };
+        let Some(after) = rest.get(4 + usize::from(u16::from_le_bytes(*len))..) else { break };
+        rest = after;
+    }
+    header.len() - FIXED_LEN - rest.len()
 }
 
 /// How many restarts the header claims, but no more than it has room for.

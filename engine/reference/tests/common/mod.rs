@@ -85,6 +85,8 @@ pub fn patch_of(source: &[u8], target: &[u8], restart_len: u64) -> Vec<u8> {
 #[derive(Debug, Clone, Default)]
 pub struct Script {
     pub source: Vec<u8>,
+    /// Entries of the layer list.
+    pub layers: Vec<Vec<u8>>,
     pub runs: Vec<(u64, u64)>,
     pub frames: Vec<FrameScript>,
     /// Instead of those of the frames: offsets behind the header, and in the target.
@@ -126,7 +128,7 @@ impl Script {
     pub fn new(source: Vec<u8>, frames: Vec<FrameScript>) -> Self {
         let count = (source.len() as u64).div_ceil(4096);
         let runs = if count > 0 { vec![(0, count)] } else { Vec::new() };
-        Self { source, runs, frames, restarts: None }
+        Self { source, layers: Vec::new(), runs, frames, restarts: None }
     }
 
     /// The patch, and digests in it that are right wherever it makes a target at all.
@@ -161,9 +163,12 @@ impl Script {
     fn header(&self, restarts: &[(u64, u64)], frames_len: u64, target_len: u64) -> Vec<u8> {
         let zeros = vec![0; usize::try_from(target_len).expect("targets are short")];
         let (map, table) = (self.map(), target_table(&zeros));
-        let header_len = 112 + 16 * restarts.len() + table.len() + map.len() + 32;
+        let layers = self.layers.concat();
+        let lens = [layers.len(), 16 * restarts.len(), table.len(), map.len()];
+        let header_len = 112 + lens.iter().sum::<usize>() + 32;
         let u32 = |len: usize| u32::try_from(len).expect("headers are short").to_le_bytes();
-        let mut header = b"\x89neap\r\n\x1a\x01\x00\x10\x00".to_vec();
+        let mut header = b"\x89neap\r\n\x1a\x01\x00\x10".to_vec();
+        header.push(u8::try_from(self.layers.len()).expect("few layers"));
         header.extend(u32(header_len));
         for size in [header_len as u64 + frames_len, self.source.len() as u64, target_len] {
             header.extend(size.to_le_bytes());
@@ -172,6 +177,7 @@ impl Script {
         header.extend(Digest::of(&zeros).0);
         header.extend(u32(restarts.len()));
         header.extend(u32(map.len()));
+        header.extend(layers);
         for (patch_offset, target_offset) in restarts {
             header.extend((header_len as u64 + patch_offset).to_le_bytes());
             header.extend(target_offset.to_le_bytes());
@@ -272,7 +278,7 @@ pub fn sealed(mut patch: Vec<u8>, source: &[u8]) -> Vec<u8> {
     }
     seal_header(&mut patch, header_len);
     if let Ok(target) = neap_reference::apply_unverified(&patch, source) {
-        let table_at = 112 + 16 * number::<4>(&patch, 104).expect("the header was read");
+        let table_at = table_at(&patch).expect("the header was read");
         let log2 = u32::from(patch[10]);
         let table = table(&target, 1 << log2);
         patch[72..104].copy_from_slice(&Digest::of(&target).0);
@@ -293,7 +299,7 @@ fn seal_by_engine(patch: &mut [u8], source: &[u8], header_len: usize) {
     {
         assert!(offset >= next, "the window at {offset} was put right before");
         next = offset + 1;
-        let table_at = 112 + 16 * number::<4>(patch, 104).expect("the header was read");
+        let table_at = table_at(patch).expect("the header was read");
         let target_size = number::<8>(patch, 32).expect("the header was read");
         let index = usize::try_from(offset).expect("targets are short") >> patch[10];
         let count = target_size.div_ceil(1 << patch[10]);
@@ -309,6 +315,15 @@ fn seal_by_engine(patch: &mut [u8], source: &[u8], header_len: usize) {
         patch[72..104].copy_from_slice(&digest::root(&table).0);
         seal_header(patch, header_len);
     }
+}
+
+/// Where the target table starts: behind the layers and the restart table.
+fn table_at(patch: &[u8]) -> Option<usize> {
+    let mut at = 112;
+    for _ in 0..*patch.get(11)? {
+        at += 4 + number::<2>(patch, at + 2)?;
+    }
+    Some(at + 16 * number::<4>(patch, 104)?)
 }
 
 fn seal_header(patch: &mut [u8], header_len: usize) {
