@@ -15,6 +15,8 @@ use crate::limits::{COLUMNS_LEN_MAX, LITERAL_WINDOW_LOG2};
 pub const STORED: u8 = 0;
 /// Coder id 1: columns and literals are zstd (RFC 8878).
 pub const ZSTD: u8 = 1;
+/// Coder id 2: segments, misses and literals are coded by context mixing (module `cm`).
+pub const CM: u8 = 2;
 
 /// The highest zstd level.
 pub const LEVEL_MAX: i32 = 22;

@@ -3,12 +3,14 @@
 //! Everything that can be checked without the source is: digests, restart points, columns and the
 //! sum of the frames. Whether copies meet the source is for `apply` to check.
 
-use crate::coder::Decoder;
+use crate::cm::{self, SegmentLimits};
+use crate::coder::{self, Decoder};
 use crate::digest::Digest;
 use crate::error::FormatError;
 use crate::format::frame::{COLUMN_COUNT, COLUMN_NAMES, FRAME_PREFIX_LEN};
 use crate::format::{Frame, FramePrefix, Header};
-use crate::limits::{LITERAL_WINDOW_LOG2, WINDOWS_IN_FLIGHT};
+use crate::limits::{LITERAL_WINDOW_LOG2, SEGMENTS_MAX, WINDOWS_IN_FLIGHT};
+use crate::refs::rewriter::decode_regions;
 use crate::varint;
 
 /// Memory that the program takes beside what a patch makes it hold, in bytes (measured): 4 MiB
@@ -34,6 +36,10 @@ pub struct Report {
     pub columns: [u64; COLUMN_COUNT],
     /// Patch bytes of the literals.
     pub literals_coded: u64,
+    /// Patch bytes of what the coder `cm` codes.
+    pub mixed: u64,
+    /// Executables whose addresses are rewritten, frame by frame.
+    pub regions: u64,
     /// Patch bytes of frame prefixes and lengths.
     pub framing: u64,
     /// Memory that `apply` needs, at most.
@@ -45,6 +51,8 @@ pub struct Report {
 pub struct Walk {
     header: Header,
     decoder: Decoder,
+    /// Made when the first frame of the coder `cm` comes.
+    mixer: Option<Box<cm::Decoder>>,
     frame: Frame,
     patch_offset: u64,
     target_offset: u64,
@@ -60,6 +68,7 @@ impl Walk {
     pub fn new(header: Header) -> Self {
         Self {
             decoder: Decoder::new(),
+            mixer: None,
             frame: Frame::default(),
             patch_offset: header.header_len,
             target_offset: 0,
@@ -96,8 +105,11 @@ impl Walk {
         }
         if self.header.is_restart(self.restarts_met, self.patch_offset, self.target_offset)? {
             self.restarts_met += 1;
+            if let Some(mixer) = &mut self.mixer {
+                mixer.restart();
+            }
         }
-        self.frame.decode(body, &mut self.decoder)?;
+        self.frame.decode(body, self.header.refs, &mut self.decoder)?;
         self.patch_offset += (FRAME_PREFIX_LEN + body.len()) as u64;
         let (made, expected) =
             (self.target_offset + self.frame.target_len, self.header.target_size);
@@ -105,16 +117,24 @@ impl Walk {
             return Err(FormatError::TargetSize { made, expected });
         }
         self.target_offset = made;
-        self.add_segments()?;
         let coded: usize = self.frame.coded_lens.iter().sum();
-        let literals_coded = self.frame.literals.len();
+        let stream_len = self.frame.stream.len();
+        let (literals_coded, mixed) = match self.frame.coder {
+            coder::CM => (0, stream_len),
+            _ => (stream_len, 0),
+        };
+        if mixed > 0 { self.add_mixed(body)? } else { self.add_segments()? }
+        let [.., regions, moves] = &self.frame.columns;
+        let regions = decode_regions(regions, moves)?.len() as u64;
         let report = &mut self.report;
         for (sum, len) in report.columns.iter_mut().zip(self.frame.coded_lens) {
             *sum += len as u64;
         }
         report.frame_count += 1;
         report.literals_coded += literals_coded as u64;
-        report.framing += (FRAME_PREFIX_LEN + body.len() - coded - literals_coded) as u64;
+        report.mixed += mixed as u64;
+        report.regions += regions;
+        report.framing += (FRAME_PREFIX_LEN + body.len() - coded - stream_len) as u64;
         let raw: usize = self.frame.columns.iter().map(Vec::len).sum();
         self.columns_len_max = self.columns_len_max.max((raw + literals_coded) as u64);
         self.body_len_max = self.body_len_max.max(body.len() as u64);
@@ -138,6 +158,29 @@ impl Walk {
         // The header's tables are there twice: as read, and in the applier.
         let memory = PROGRAM_LEN + held + 2 * tables as u64;
         (self.header, Report { memory, ..self.report })
+    }
+
+    /// Adds up the segments of a frame of the coder `cm`; what copies differ in is only known
+    /// beside the source.
+    fn add_mixed(&mut self, body: &[u8]) -> Result<(), FormatError> {
+        let mixer = self.mixer.get_or_insert_with(|| Box::new(cm::Decoder::new()));
+        mixer.open(&body[self.frame.stream.clone()]);
+        let target_len = self.frame.target_len;
+        let mut segments = Vec::new();
+        let limits = SegmentLimits { count: SEGMENTS_MAX as u64, target_len };
+        mixer.segments(&mut segments, limits)?;
+        let made: u64 = segments.iter().map(|segment| segment.literals + segment.run).sum();
+        if made != target_len {
+            return Err(FormatError::SegmentPastFrame);
+        }
+        let report = &mut self.report;
+        report.segment_count += segments.len() as u64;
+        for segment in segments {
+            report.literals += segment.literals;
+            let runs = if segment.zeros { &mut report.zeros } else { &mut report.copies };
+            *runs += segment.run;
+        }
+        Ok(())
     }
 
     /// Adds up the segments of the frame just decoded.

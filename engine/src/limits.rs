@@ -44,6 +44,22 @@ pub const COLUMNS_LEN_MAX: usize = 3 << 20;
 /// patch of literals alone is no larger than the plain compressed image.
 pub const LITERAL_WINDOW_LOG2: u32 = 23;
 
+/// Most segments in a frame of the coder `cm`, which are held whole: 4 MiB.
+pub const SEGMENTS_MAX: usize = 1 << 17;
+
+/// Most regions in a frame: 1 MiB of table.
+pub const REGIONS_MAX: usize = 1 << 14;
+
+/// Most moves in all regions of a frame: 768 KiB.
+pub const MOVES_MAX: usize = 1 << 15;
+
+/// Most copies that touch regions of a frame: 1.5 MiB, and as much again in their maps.
+pub const COPIES_MAX: usize = 1 << 16;
+
+/// Longest piece of a copy that is rewritten or coded by `cm` at once, in bytes: pieces end where
+/// the target offset is a multiple of this, so that every window is whole pieces.
+pub const PIECE_LEN: u64 = 1 << WINDOW_LOG2_MIN;
+
 /// Bytes of target between two checkpoints: what a power cut can cost in repeated writes.
 pub const CHECKPOINT_LEN: u64 = 16 << 20;
 

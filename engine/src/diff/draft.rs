@@ -1,14 +1,17 @@
 //! Frames before they are coded: columns filled from pieces, and which bytes are literals.
 
+use std::ops::Range;
+
+use super::frames::Plan;
 use super::parse::{Islands, Piece};
 use super::segment::{From, Segment};
 use crate::format::SourceRange;
 use crate::format::frame::COLUMN_COUNT;
-use crate::limits::{BODY_LEN_MAX, COLUMNS_LEN_MAX};
+use crate::limits::{BODY_LEN_MAX, COLUMNS_LEN_MAX, SEGMENTS_MAX};
 use crate::varint;
 
 /// Bytes of columns and literals after which a frame ends: coded, they fit a body in any case.
-const DRAFT_LEN_MAX: usize = BODY_LEN_MAX - (128 << 10);
+pub(super) const DRAFT_LEN_MAX: usize = BODY_LEN_MAX - (128 << 10);
 const _: () = assert!(DRAFT_LEN_MAX <= COLUMNS_LEN_MAX);
 
 /// Most islands taken at once, and most literals in bytes: keeps a frame from overflowing.
@@ -30,7 +33,8 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    fn len(&self) -> usize {
+    /// Bytes of columns and literals.
+    pub(super) fn len(&self) -> usize {
         let columns: usize = self.columns.iter().map(Vec::len).sum();
         columns + usize::try_from(self.literals_len).unwrap_or(usize::MAX)
     }
@@ -39,6 +43,7 @@ impl Draft {
 /// Fills drafts from pieces in target order.
 #[derive(Debug, Default)]
 pub(super) struct Drafts {
+    len_max: usize,
     done: Vec<Draft>,
     draft: Draft,
     /// The segment being gathered: count of literals, and the run behind them.
@@ -47,19 +52,32 @@ pub(super) struct Drafts {
     diagonal: i64,
     /// Bytes of copies since the last island.
     gap: u64,
+    /// Segments of the draft.
+    segment_count: usize,
 }
 
 impl Drafts {
-    /// The drafts of pieces that are sorted and disjoint; what they leave over is literal.
-    pub(super) fn of(pieces: impl Iterator<Item = Piece>, target_size: u64) -> Vec<Draft> {
-        let mut drafts = Self::default();
-        let mut at = 0;
+    /// The drafts of a plan: one, unless its differences are more than was reckoned with.
+    pub(super) fn of_plan(plan: &Plan) -> Vec<Draft> {
+        let range = plan.target_offset..plan.end();
+        let mut drafts = Self::of(&plan.pieces, range, DRAFT_LEN_MAX);
+        let [.., regions, moves] = &mut drafts[0].columns;
+        plan.regions.encode(regions, moves);
+        drafts
+    }
+
+    /// The drafts of a range of the target, of at most `len_max` bytes each, from pieces that are
+    /// sorted and disjoint; what they leave over is literal.
+    pub(super) fn of(pieces: &[Piece], range: Range<u64>, len_max: usize) -> Vec<Draft> {
+        let mut drafts = Self { len_max, ..Self::default() };
+        drafts.draft.target_offset = range.start;
+        let mut at = range.start;
         for piece in pieces {
             drafts.literals(at, piece.segment.target);
             drafts.copy(piece.segment, &piece.islands);
             at = piece.segment.end();
         }
-        drafts.literals(at, target_size);
+        drafts.literals(at, range.end);
         drafts.end_frame();
         drafts.done
     }
@@ -130,6 +148,7 @@ impl Drafts {
         varint::put(&mut columns[0], self.literals);
         varint::put(&mut columns[1], len << 1 | u64::from(is_zeros));
         self.literals = 0;
+        self.segment_count += 1;
         if let Some((_, From::Source { diagonal })) = run {
             varint::put_signed(&mut columns[2], diagonal - self.diagonal);
             self.diagonal = diagonal;
@@ -138,7 +157,8 @@ impl Drafts {
 
     fn made(&mut self, len: u64) {
         self.draft.target_len += len;
-        if self.draft.len() + 16 * BATCH > DRAFT_LEN_MAX {
+        let room = self.len_max.saturating_sub(self.draft.len());
+        if room < 16 * BATCH || self.segment_count >= SEGMENTS_MAX - 2 {
             self.end_frame();
         }
     }
@@ -153,5 +173,6 @@ impl Drafts {
         self.done.push(std::mem::replace(&mut self.draft, draft));
         self.diagonal = 0;
         self.gap = 0;
+        self.segment_count = 0;
     }
 }

@@ -6,12 +6,15 @@
 
 mod blocks;
 mod draft;
+mod frames;
 mod gaps;
 mod local;
+mod mixed;
 mod pack;
 mod parse;
 mod plan;
 mod price;
+mod regions;
 mod seeds;
 mod segment;
 mod suffix;
@@ -24,6 +27,10 @@ use crate::format::{Header, SourceMap, SourceRange};
 use crate::io::{self, Event, Progress, Source, Spool};
 use crate::limits::{IMAGE_SIZE_MAX, RESTART_LEN, WINDOW_LOG2_MAX, WINDOW_LOG2_MIN};
 use parse::{Islands, Piece};
+use plan::Candidate;
+use price::Price;
+use rayon::prelude::*;
+use regions::{Regions, Rewritten};
 use segment::{From, Segment};
 
 /// How to make a patch.
@@ -35,6 +42,20 @@ pub struct Options {
     pub memory: u64,
     /// Bytes of patch after which decoding can start afresh.
     pub restart_len: u64,
+    /// What codes the frames.
+    pub coder: Coder,
+    /// Whether addresses in executables are rewritten where that pays.
+    pub refs: bool,
+}
+
+/// What codes the frames of a patch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Coder {
+    /// zstd: decodes at the speed of storage.
+    #[default]
+    Zstd,
+    /// Context mixing: smallest, and slow to decode.
+    Cm,
 }
 
 impl Options {
@@ -49,6 +70,13 @@ impl Options {
     fn level(&self) -> i32 {
         const LEVELS: [i32; 9] = [3, 6, 9, 12, 16, 19, 20, 21, 22];
         LEVELS[usize::from(self.effort.clamp(1, 9)) - 1]
+    }
+
+    fn price(&self) -> &'static Price {
+        match self.coder {
+            Coder::Zstd => &Price::ZSTD,
+            Coder::Cm => &Price::CM,
+        }
     }
 
     /// Most bytes on either side that are matched by suffix arrays: they find a few hundredths
@@ -70,6 +98,8 @@ impl Default for Options {
             effort: Self::EFFORT_DEFAULT,
             memory: Self::MEMORY_DEFAULT,
             restart_len: RESTART_LEN,
+            coder: Coder::default(),
+            refs: true,
         }
     }
 }
@@ -102,6 +132,10 @@ pub struct Summary {
     pub columns: [u64; COLUMN_COUNT],
     /// Patch bytes of the literals.
     pub literals_coded: u64,
+    /// Patch bytes of what the coder `cm` codes.
+    pub mixed: u64,
+    /// Executables whose addresses are rewritten, frame by frame.
+    pub regions: u64,
     /// Patch bytes of the header and its tables.
     pub header: u64,
     /// Whether the patch is the whole target, since no delta was smaller.
@@ -165,14 +199,12 @@ pub fn diff(
     let (exact, target_windows) = blocks::find(&index, source, target, progress)?;
     let source_root = digest::root(&index.windows);
     drop(index);
-    let near = near_matches(source, target, &exact, options, progress)?;
-    let pieces = parsed(source, target, exact, near, progress)?;
-    let used = used(&pieces);
-    let (packed, mut summary) = plan::pack(pieces, target, options, spool, progress)?;
-    let used = if summary.is_full { Vec::new() } else { used };
+    let candidates = candidates(source, target, exact, options, progress)?;
+    let chosen = plan::choose(candidates, source, target, options, spool, progress)?;
+    let plan::Chosen { packed, candidate, mut summary } = chosen;
     let shift = window_shift(packed.len, source.size().max(target.size()));
     let window_log2 = WINDOW_LOG2_MIN + shift;
-    let mut source_map = SourceMap::of_used(&used, source.size(), 1 << window_log2);
+    let mut source_map = SourceMap::of_used(&candidate.used(), source.size(), 1 << window_log2);
     plan::hash_groups(source, &mut source_map, progress)?;
     let target_windows = digest::widen(&target_windows, shift);
     let header = Header {
@@ -182,7 +214,7 @@ pub fn diff(
         target_size: target.size(),
         source_root,
         target_root: digest::root(&target_windows),
-        refs: false,
+        refs: candidate.refs,
         estimates: None,
         restarts: packed.restarts,
         target_windows,
@@ -193,6 +225,75 @@ pub fn diff(
     let (header_bytes, header) = header.encode(packed.len);
     summary.header = header.header_len;
     Ok(Patch { header_bytes, header, summary })
+}
+
+/// The ways to make the target that are worth coding: with addresses rewritten, if there are any,
+/// and as they are.
+fn candidates(
+    source: &dyn Source,
+    target: &dyn Source,
+    exact: Vec<Segment>,
+    options: &Options,
+    progress: Progress,
+) -> Result<Vec<Candidate>, DiffError> {
+    let price = options.price();
+    let mut near = near_matches(source, target, &exact, options, progress)?;
+    let none = Regions::default();
+    let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
+    let plain = Candidate::new(pieces.clone(), source, target, &none, price)?;
+    if !options.refs {
+        return Ok(vec![plain]);
+    }
+    let regions = Regions::find(source, target, &pieces)?;
+    if regions.is_empty() {
+        return Ok(vec![plain]);
+    }
+    // Match again what does not agree once addresses are rewritten, and choose anew.
+    let rewritten = Rewritten { source, regions: &regions };
+    let (outside, inside): (Vec<_>, Vec<_>) =
+        exact.into_iter().partition(|segment| !regions.touch(segment));
+    let settled = settled(source, target, &pieces, &regions)?;
+    near.extend(near_matches(&rewritten, target, &settled, options, progress)?);
+    near.extend(inside);
+    near.extend(pieces.iter().map(|piece| piece.segment).filter(|s| regions.touch(s)));
+    near.sort_unstable();
+    near.dedup();
+    let pieces = parsed(source, target, &outside, &near, &regions, price, progress)?;
+    let rewritten = Candidate::new(pieces, source, target, &regions, price)?;
+    // Close ones are both coded; where the estimate is clear, it is right.
+    let (with, without) = (rewritten.cost(price), plain.cost(price));
+    let clear = without / CLEAR;
+    Ok(match (with + clear < without, without + clear < with) {
+        (true, _) => vec![rewritten],
+        (_, true) => vec![plain],
+        _ => vec![rewritten, plain],
+    })
+}
+
+/// Two estimates are clearly apart from this part of them on.
+const CLEAR: u64 = 32;
+
+/// What needs no other match: pieces outside of the regions, and long ones inside that agree with
+/// the target in almost all once addresses are rewritten.
+fn settled(
+    source: &dyn Source,
+    target: &dyn Source,
+    pieces: &[Piece],
+    regions: &Regions,
+) -> Result<Vec<Segment>, DiffError> {
+    const LEN_MIN: u64 = 256;
+    const DIFFERING_MAX: u64 = 32;
+    let settled = pieces.par_iter().map(|piece| {
+        let segment = piece.segment;
+        if !regions.touch(&segment) {
+            return Ok(Some(segment));
+        }
+        let differing = frames::differing(&segment, source, target, regions)?;
+        let settles = segment.len >= LEN_MIN && differing * DIFFERING_MAX <= segment.len;
+        Ok(settles.then_some(segment))
+    });
+    let settled: Vec<_> = settled.collect::<Result<_, DiffError>>()?;
+    Ok(settled.into_iter().flatten().collect())
 }
 
 /// Near matches in what the exact ones leave over, in target order.
@@ -238,15 +339,17 @@ fn near_matches(
 fn parsed(
     source: &dyn Source,
     target: &dyn Source,
-    exact: Vec<Segment>,
-    near: Vec<Segment>,
+    exact: &[Segment],
+    near: &[Segment],
+    regions: &Regions,
+    price: &Price,
     progress: Progress,
 ) -> Result<Vec<Piece>, DiffError> {
     let total = target.size() - exact.iter().map(|segment| segment.len).sum::<u64>();
     progress(Event::Phase { name: "parse", total });
-    let price = price::Price::ZSTD;
-    let mut pieces = parse::parse(source, target, &exact, &near, &price, progress)?;
-    pieces.extend(exact.into_iter().map(|segment| Piece { segment, islands: Islands::default() }));
+    let mut pieces = parse::parse(source, target, exact, near, regions, price, progress)?;
+    let exact = exact.iter();
+    pieces.extend(exact.map(|s| Piece { segment: *s, islands: Islands::default() }));
     pieces.sort_unstable_by_key(|piece| piece.segment);
     Ok(pieces)
 }
@@ -269,13 +372,6 @@ fn source_range(segment: &Segment) -> Option<SourceRange> {
     let From::Source { diagonal } = segment.from else { return None };
     let offset = segment.target.checked_add_signed(diagonal).expect("copies lie in the source");
     Some(SourceRange { offset, len: segment.len })
-}
-
-/// What the pieces copy, in source order.
-fn used(pieces: &[Piece]) -> Vec<SourceRange> {
-    let mut used: Vec<_> = pieces.iter().filter_map(|piece| source_range(&piece.segment)).collect();
-    used.sort_unstable();
-    used
 }
 
 /// How far windows are widened beyond the least: until the tables are a thousandth of the patch.

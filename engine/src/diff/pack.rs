@@ -9,6 +9,7 @@ use crate::coder::{self, LiteralEncoder};
 use crate::format::frame::COLUMN_COUNT;
 use crate::format::{Frame, FramePrefix, Restart};
 use crate::io::{Event, Progress, Source, Spool};
+use crate::limits::BODY_LEN_MAX;
 
 /// What the frames came to.
 #[derive(Debug, Default)]
@@ -21,6 +22,25 @@ pub(super) struct Packed {
     pub(super) columns: [u64; COLUMN_COUNT],
     /// Bytes of literals as coded.
     pub(super) literals: u64,
+    /// Bytes of all that frames of the coder `cm` code.
+    pub(super) mixed: u64,
+}
+
+impl Packed {
+    /// The next frame starts a group, with its first byte at `target_offset`.
+    pub(super) fn restart(&mut self, target_offset: u64) {
+        if target_offset > 0 {
+            self.restarts.push(Restart { patch_offset: self.len, target_offset });
+        }
+    }
+
+    /// Appends a frame.
+    pub(super) fn append(&mut self, body: &[u8], spool: &mut dyn Spool) -> Result<(), DiffError> {
+        assert!(body.len() <= BODY_LEN_MAX, "drafts are cut so that their bodies fit");
+        let prefix = FramePrefix::encode(body);
+        self.len += (prefix.len() + body.len()) as u64;
+        spool.append(&prefix).and_then(|()| spool.append(body)).map_err(DiffError::Spool)
+    }
 }
 
 /// Codes the drafts and appends the frames to the spool.
@@ -32,6 +52,7 @@ pub(super) fn pack(
     target: &dyn Source,
     level: i32,
     restart_len: u64,
+    refs: bool,
     spool: &mut dyn Spool,
     progress: Progress,
 ) -> Result<Packed, DiffError> {
@@ -43,17 +64,15 @@ pub(super) fn pack(
         progress(Event::Advance(raw_len));
     });
     let mut packed = Packed::default();
-    let groups = groups(&drafts, restart_len);
+    let lens: Vec<u64> = drafts.iter().map(|draft| draft.len() as u64).collect();
+    let groups = groups(&lens, restart_len);
     for batch in groups.chunks(rayon::current_num_threads()) {
         let coded: Vec<_> = batch
             .par_iter()
             .map(|group| literals(&drafts[group.clone()], target, level, progress))
             .collect::<Result<_, DiffError>>()?;
         for (group, pieces) in batch.iter().zip(coded) {
-            let target_offset = drafts[group.start].target_offset;
-            if target_offset > 0 {
-                packed.restarts.push(Restart { patch_offset: packed.len, target_offset });
-            }
+            packed.restart(drafts[group.start].target_offset);
             for (index, piece) in group.clone().zip(pieces) {
                 let draft = &drafts[index];
                 for (sum, column) in packed.columns.iter_mut().zip(&draft.columns) {
@@ -61,35 +80,29 @@ pub(super) fn pack(
                 }
                 packed.literals += piece.len() as u64;
                 let (len, count) = (draft.target_len, draft.literals_len);
-                let body = Frame::encode(len, raw_lens[index], &draft.columns, count, &piece);
-                let prefix = FramePrefix::encode(&body);
-                packed.len += (prefix.len() + body.len()) as u64;
-                spool
-                    .append(&prefix)
-                    .and_then(|()| spool.append(&body))
-                    .map_err(DiffError::Spool)?;
+                let columns = &draft.columns;
+                let body = Frame::encode(len, refs, raw_lens[index], columns, count, &piece);
+                packed.append(&body, spool)?;
             }
         }
     }
     Ok(packed)
 }
 
-/// Cuts the drafts into groups that can be decoded on their own.
-fn groups(drafts: &[Draft], restart_len: u64) -> Vec<std::ops::Range<usize>> {
+/// Cuts frames of these lengths into groups that can be decoded on their own.
+pub(super) fn groups(lens: &[u64], restart_len: u64) -> Vec<std::ops::Range<usize>> {
     let mut groups = Vec::new();
     let mut start = 0;
     let mut len = 0;
-    for (index, draft) in drafts.iter().enumerate() {
-        let columns: usize = draft.columns.iter().map(Vec::len).sum();
-        let next = columns as u64 + draft.literals_len;
+    for (index, next) in lens.iter().enumerate() {
         if len > 0 && len + next > restart_len {
             groups.push(start..index);
             (start, len) = (index, 0);
         }
         len += next;
     }
-    if start < drafts.len() {
-        groups.push(start..drafts.len());
+    if start < lens.len() {
+        groups.push(start..lens.len());
     }
     groups
 }

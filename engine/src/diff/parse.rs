@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::DiffError;
 use super::price::Price;
+use super::regions::Regions;
 use super::segment::{From, Segment, common_prefix};
 use crate::format::SourceRange;
 use crate::io::{Event, Progress, Source};
@@ -44,31 +45,41 @@ pub(super) struct Islands {
 impl Islands {
     fn of(source: &[u8], target: &[u8]) -> Self {
         let mut islands = Self::default();
+        islands.extend(0, source, target);
+        islands
+    }
+
+    /// Adds the islands of the next bytes; `behind` bytes agreed since the last one. Returns how
+    /// many agree at the end.
+    pub(super) fn extend(&mut self, behind: usize, source: &[u8], target: &[u8]) -> usize {
         let mut at = 0;
+        let mut behind = behind;
         loop {
-            let gap = common_prefix(&source[at..], &target[at..]);
-            at += gap;
+            let agreeing = common_prefix(&source[at..], &target[at..]);
+            at += agreeing;
             if at >= target.len().min(source.len()) {
-                return islands;
+                return behind + agreeing;
             }
             let pairs = target[at..].iter().zip(&source[at..]);
             let differences = pairs.map(|(t, s)| t.wrapping_sub(*s)).take_while(|d| *d != 0);
-            let before = islands.differences.len();
-            islands.differences.extend(differences);
-            let len = islands.differences.len() - before;
-            islands.places.push((in_piece(gap), in_piece(len)));
+            let before = self.differences.len();
+            self.differences.extend(differences);
+            let len = self.differences.len() - before;
+            self.places.push((in_piece(behind + agreeing), in_piece(len)));
+            behind = 0;
             at += len;
         }
     }
 }
 
 /// Parses the stretches of the target between `exact` segments, given near `matches`; both are
-/// sorted. Returns copies only: what no piece covers is literal.
+/// sorted. Copies are priced with the addresses of `regions` rewritten. Returns copies only: what no piece covers is literal.
 pub(super) fn parse(
     source: &dyn Source,
     target: &dyn Source,
     exact: &[Segment],
     matches: &[Segment],
+    regions: &Regions,
     price: &Price,
     progress: Progress,
 ) -> Result<Vec<Piece>, DiffError> {
@@ -83,7 +94,7 @@ pub(super) fn parse(
             let near = matches[from..to].iter().chain(&stretch.neighbours);
             let mut bytes = vec![0; in_memory(range.len)];
             target.read_at(range.offset, &mut bytes).map_err(DiffError::Target)?;
-            let lanes = lanes(source, range, near)?;
+            let lanes = lanes(source, range, near, regions)?;
             progress(Event::Advance(range.len));
             Ok(Viterbi::new(&bytes, &lanes, price).run(range.offset))
         })
@@ -131,6 +142,7 @@ fn lanes<'a>(
     source: &dyn Source,
     range: SourceRange,
     matches: impl Iterator<Item = &'a Segment>,
+    regions: &Regions,
 ) -> Result<Vec<Lane>, DiffError> {
     let mut spans: Vec<(i64, u64, u64)> = Vec::new();
     for segment in matches {
@@ -157,6 +169,9 @@ fn lanes<'a>(
         let mut bytes = vec![0; in_memory(end - start)];
         let offset = start.checked_add_signed(diagonal).expect("the span was cut to the source");
         source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
+        regions
+            .rewrite(source, offset, Some(diagonal), &mut bytes)
+            .map_err(DiffError::Source)?;
         lanes.push(Lane { diagonal, start: in_memory(start - range.offset), bytes });
     }
     lanes.sort_by_key(|lane| (lane.start, lane.diagonal));

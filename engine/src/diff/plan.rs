@@ -2,14 +2,17 @@
 
 use rayon::prelude::*;
 
-use super::draft::Drafts;
+use super::draft::{DRAFT_LEN_MAX, Drafts};
+use super::frames::{self, Plan};
 use super::pack::{self, Packed};
 use super::parse::{Islands, Piece};
+use super::price::Price;
+use super::regions::Regions;
 use super::segment::{From, Segment};
-use super::{DiffError, Options, Summary};
+use super::{Coder, DiffError, Options, Summary, mixed};
 use crate::coder;
 use crate::digest::Digest;
-use crate::format::SourceMap;
+use crate::format::{SourceMap, SourceRange};
 use crate::io::{Event, Progress, Source, Spool};
 
 /// Every how many bytes a sample of the target is compressed to guess its full size.
@@ -22,55 +25,145 @@ const SAMPLE: u64 = 128 << 10;
 /// often than those of a delta, which keeps it within a thousandth of plain zstd.
 const FULL_RESTART_LEN: u64 = 64 << 20;
 
-/// Codes the pieces, or the whole target if that is smaller.
-pub(super) fn pack(
-    pieces: Vec<Piece>,
+/// A way to make the target.
+#[derive(Debug, Default)]
+pub(super) struct Candidate {
+    pub(super) plans: Vec<Plan>,
+    /// Whether the patch has the layer `refs`.
+    pub(super) refs: bool,
+    is_full: bool,
+}
+
+impl Candidate {
+    /// The pieces, with the addresses of `regions` rewritten where that pays.
+    pub(super) fn new(
+        pieces: Vec<Piece>,
+        source: &dyn Source,
+        target: &dyn Source,
+        regions: &Regions,
+        price: &Price,
+    ) -> Result<Self, DiffError> {
+        // Differences are only known once the copies of a frame are: leave room for more of them.
+        let rewrites = !regions.is_empty();
+        let len_max = if rewrites { DRAFT_LEN_MAX / 4 * 3 } else { DRAFT_LEN_MAX };
+        let mut plans = frames::cut(pieces, target.size(), len_max);
+        if rewrites {
+            frames::rewrite(&mut plans, source, target, regions, price)?;
+        }
+        let refs = plans.iter().any(|plan| !plan.regions.is_empty());
+        Ok(Self { plans, refs, is_full: false })
+    }
+
+    /// The whole target but its zeros.
+    fn full(zeros: &[Segment], target_size: u64) -> Self {
+        let pieces = zeros.iter().map(|s| Piece { segment: *s, islands: Islands::default() });
+        let plans = frames::cut(pieces.collect(), target_size, DRAFT_LEN_MAX);
+        Self { plans, refs: false, is_full: true }
+    }
+
+    /// What coding it costs, about, in 1/32 of a bit.
+    pub(super) fn cost(&self, price: &Price) -> u64 {
+        self.plans.iter().map(|plan| plan.cost(price)).sum()
+    }
+
+    /// What is copied or read of the source, in order.
+    pub(super) fn used(&self) -> Vec<SourceRange> {
+        let pieces = self.plans.iter().flat_map(|plan| &plan.pieces);
+        let mut used: Vec<_> =
+            pieces.filter_map(|piece| super::source_range(&piece.segment)).collect();
+        let regions = self.plans.iter().flat_map(|plan| &plan.regions.0);
+        used.extend(regions.flat_map(|moved| &moved.reads));
+        used.sort_unstable();
+        used
+    }
+
+    fn summary(&self, target_size: u64) -> Summary {
+        let mut summary = Summary { is_full: self.is_full, ..Summary::default() };
+        summary.literals = target_size;
+        for Piece { segment, islands } in self.plans.iter().flat_map(|plan| &plan.pieces) {
+            summary.literals -= segment.len;
+            summary.differing += islands.differences.len() as u64;
+            *match segment.from {
+                From::Zeros => &mut summary.zeros,
+                From::Source { .. } if islands.places.is_empty() => &mut summary.exact,
+                From::Source { .. } => &mut summary.near,
+            } += segment.len;
+        }
+        let regions = self.plans.iter().map(|plan| plan.regions.0.len() as u64);
+        summary.regions = regions.sum();
+        summary
+    }
+
+    fn pack(
+        &self,
+        source: &dyn Source,
+        target: &dyn Source,
+        options: &Options,
+        spool: &mut dyn Spool,
+        progress: Progress,
+    ) -> Result<Packed, DiffError> {
+        let total = self.plans.iter().map(|plan| plan.draft_len).sum();
+        progress(Event::Phase { name: if self.is_full { "code in full" } else { "code" }, total });
+        let restart_len = if self.is_full { FULL_RESTART_LEN } else { options.restart_len };
+        match options.coder {
+            Coder::Zstd => {
+                let drafts = self.plans.par_iter().flat_map_iter(Drafts::of_plan).collect();
+                let level = options.level();
+                pack::pack(drafts, target, level, restart_len, self.refs, spool, progress)
+            }
+            Coder::Cm => {
+                mixed::pack(&self.plans, source, target, restart_len, self.refs, spool, progress)
+            }
+        }
+    }
+}
+
+/// What was kept, and what it is made of.
+pub(super) struct Chosen {
+    pub(super) packed: Packed,
+    pub(super) candidate: Candidate,
+    pub(super) summary: Summary,
+}
+
+/// Codes the candidates, and the whole target if that may be smaller, and keeps the smallest.
+pub(super) fn choose(
+    candidates: Vec<Candidate>,
+    source: &dyn Source,
     target: &dyn Source,
     options: &Options,
     spool: &mut dyn Spool,
     progress: Progress,
-) -> Result<(Packed, Summary), DiffError> {
-    let zeros: Vec<Segment> =
-        pieces.iter().map(|piece| piece.segment).filter(|s| s.from == From::Zeros).collect();
-    let level = options.level();
-    let mut summary = summary(&pieces, target.size());
-    let drafts = Drafts::of(pieces.into_iter(), target.size());
-    let columns: usize = drafts.iter().flat_map(|d| &d.columns).map(Vec::len).sum();
-    progress(Event::Phase { name: "code", total: columns as u64 + summary.literals });
-    let mut packed = pack::pack(drafts, target, level, options.restart_len, spool, progress)?;
-    if packed.len > full_len_least(target, &zeros)? {
-        let pieces = zeros.iter().map(|s| Piece { segment: *s, islands: Islands::default() });
-        let drafts = Drafts::of(pieces, target.size());
-        let literals = target.size() - summary.zeros;
-        progress(Event::Phase { name: "code in full", total: literals });
-        let full = pack::pack(drafts, target, level, FULL_RESTART_LEN, spool, progress)?;
-        let (delta_len, both_len) = (packed.len, packed.len + full.len);
-        if full.len < delta_len {
-            summary = Summary { zeros: summary.zeros, literals, is_full: true, ..summary };
-            (summary.exact, summary.near, summary.differing) = (0, 0, 0);
-            packed = full;
-            spool.keep(delta_len..both_len).map_err(DiffError::Spool)?;
-        } else {
-            spool.keep(0..delta_len).map_err(DiffError::Spool)?;
+) -> Result<Chosen, DiffError> {
+    let pieces = candidates.iter().flat_map(|c| &c.plans).flat_map(|plan| &plan.pieces);
+    let mut zeros: Vec<Segment> =
+        pieces.map(|piece| piece.segment).filter(|s| s.from == From::Zeros).collect();
+    zeros.sort_unstable();
+    zeros.dedup();
+    let full_len_least = full_len_least(target, &zeros)?;
+    let mut kept: Option<(u64, Packed, Candidate)> = None;
+    let mut appended = 0;
+    let mut try_out = |candidate: Candidate, kept: &mut Option<(u64, Packed, Candidate)>| {
+        let packed = candidate.pack(source, target, options, spool, progress)?;
+        let from = appended;
+        appended += packed.len;
+        if kept.as_ref().is_none_or(|(_, best, _)| packed.len < best.len) {
+            *kept = Some((from, packed, candidate));
         }
+        Ok::<(), DiffError>(())
+    };
+    for candidate in candidates {
+        try_out(candidate, &mut kept)?;
     }
+    if kept.as_ref().is_some_and(|(_, packed, _)| packed.len > full_len_least) {
+        try_out(Candidate::full(&zeros, target.size()), &mut kept)?;
+    }
+    let (kept_from, packed, candidate) = kept.expect("there is at least one candidate");
+    spool.keep(kept_from..kept_from + packed.len).map_err(DiffError::Spool)?;
+    let mut summary = candidate.summary(target.size());
     summary.columns = packed.columns;
     summary.literals_coded = packed.literals;
-    Ok((packed, summary))
-}
-
-fn summary(pieces: &[Piece], target_size: u64) -> Summary {
-    let mut summary = Summary { literals: target_size, ..Summary::default() };
-    for Piece { segment, islands } in pieces {
-        summary.literals -= segment.len;
-        summary.differing += islands.differences.len() as u64;
-        *match segment.from {
-            From::Zeros => &mut summary.zeros,
-            From::Source { .. } if islands.places.is_empty() => &mut summary.exact,
-            From::Source { .. } => &mut summary.near,
-        } += segment.len;
-    }
-    summary
+    summary.mixed = packed.mixed;
+    Ok(Chosen { packed, candidate, summary })
 }
 
 /// Less than the whole target can be compressed to, from samples: the time for coding it in full

@@ -29,6 +29,16 @@ impl Price {
         resume: 26 * 32,
     };
 
+    /// Prices under the coder `cm`.
+    pub(super) const CM: Self = Self {
+        literal: 5 * 32,
+        matched: 1,
+        island: 11 * 32,
+        difference: 6 * 32,
+        enter: 28 * 32,
+        resume: 18 * 32,
+    };
+
     /// What one byte of a copy costs.
     pub(super) fn byte(&self, matched: bool, missed_before: bool) -> u64 {
         match (matched, missed_before) {

@@ -5,7 +5,10 @@
 //! that copies may be long where bytes differ here and there (C. Percival, "Naive differences of
 //! executable code", 2003). Each field has its own column: like stands by like when coded.
 
+use std::ops::Range;
+
 use super::{bounded, split, split_array};
+use crate::cm::Segment;
 use crate::coder::{self, Decoder};
 use crate::digest::Digest;
 use crate::error::FormatError;
@@ -19,7 +22,7 @@ pub const FRAME_PREFIX_LEN: usize = 20;
 ///
 /// | at | size | field         | bound                             |
 /// |----|------|---------------|-----------------------------------|
-/// |  0 |    4 | `body_len`    | 18 ..= 2 MiB                      |
+/// |  0 |    4 | `body_len`    | 2 ..= 2 MiB                       |
 /// |  4 |   16 | `body_digest` | first bytes of BLAKE3 of the body |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FramePrefix {
@@ -29,8 +32,8 @@ pub struct FramePrefix {
     pub body_digest: [u8; 16],
 }
 
-/// Bytes in the shortest body: the coder, a target length, seven pairs of lengths, one segment.
-const BODY_LEN_MIN: u64 = 18;
+/// Bytes in the shortest body: the coder and a target length.
+const BODY_LEN_MIN: u64 = 2;
 
 impl FramePrefix {
     /// The prefix of `body`.
@@ -65,56 +68,78 @@ impl FramePrefix {
 /// | 3     | `gaps`         | per island: bytes of copies since the last island               |
 /// | 4     | `island_lens`  | per island: its length minus one                                |
 /// | 5     | `differences`  | per byte of an island: what to add to the source's byte         |
+/// | 6     | `regions`      | layer `refs`: the executables whose addresses are rewritten     |
+/// | 7     | `moves`        | layer `refs`: per region, addresses that move unlike their bytes |
 pub const COLUMN_NAMES: [&str; COLUMN_COUNT] =
-    ["literal_lens", "run_lens", "diagonals", "gaps", "island_lens", "differences"];
+    ["literal_lens", "run_lens", "diagonals", "gaps", "island_lens", "differences", "regions", "moves"];
 
 /// Count of columns beside the literals.
-pub const COLUMN_COUNT: usize = 6;
+pub const COLUMN_COUNT: usize = 8;
 
-/// A frame body: its columns decoded, its literals still coded.
+/// Columns that frames of the coders 0 and 1 have in any patch: all before `regions`.
+const PLAIN: std::ops::Range<usize> = 0..REGIONS;
+
+/// Index of the column `regions`.
+pub const REGIONS: usize = 6;
+
+/// Index of the column `moves`.
+pub const MOVES: usize = 7;
+
+/// A frame body: its columns decoded, what stands behind them still coded.
 #[derive(Debug, Default)]
 pub struct Frame {
     /// Bytes of target that the frame makes.
     pub target_len: u64,
-    /// The columns, decoded.
+    /// The columns, decoded; those that the frame does not have are empty.
     pub columns: [Vec<u8>; COLUMN_COUNT],
     /// How long each column was as coded, in bytes.
     pub coded_lens: [usize; COLUMN_COUNT],
-    /// Count of literals.
+    /// Count of literals; with the coder `cm` the segments tell it.
     pub literals_len: u64,
-    /// The literals as coded: the next piece of the literal stream.
-    pub literals: Vec<u8>,
+    /// Which bytes of the body stand behind the columns: the next piece of the literal stream, or
+    /// with the coder `cm` all that the coder codes.
+    pub stream: Range<usize>,
     /// The coder of this frame.
     pub coder: u8,
 }
 
 impl Frame {
-    /// Reads the body of a frame into `self`, whose memory is used again.
+    /// Reads the body of a frame into `self`, whose memory is used again; `refs` says whether the
+    /// patch has that layer.
     ///
     /// # Errors
     /// If the coder is unknown, a length is out of bounds, or a column does not decode.
-    pub fn decode(&mut self, body: &[u8], decoder: &mut Decoder) -> Result<(), FormatError> {
-        let mut rest = body;
-        let [coder] = split_array(&mut rest, "frame")?;
-        if coder != coder::ZSTD && coder != coder::STORED {
+    pub fn decode(
+        &mut self,
+        body: &[u8],
+        refs: bool,
+        decoder: &mut Decoder,
+    ) -> Result<(), FormatError> {
+        let coder = *body.first().ok_or(FormatError::Truncated("frame"))?;
+        if ![coder::STORED, coder::ZSTD, coder::CM].contains(&coder) {
             return Err(FormatError::UnknownCoder(coder));
         }
         self.coder = coder;
-        let mut at = 0;
-        let mut field = |name, min, max| bounded(name, varint::take(rest, &mut at)?, min, max);
+        let mut at = 1;
+        let mut field = |name, min, max| bounded(name, varint::take(body, &mut at)?, min, max);
         self.target_len = field("target_len", 1, IMAGE_SIZE_MAX)?;
         let mut room = COLUMNS_LEN_MAX as u64;
         let mut lens = [(0, 0); COLUMN_COUNT];
-        for (len, name) in lens.iter_mut().zip(COLUMN_NAMES) {
+        let present = columns_of(coder, refs);
+        for (len, name) in lens[present.clone()].iter_mut().zip(&COLUMN_NAMES[present]) {
             let raw_len = field(name, 0, room)?;
             room -= raw_len;
             let coded_min = if coder == coder::STORED { raw_len } else { raw_len.min(1) };
             *len = (as_len(raw_len), as_len(field(name, coded_min, raw_len)?));
         }
-        self.literals_len = field("literals", 0, self.target_len)?;
-        let coded_min = if coder == coder::STORED { self.literals_len } else { 0 };
-        let literals_coded = as_len(field("literals", coded_min, BODY_LEN_MAX as u64)?);
-        rest = &rest[at..];
+        self.literals_len = 0;
+        let mut stream_len = None;
+        if coder != coder::CM {
+            self.literals_len = field("literals", 0, self.target_len)?;
+            let coded_min = if coder == coder::STORED { self.literals_len } else { 0 };
+            stream_len = Some(as_len(field("literals", coded_min, BODY_LEN_MAX as u64)?));
+        }
+        let mut rest = &body[at..];
         // Frames that fill another column each would make us keep them all.
         let kept = lens.iter().zip(&self.columns).map(|((len, _), c)| c.capacity().max(*len));
         if kept.sum::<usize>() > COLUMNS_LEN_MAX {
@@ -128,16 +153,18 @@ impl Frame {
             self.columns[index].resize(raw_len, 0);
             decoder.column(COLUMN_NAMES[index], coded, &mut self.columns[index])?;
         }
-        self.literals.clear();
-        self.literals.reserve_exact(literals_coded);
-        self.literals.extend(split(&mut rest, literals_coded, "literals")?);
-        if rest.is_empty() { Ok(()) } else { Err(FormatError::TrailingBytes("literals")) }
+        self.stream = body.len() - rest.len()..body.len();
+        match stream_len {
+            Some(len) if len > rest.len() => Err(FormatError::Truncated("literals")),
+            Some(len) if len < rest.len() => Err(FormatError::TrailingBytes("literals")),
+            _ => Ok(()),
+        }
     }
 
     /// Forgets the frame but keeps its memory.
     pub(crate) fn clear(&mut self) {
         self.columns.iter_mut().for_each(Vec::clear);
-        self.literals.clear();
+        self.stream = 0..0;
         self.literals_len = 0;
         self.target_len = 0;
     }
@@ -145,23 +172,89 @@ impl Frame {
     /// The body with these columns and this piece of the literal stream, coded by `zstd`.
     pub(crate) fn encode(
         target_len: u64,
+        refs: bool,
         raw_lens: [usize; COLUMN_COUNT],
         columns: &[Vec<u8>; COLUMN_COUNT],
         literals_len: u64,
         literals: &[u8],
     ) -> Vec<u8> {
-        let mut out = vec![coder::ZSTD];
-        varint::put(&mut out, target_len);
-        for (raw_len, coded) in raw_lens.iter().zip(columns) {
-            varint::put(&mut out, *raw_len as u64);
-            varint::put(&mut out, coded.len() as u64);
-        }
+        let mut out = Self::front(coder::ZSTD, target_len, refs, &raw_lens, columns);
         varint::put(&mut out, literals_len);
         varint::put(&mut out, literals.len() as u64);
         columns.iter().for_each(|coded| out.extend(coded));
         out.extend(literals);
         out
     }
+
+    /// The body with these columns of the layer `refs`, the rest coded by `cm`.
+    pub(crate) fn encode_mixed(
+        target_len: u64,
+        refs: bool,
+        raw_lens: [usize; COLUMN_COUNT],
+        columns: &[Vec<u8>; COLUMN_COUNT],
+        stream: &[u8],
+    ) -> Vec<u8> {
+        let mut out = Self::front(coder::CM, target_len, refs, &raw_lens, columns);
+        columns[columns_of(coder::CM, refs)].iter().for_each(|coded| out.extend(coded));
+        out.extend(stream);
+        out
+    }
+
+    /// What stands in front of the lengths of the literals.
+    fn front(
+        coder: u8,
+        target_len: u64,
+        refs: bool,
+        raw_lens: &[usize; COLUMN_COUNT],
+        columns: &[Vec<u8>; COLUMN_COUNT],
+    ) -> Vec<u8> {
+        let mut out = vec![coder];
+        varint::put(&mut out, target_len);
+        let present = columns_of(coder, refs);
+        for (raw_len, coded) in raw_lens[present.clone()].iter().zip(&columns[present]) {
+            varint::put(&mut out, *raw_len as u64);
+            varint::put(&mut out, coded.len() as u64);
+        }
+        out
+    }
+}
+
+/// Reads segments from the first three columns.
+#[derive(Debug, Clone, Default)]
+pub struct SegmentReader {
+    at: [usize; 3],
+    diagonal: i64,
+}
+
+impl SegmentReader {
+    /// The next segment; `diagonal` is that of the last copy where it has none.
+    ///
+    /// # Errors
+    /// If a column ends.
+    pub fn next(&mut self, columns: &[Vec<u8>; COLUMN_COUNT]) -> Result<Segment, FormatError> {
+        let literals = varint::take(&columns[0], &mut self.at[0])?;
+        let run = varint::take(&columns[1], &mut self.at[1])?;
+        let (run, zeros) = (run >> 1, run & 1 == 1);
+        if run > 0 && !zeros {
+            let change = varint::take_signed(&columns[2], &mut self.at[2])?;
+            // Two offsets of 37 bits are apart by 38; what leaves 64 bits is refused as a copy.
+            self.diagonal = self.diagonal.saturating_add(change);
+        }
+        Ok(Segment { literals, run, zeros, diagonal: self.diagonal })
+    }
+
+    /// How much of each column was taken.
+    #[must_use]
+    pub fn at(&self) -> [usize; 3] {
+        self.at
+    }
+}
+
+/// Which columns a frame has: those of the layer `refs` only in patches with it, the others only
+/// with coders that code them one by one.
+fn columns_of(coder: u8, refs: bool) -> Range<usize> {
+    let start = if coder == coder::CM { PLAIN.end } else { PLAIN.start };
+    start..if refs { COLUMN_COUNT } else { PLAIN.end }
 }
 
 /// Lengths that were bounded by less than 4 GiB just before.
@@ -182,8 +275,8 @@ mod tests {
             let (mut lens, mut columns) = ([0; COLUMN_COUNT], <[Vec<u8>; COLUMN_COUNT]>::default());
             lens[index] = COLUMNS_LEN_MAX;
             columns[index] = coder::column(&vec![0; COLUMNS_LEN_MAX], 1);
-            let body = Frame::encode(1, lens, &columns, 0, &[]);
-            frame.decode(&body, &mut decoder).expect("the frame is well-formed");
+            let body = Frame::encode(1, true, lens, &columns, 0, &[]);
+            frame.decode(&body, true, &mut decoder).expect("the frame is well-formed");
             let held: usize = frame.columns.iter().map(Vec::capacity).sum();
             assert!(held <= COLUMNS_LEN_MAX, "{held} bytes after column {index}");
         }

@@ -9,7 +9,6 @@ use std::thread;
 use super::error::{DriveError, Part};
 use super::{Event, JournalStore, Patch, Progress, Source, Target, check};
 use crate::apply::{Applier, Checkpoint, Want};
-use crate::error::FormatError;
 use crate::format::Header;
 use crate::journal::Slot;
 use crate::limits::{CHECKPOINT_LEN, WINDOWS_IN_FLIGHT};
@@ -77,8 +76,8 @@ pub fn read_header(patch: &mut dyn Patch) -> Result<Header, DriveError> {
     bytes.resize(Header::header_len(fixed)?, 0);
     patch.read(&mut bytes[Header::FIXED_LEN..]).map_err(&failed)?;
     let header = Header::decode(&bytes)?;
-    // Frames of this layer have columns that the applier cannot read yet.
-    if header.refs { Err(FormatError::UnknownLayer(1).into()) } else { Ok(header) }
+
+    Ok(header)
 }
 
 /// Makes the target from the source and the patch, or goes on where a journal says it stopped.

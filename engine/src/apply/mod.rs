@@ -3,13 +3,16 @@
 //! It turns frames into windows of the target in order. Asking for the next want says that the
 //! last one was met.
 
-use crate::coder::{self, Decoder};
+mod cursor;
+
+use cursor::{FrameCursor, Step};
+
 use crate::digest::Digest;
 use crate::error::{ApplyError, FormatError};
 use crate::format::frame::FRAME_PREFIX_LEN;
-use crate::format::{Frame, FramePrefix, Header};
-use crate::limits::{BODY_LEN_MAX, CHECKPOINT_LEN};
-use crate::varint;
+use crate::format::{FramePrefix, Header};
+use crate::limits::{BODY_LEN_MAX, CHECKPOINT_LEN, PIECE_LEN};
+use crate::refs::rewriter::Piece;
 use crate::window::Window;
 
 /// What the applier needs before it can go on.
@@ -58,6 +61,7 @@ pub struct Applier {
     prefix: [u8; FRAME_PREFIX_LEN],
     body: Vec<u8>,
     frame: FrameCursor,
+    piece: Piece,
     window: Vec<u8>,
     synced: u64,
     checkpoint_len: u64,
@@ -72,6 +76,10 @@ enum Next {
     Make,
     /// A copy of this many bytes was read to the end of the window.
     SourceRead(usize),
+    /// The raw bytes of the piece were read.
+    PieceRead,
+    /// Something that the piece's addresses need was read.
+    Rewrite,
     WindowFull,
 }
 
@@ -97,6 +105,7 @@ impl Applier {
             prefix: [0; FRAME_PREFIX_LEN],
             body: Vec::new(),
             frame: FrameCursor::new(),
+            piece: Piece::default(),
             window: Vec::new(),
             synced: skip_to,
             checkpoint_len: CHECKPOINT_LEN,
@@ -156,6 +165,24 @@ impl Applier {
                     self.frame.add_differences(&mut self.window[from..])?;
                     self.next = Next::Make;
                 }
+                Next::PieceRead => {
+                    self.piece.begin();
+                    self.next = Next::Rewrite;
+                }
+                Next::Rewrite => {
+                    if let Some((offset, len)) = self.frame.rewriter.step(&mut self.piece) {
+                        if !self.header.source_map.covers(offset, len as u64) {
+                            let len = len as u64;
+                            return Err(FormatError::CopyUnchecked { offset, len }.into());
+                        }
+                        return Ok(Want::Source { offset, into: self.frame.rewriter.room(len) });
+                    }
+                    self.frame.piece(&self.piece, &mut self.window)?;
+                    if self.at <= self.skip_to {
+                        self.window.clear();
+                    }
+                    self.next = Next::Make;
+                }
                 Next::WindowFull => {
                     self.next = Next::Make;
                     let due = self.at - self.synced >= self.checkpoint_len;
@@ -170,6 +197,11 @@ impl Applier {
                         let from = self.window.len();
                         self.window.resize(from + len, 0);
                         return Ok(Want::Source { offset, into: &mut self.window[from..] });
+                    }
+                    Made::Piece { offset, len } => {
+                        self.next = Next::PieceRead;
+                        self.piece.reset(offset, self.frame.diagonal(), len);
+                        return Ok(Want::Source { offset, into: &mut self.piece.raw });
                     }
                     Made::Window => {
                         self.next = Next::WindowFull;
@@ -194,7 +226,7 @@ impl Applier {
     fn check_restart(&mut self) -> Result<(), FormatError> {
         if self.header.is_restart(self.restarts_met, self.patch_offset, self.at)? {
             self.restarts_met += 1;
-            self.frame.decoder.restart();
+            self.frame.restart();
         }
         Ok(())
     }
@@ -203,9 +235,9 @@ impl Applier {
         if Digest::of(&self.body).short() != prefix.body_digest {
             return Err(FormatError::FrameDamaged { patch_offset: self.patch_offset });
         }
-        self.frame.open(&self.body)?;
+        self.frame.open(&self.body, self.at, &self.header)?;
         self.patch_offset += (FRAME_PREFIX_LEN + self.body.len()) as u64;
-        let made = self.at + self.frame.frame.target_len;
+        let made = self.at + self.frame.target_len();
         let expected = self.header.target_size;
         if made > expected || self.patch_offset > self.header.patch_size {
             return Err(FormatError::TargetSize { made, expected });
@@ -227,12 +259,12 @@ impl Applier {
             match self.frame.step(self.at, room, &self.header)? {
                 Step::FrameEnd => return Ok(Made::Frame),
                 Step::Literals(len) if skip > 0 => {
-                    self.frame.literals(len.min(1 << 16), &mut self.window)?;
+                    self.frame.literals(len.min(1 << 16), &self.body, &mut self.window)?;
                     self.at += self.window.len() as u64;
                     self.window.clear();
                 }
                 Step::Literals(len) => {
-                    self.frame.literals(len, &mut self.window)?;
+                    self.frame.literals(len, &self.body, &mut self.window)?;
                     self.at += len;
                 }
                 Step::Zeros(len) => {
@@ -240,6 +272,12 @@ impl Applier {
                     if skip == 0 {
                         self.window.resize(self.window.len() + in_memory(len), 0);
                     }
+                }
+                // A coder that learns from copies must see them all, written before or not.
+                Step::Copy { offset, len } if self.frame.takes_pieces(offset, len, skip > 0) => {
+                    let len = len.min(PIECE_LEN - self.at % PIECE_LEN);
+                    self.at += self.frame.take_run(len);
+                    return Ok(Made::Piece { offset, len: in_memory(len) });
                 }
                 Step::Copy { offset, len } => {
                     self.at += self.frame.take_run(len);
@@ -278,216 +316,9 @@ impl Applier {
 /// Why [`Applier::make`] stopped.
 enum Made {
     Copy { offset: u64, len: usize },
+    Piece { offset: u64, len: usize },
     Window,
     Frame,
-}
-
-/// The next part of a segment, cut to the room there is.
-enum Step {
-    Literals(u64),
-    Zeros(u64),
-    Copy { offset: u64, len: u64 },
-    FrameEnd,
-}
-
-/// Walks through one frame's columns.
-#[derive(Debug)]
-struct FrameCursor {
-    frame: Frame,
-    decoder: Decoder,
-    at: [usize; 6],
-    literals_at: usize,
-    literals_left: u64,
-    target_left: u64,
-    segment: Segment,
-    diagonal: i64,
-    gap: u64,
-    island: u64,
-}
-
-/// What is left of a segment.
-#[derive(Debug, Clone, Copy, Default)]
-struct Segment {
-    literals: u64,
-    run: u64,
-    zeros: bool,
-}
-
-impl FrameCursor {
-    fn new() -> Self {
-        Self {
-            frame: Frame::default(),
-            decoder: Decoder::new(),
-            at: [0; 6],
-            literals_at: 0,
-            literals_left: 0,
-            target_left: 0,
-            segment: Segment::default(),
-            diagonal: 0,
-            gap: 0,
-            island: 0,
-        }
-    }
-
-    fn open(&mut self, body: &[u8]) -> Result<(), FormatError> {
-        self.frame.clear();
-        self.frame.decode(body, &mut self.decoder)?;
-        self.at = [0; 6];
-        self.literals_at = 0;
-        self.literals_left = self.frame.literals_len;
-        self.target_left = self.frame.target_len;
-        self.segment = Segment::default();
-        self.diagonal = 0;
-        if self.frame.coder == coder::ZSTD && self.literals_left > 0 {
-            self.decoder.open_piece(&self.frame.literals)?;
-        }
-        self.next_island()
-    }
-
-    /// The next part of the frame, at most `room` bytes, when the target stands at `at`.
-    fn step(&mut self, at: u64, room: u64, header: &Header) -> Result<Step, FormatError> {
-        if self.segment.literals == 0 && self.segment.run == 0 {
-            if self.target_left == 0 {
-                return self.close().map(|()| Step::FrameEnd);
-            }
-            self.next_segment(at, header)?;
-        }
-        let segment = self.segment;
-        if segment.literals > 0 {
-            return Ok(Step::Literals(segment.literals.min(room)));
-        }
-        let len = segment.run.min(room);
-        if segment.zeros {
-            return Ok(Step::Zeros(len));
-        }
-        let offset = (at.cast_signed() + self.diagonal).cast_unsigned();
-        Ok(Step::Copy { offset, len })
-    }
-
-    fn next_segment(&mut self, at: u64, header: &Header) -> Result<(), FormatError> {
-        let literals = self.take(0)?;
-        let run = self.take(1)?;
-        let (run, zeros) = (run >> 1, run & 1 == 1);
-        if literals == 0 && run == 0 {
-            return Err(FormatError::EmptySegment);
-        }
-        let len = literals.checked_add(run).filter(|len| *len <= self.target_left);
-        self.target_left -= len.ok_or(FormatError::SegmentPastFrame)?;
-        self.literals_left =
-            self.literals_left.checked_sub(literals).ok_or(FormatError::Undecodable("literals"))?;
-        self.segment = Segment { literals, run, zeros };
-        if run == 0 || zeros {
-            return Ok(());
-        }
-        let change = varint::take_signed(&self.frame.columns[2], &mut self.at[2])?;
-        let diagonal = i128::from(self.diagonal) + i128::from(change);
-        let offset = i128::from(at + literals) + diagonal;
-        let source_size = header.source_size;
-        if offset < 0 || offset + i128::from(run) > i128::from(source_size) {
-            return Err(FormatError::CopyPastEnd { offset, len: run, source_size });
-        }
-        self.diagonal = i64::try_from(diagonal).expect("two offsets of 37 bits are apart by 38");
-        let offset = u64::try_from(offset).expect("checked to be positive");
-        if !header.source_map.covers(offset, run) {
-            return Err(FormatError::CopyUnchecked { offset, len: run });
-        }
-        Ok(())
-    }
-
-    /// Appends the next `len` literals to `window`.
-    fn literals(&mut self, len: u64, window: &mut Vec<u8>) -> Result<(), FormatError> {
-        self.segment.literals -= len;
-        let from = window.len();
-        window.resize(from + in_memory(len), 0);
-        let into = &mut window[from..];
-        if self.frame.coder == coder::STORED {
-            let end = self.literals_at + into.len();
-            let bytes = self.frame.literals.get(self.literals_at..end);
-            into.copy_from_slice(bytes.ok_or(FormatError::Undecodable("literals"))?);
-            self.literals_at = end;
-            return Ok(());
-        }
-        self.decoder.literals(&self.frame.literals, &mut self.literals_at, into)
-    }
-
-    fn take_run(&mut self, len: u64) -> u64 {
-        self.segment.run -= len;
-        len
-    }
-
-    /// Adds the islands that fall into `bytes`, which a copy just made.
-    fn add_differences(&mut self, bytes: &mut [u8]) -> Result<(), FormatError> {
-        let mut rest = bytes;
-        while (rest.len() as u64) > self.gap {
-            rest = &mut rest[in_memory(self.gap)..];
-            self.gap = 0;
-            let len = in_memory(self.island.min(rest.len() as u64));
-            let (island, behind) = rest.split_at_mut(len);
-            let differences = &self.frame.columns[5][self.at[5]..self.at[5] + len];
-            for (byte, difference) in island.iter_mut().zip(differences) {
-                *byte = byte.wrapping_add(*difference);
-            }
-            rest = behind;
-            self.used_island(len as u64)?;
-        }
-        self.gap -= rest.len() as u64;
-        Ok(())
-    }
-
-    /// Passes over the islands of a copy that is not made.
-    fn skip_differences(&mut self, mut len: u64) -> Result<(), FormatError> {
-        while len > self.gap {
-            len -= self.gap;
-            self.gap = 0;
-            let used = self.island.min(len);
-            len -= used;
-            self.used_island(used)?;
-        }
-        self.gap -= len;
-        Ok(())
-    }
-
-    fn used_island(&mut self, len: u64) -> Result<(), FormatError> {
-        self.at[5] += in_memory(len);
-        self.island -= len;
-        if self.island == 0 { self.next_island() } else { Ok(()) }
-    }
-
-    /// Reads the next island's place; behind the last one the gap has no end.
-    fn next_island(&mut self) -> Result<(), FormatError> {
-        if self.at[3] == self.frame.columns[3].len() {
-            self.gap = u64::MAX;
-            return Ok(());
-        }
-        self.gap = self.take(3)?;
-        let left = (self.frame.columns[5].len() - self.at[5]) as u64;
-        let len = self.take(4)?;
-        if len >= left || self.gap > self.frame.target_len {
-            return Err(FormatError::SegmentPastFrame);
-        }
-        self.island = len + 1;
-        Ok(())
-    }
-
-    fn take(&mut self, column: usize) -> Result<u64, FormatError> {
-        varint::take(&self.frame.columns[column], &mut self.at[column])
-    }
-
-    /// At the end of a frame every column has been used up.
-    fn close(&mut self) -> Result<(), FormatError> {
-        for (index, column) in self.frame.columns.iter().enumerate() {
-            if self.at[index] != column.len() {
-                return Err(FormatError::TrailingBytes(crate::format::frame::COLUMN_NAMES[index]));
-            }
-        }
-        if self.literals_left > 0 || self.literals_at != self.frame.literals.len() {
-            return Err(FormatError::TrailingBytes("literals"));
-        }
-        if self.frame.coder == coder::ZSTD && self.frame.literals_len > 0 {
-            return self.decoder.close_piece();
-        }
-        Ok(())
-    }
 }
 
 /// Lengths within a window, which the limits keep below 2 MiB.

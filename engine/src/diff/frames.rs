@@ -1,0 +1,243 @@
+//! Which pieces go into which frame, and what their copies differ in once the addresses are
+//! rewritten by the frame's own copies.
+
+use rayon::prelude::*;
+
+use super::DiffError;
+use super::draft::Drafts;
+use super::parse::{Islands, Piece};
+use super::price::Price;
+use super::regions::{Moved, Regions};
+use super::segment::{From, Segment};
+use crate::format::SourceRange;
+use crate::io::Source;
+use crate::limits::COPIES_MAX;
+use crate::refs::map::{Copy, Map};
+
+/// The pieces of one frame.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Plan {
+    /// Where its bytes start in the target.
+    pub(super) target_offset: u64,
+    /// Bytes of target that it makes.
+    pub(super) target_len: u64,
+    /// Its copies and zeros; what they leave over is literal.
+    pub(super) pieces: Vec<Piece>,
+    /// Whose addresses are rewritten.
+    pub(super) regions: Regions,
+    /// Bytes of columns and literals before they are coded.
+    pub(super) draft_len: u64,
+}
+
+impl Plan {
+    /// The byte behind the last.
+    pub(super) fn end(&self) -> u64 {
+        self.target_offset + self.target_len
+    }
+}
+
+/// Cuts the pieces where drafts of at most `draft_len_max` bytes end.
+pub(super) fn cut(pieces: Vec<Piece>, target_size: u64, draft_len_max: usize) -> Vec<Plan> {
+    let drafts = Drafts::of(&pieces, 0..target_size, draft_len_max);
+    let mut pieces = pieces.into_iter();
+    let mut rest: Option<Piece> = None;
+    let plans = drafts.iter().map(|draft| {
+        let mut plan = Plan {
+            target_offset: draft.target_offset,
+            target_len: draft.target_len,
+            draft_len: draft.len() as u64,
+            ..Plan::default()
+        };
+        while let Some(piece) = rest.take().or_else(|| pieces.next()) {
+            if piece.segment.target >= plan.end() {
+                rest = Some(piece);
+                break;
+            }
+            let end = plan.end().min(piece.segment.target + PIECE_LEN_MAX);
+            let (now, later) = split(piece, end);
+            plan.pieces.push(now);
+            rest = later;
+        }
+        plan
+    });
+    plans.collect()
+}
+
+/// Longest piece, in bytes: places within one fit 32 bits.
+const PIECE_LEN_MAX: u64 = 1 << 30;
+
+/// Splits a piece at byte `end` of the target, if it reaches beyond.
+fn split(mut piece: Piece, end: u64) -> (Piece, Option<Piece>) {
+    let Segment { target, len, from } = piece.segment;
+    if piece.segment.end() <= end {
+        return (piece, None);
+    }
+    let segment = Segment { target: end, len: target + len - end, from };
+    let cut = end - target;
+    piece.segment.len = cut;
+    let mut later = Piece { segment, islands: Islands::default() };
+    let islands = std::mem::take(&mut piece.islands);
+    let narrow = |len: u64| u32::try_from(len).expect("pieces are shorter than 4 GiB");
+    let mut differences = &islands.differences[..];
+    let mut at = 0;
+    for (gap, len) in islands.places {
+        // An island across the cut becomes two.
+        let (start, stop) = (at + u64::from(gap), at + u64::from(gap) + u64::from(len));
+        let (bytes, behind) = differences.split_at(len as usize);
+        let before = cut.clamp(start, stop) - start;
+        let (now, then) = bytes.split_at(usize::try_from(before).expect("within an island"));
+        if start < cut {
+            piece.islands.places.push((gap, narrow(before)));
+            piece.islands.differences.extend(now);
+        }
+        if stop > cut {
+            let gap = start.max(cut) - at.max(cut);
+            later.islands.places.push((narrow(gap), narrow(then.len() as u64)));
+            later.islands.differences.extend(then);
+        }
+        differences = behind;
+        at = stop;
+    }
+    (piece, Some(later))
+}
+
+/// Gives each plan the regions that pay within it, and its pieces the differences that are left.
+pub(super) fn rewrite(
+    plans: &mut [Plan],
+    source: &dyn Source,
+    target: &dyn Source,
+    regions: &Regions,
+    price: &Price,
+) -> Result<(), DiffError> {
+    plans.par_iter_mut().try_for_each(|plan| plan.rewrite(source, target, regions, price))
+}
+
+impl Plan {
+    /// What coding it costs, about, in 1/32 of a bit.
+    pub(super) fn cost(&self, price: &Price) -> u64 {
+        let copied: u64 = self.pieces.iter().map(|piece| piece.segment.len).sum();
+        let islands: i64 = self.pieces.iter().map(|piece| cost(&piece.islands, price)).sum();
+        let segments = self.pieces.len() as u64 * price.enter;
+        (self.target_len - copied) * price.literal + segments + islands.unsigned_abs()
+    }
+
+    fn rewrite(
+        &mut self,
+        source: &dyn Source,
+        target: &dyn Source,
+        regions: &Regions,
+        price: &Price,
+    ) -> Result<(), DiffError> {
+        let copies = regions.copies(&self.pieces);
+        let mut sum = 0;
+        let mut used = Regions::default();
+        let mut places = vec![usize::MAX; regions.0.len()];
+        for ((index, moved), copies) in regions.0.iter().enumerate().zip(copies) {
+            sum += copies.iter().filter(|copy| copy.len >= Map::COPY_LEN_MIN).count();
+            if copies.is_empty() || sum > COPIES_MAX {
+                continue;
+            }
+            places[index] = used.0.len();
+            used.0.push(mapped(moved, copies));
+        }
+        // With and without the layer, by region; what copies of several regions cost counts for
+        // each of them.
+        let touched = |piece: &Piece| {
+            super::source_range(&piece.segment).map_or(0..0, |range| used.touched(range))
+        };
+        let both: Vec<Option<(Islands, Islands)>> = self
+            .pieces
+            .par_iter()
+            .map(|piece| match touched(piece).is_empty() {
+                true => Ok(None),
+                false => both(&piece.segment, source, target, &used).map(Some),
+            })
+            .collect::<Result<_, DiffError>>()?;
+        let mut gains = vec![0_i64; used.0.len()];
+        for (piece, both) in self.pieces.iter().zip(&both) {
+            let Some((raw, rewritten)) = both else { continue };
+            let gain = cost(raw, price) - cost(rewritten, price);
+            touched(piece).for_each(|index| gains[index] += gain);
+        }
+        let pays: Vec<bool> = gains.iter().map(|gain| *gain > REGION_COST).collect();
+        let kept = Regions(
+            used.0.iter().zip(&pays).filter(|(_, pays)| **pays).map(|(moved, _)| moved.clone()).collect(),
+        );
+        for (piece, both) in self.pieces.iter_mut().zip(both) {
+            let Some((raw, rewritten)) = both else { continue };
+            let range = super::source_range(&piece.segment).expect("zeros touch no region");
+            let kept_count = used.touched(range).filter(|index| pays[*index]).count();
+            piece.islands = if kept_count == 0 {
+                raw
+            } else if kept_count == used.touched(range).len() {
+                rewritten
+            } else {
+                self::both(&piece.segment, source, target, &kept)?.1
+            };
+        }
+        self.regions = kept;
+        Ok(())
+    }
+}
+
+/// What naming a region costs, in 1/32 of a bit: some eight bytes.
+const REGION_COST: i64 = 8 * 8 * 32;
+
+/// The region by the copies of one frame.
+fn mapped(moved: &Moved, copies: Vec<Copy>) -> Moved {
+    let map = Map::of(copies, &moved.region, &moved.entry.biases, &moved.entry.moves);
+    Moved { map, ..moved.clone() }
+}
+
+/// In what a copy differs from the source as it is, and as it is rewritten.
+fn both(
+    segment: &Segment,
+    source: &dyn Source,
+    target: &dyn Source,
+    regions: &Regions,
+) -> Result<(Islands, Islands), DiffError> {
+    let (Some(range), From::Source { diagonal }) = (super::source_range(segment), segment.from)
+    else {
+        return Ok(Default::default());
+    };
+    let (mut raw_islands, mut islands) = (Islands::default(), Islands::default());
+    let mut behind = (0, 0);
+    let mut at = 0;
+    // In steps, since an exact copy may be as long as an image.
+    while at < range.len {
+        let SourceRange { offset, len } = SourceRange {
+            offset: range.offset + at,
+            len: STEP.min(range.len - at),
+        };
+        let len_now = usize::try_from(len).expect("a step fits in memory");
+        let (mut bytes, mut made) = (vec![0; len_now], vec![0; len_now]);
+        source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
+        target.read_at(segment.target + at, &mut made).map_err(DiffError::Target)?;
+        behind.0 = raw_islands.extend(behind.0, &bytes, &made);
+        regions
+            .rewrite(source, offset, Some(diagonal), &mut bytes)
+            .map_err(DiffError::Source)?;
+        behind.1 = islands.extend(behind.1, &bytes, &made);
+        at += len;
+    }
+    Ok((raw_islands, islands))
+}
+
+/// How many bytes of a copy differ from the source as it is rewritten.
+pub(super) fn differing(
+    segment: &Segment,
+    source: &dyn Source,
+    target: &dyn Source,
+    regions: &Regions,
+) -> Result<u64, DiffError> {
+    Ok(both(segment, source, target, regions)?.1.differences.len() as u64)
+}
+
+/// Bytes of a copy compared at once.
+const STEP: u64 = 1 << 20;
+
+fn cost(islands: &Islands, price: &Price) -> i64 {
+    let (places, bytes) = (islands.places.len() as u64, islands.differences.len() as u64);
+    let cost = places * price.island + (bytes - places) * price.difference;
+    i64::try_from(cost).unwrap_or(i64::MAX)
+}

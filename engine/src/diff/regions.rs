@@ -1,0 +1,270 @@
+//! Executables in the source whose bytes moved, and the source as it reads once their addresses
+//! are rewritten.
+
+use rayon::prelude::*;
+
+use super::DiffError;
+use super::parse::Piece;
+use super::segment::From;
+use crate::format::SourceRange;
+use crate::io::{self, Source};
+use crate::limits::SOURCE_BLOCK;
+use crate::refs::field::Field;
+use crate::refs::map::{Copy, Map};
+use crate::refs::region::{Region, RegionReader};
+use crate::refs::rewriter::{RegionEntry, encode_regions};
+use crate::refs::{rewrite, scan};
+
+/// The first bytes of an ELF file (System V ABI, "ELF Identification") and of a PE file
+/// (Microsoft, "PE Format", section "MS-DOS Stub").
+const ELF: &[u8] = b"\x7fELF";
+const PE: &[u8] = b"MZ";
+
+/// Where executables may start: files in images, archives of both kinds, and in memory are aligned
+/// to at least this many bytes.
+const ALIGNMENT: u64 = 4;
+
+/// Bytes of source looked through by one task.
+const TASK: u64 = 4 << 20;
+
+/// An executable of the source, and how its addresses move.
+#[derive(Debug, Clone)]
+pub(super) struct Moved {
+    pub(super) region: Region,
+    pub(super) entry: RegionEntry,
+    pub(super) map: Map,
+    /// What must be read of the source to know the region.
+    pub(super) reads: Vec<SourceRange>,
+}
+
+impl Moved {
+    fn end(&self) -> u64 {
+        self.entry.end()
+    }
+}
+
+/// Executables in order of where they start; they do not overlap.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Regions(pub(super) Vec<Moved>);
+
+impl Regions {
+    /// The executables that pieces copy from and in which something moved or differs.
+    pub(super) fn find(
+        source: &dyn Source,
+        target: &dyn Source,
+        pieces: &[Piece],
+    ) -> Result<Self, DiffError> {
+        let starts = starts(source)?;
+        let candidates: Vec<_> = starts
+            .par_iter()
+            .map(|start| read(source, *start).map_err(DiffError::Source))
+            .collect::<Result<_, _>>()?;
+        let mut regions = Self::default();
+        for (region, reads) in candidates.into_iter().flatten() {
+            if regions.0.last().is_none_or(|last| last.end() <= region.offset) {
+                let entry =
+                    RegionEntry { offset: region.offset, len: region.len, ..Default::default() };
+                regions.0.push(Moved { region, entry, map: Map::default(), reads });
+            }
+        }
+        let copies = regions.copies(pieces);
+        let damaged = regions.damaged(pieces);
+        let moved = regions.0.into_par_iter().zip(copies).zip(damaged);
+        let moved = moved.filter(|((_, copies), damaged)| {
+            *damaged || copies.windows(2).any(|two| two[0].diagonal != two[1].diagonal)
+        });
+        let moved = moved.map(|((mut moved, copies), _)| {
+            moved.map = Map::of(copies.iter().copied(), &moved.region, &[], &[]);
+            moved.entry.biases = biases(&moved, target).map_err(DiffError::Target)?;
+            moved.map = Map::of(copies, &moved.region, &moved.entry.biases, &[]);
+            Ok(moved)
+        });
+        Ok(Self(moved.collect::<Result<_, DiffError>>()?))
+    }
+
+    /// Appends the columns that name these regions.
+    pub(super) fn encode(&self, regions: &mut Vec<u8>, moves: &mut Vec<u8>) {
+        let entries: Vec<_> = self.0.iter().map(|moved| moved.entry.clone()).collect();
+        encode_regions(&entries, regions, moves);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Indices of the regions that overlap a range of the source.
+    pub(super) fn touched(&self, range: SourceRange) -> std::ops::Range<usize> {
+        let from = self.0.partition_point(|moved| moved.end() <= range.offset);
+        let to = self.0.partition_point(|moved| moved.entry.offset < range.end());
+        from..to.max(from)
+    }
+
+    /// Whether a segment copies from any of them.
+    pub(super) fn touch(&self, segment: &super::Segment) -> bool {
+        super::source_range(segment).is_some_and(|range| !self.touched(range).is_empty())
+    }
+
+    /// For each region the copies that touch it, in target order.
+    pub(super) fn copies<'a>(&self, pieces: impl IntoIterator<Item = &'a Piece>) -> Vec<Vec<Copy>> {
+        let mut copies = vec![Vec::new(); self.0.len()];
+        for piece in pieces {
+            let (Some(range), From::Source { diagonal }) =
+                (super::source_range(&piece.segment), piece.segment.from)
+            else {
+                continue;
+            };
+            for index in self.touched(range) {
+                copies[index].push(Copy { offset: range.offset, len: range.len, diagonal });
+            }
+        }
+        copies
+    }
+
+    /// For each region whether a copy from it differs from it.
+    fn damaged(&self, pieces: &[Piece]) -> Vec<bool> {
+        let mut damaged = vec![false; self.0.len()];
+        for piece in pieces.iter().filter(|piece| !piece.islands.places.is_empty()) {
+            if let Some(range) = super::source_range(&piece.segment) {
+                self.touched(range).for_each(|index| damaged[index] = true);
+            }
+        }
+        damaged
+    }
+
+    /// Rewrites the addresses in `bytes`, which are the source's from `offset` and are copied along
+    /// `diagonal`; without one, along that which the map has for each byte.
+    pub(super) fn rewrite(
+        &self,
+        source: &dyn Source,
+        offset: u64,
+        diagonal: Option<i64>,
+        bytes: &mut [u8],
+    ) -> Result<(), io::Error> {
+        let range = SourceRange { offset, len: bytes.len() as u64 };
+        let mut fields = Vec::new();
+        for moved in &self.0[self.touched(range)] {
+            moved.rewrite(source, offset, diagonal, bytes, &mut fields, |_, _| ())?;
+        }
+        Ok(())
+    }
+}
+
+impl Moved {
+    /// As [`Regions::rewrite`], for this region only; `each` takes the fields of each block that
+    /// was rewritten, and which bytes of `bytes` it covers.
+    pub(super) fn rewrite(
+        &self,
+        source: &dyn Source,
+        offset: u64,
+        diagonal: Option<i64>,
+        bytes: &mut [u8],
+        fields: &mut Vec<Field>,
+        mut each: impl FnMut(&[Field], std::ops::Range<usize>),
+    ) -> Result<(), io::Error> {
+        let end = offset + bytes.len() as u64;
+        let mut at = offset.max(self.entry.offset);
+        let mut whole = Vec::new();
+        while at < end.min(self.end()) {
+            let block = at / SOURCE_BLOCK * SOURCE_BLOCK;
+            let from = block.max(self.entry.offset);
+            let to = (block + SOURCE_BLOCK).min(self.end());
+            let part = within(at - offset)..within(to.min(end) - offset);
+            fields.clear();
+            if from >= offset && to <= end {
+                scan::fields(&self.region, from, &bytes[part.clone()], fields);
+            } else {
+                whole.resize(within(to - from), 0);
+                source.read_at(from, &mut whole)?;
+                scan::fields(&self.region, from, &whole, fields);
+            }
+            let into = &mut bytes[part.clone()];
+            match diagonal {
+                Some(diagonal) => rewrite(&self.region, &self.map, fields, diagonal, at, into),
+                None => fields.iter().for_each(|field| {
+                    let diagonal = self.map.diagonal(field.offset);
+                    let field = std::slice::from_ref(field);
+                    rewrite(&self.region, &self.map, field, diagonal, at, into);
+                }),
+            }
+            each(fields, part);
+            at = to;
+        }
+        Ok(())
+    }
+}
+
+/// The source with its addresses rewritten by where the maps put each byte.
+pub(super) struct Rewritten<'a> {
+    pub(super) source: &'a dyn Source,
+    pub(super) regions: &'a Regions,
+}
+
+impl Source for Rewritten<'_> {
+    fn size(&self) -> u64 {
+        self.source.size()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), io::Error> {
+        self.source.read_at(offset, into)?;
+        self.regions.rewrite(self.source, offset, None, into)
+    }
+}
+
+/// Where executables may start, in order.
+fn starts(source: &dyn Source) -> Result<Vec<u64>, DiffError> {
+    let tasks: Vec<u64> = (0..source.size().div_ceil(TASK)).collect();
+    let found: Vec<Vec<u64>> = tasks
+        .par_iter()
+        .map(|index| {
+            let offset = index * TASK;
+            let mut bytes = vec![0; within(TASK.min(source.size() - offset))];
+            source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
+            let places = bytes.chunks(within(ALIGNMENT)).enumerate();
+            let places = places.filter(|(_, word)| word.starts_with(ELF) || word.starts_with(PE));
+            Ok(places.map(|(place, _)| offset + place as u64 * ALIGNMENT).collect())
+        })
+        .collect::<Result<_, DiffError>>()?;
+    Ok(found.concat())
+}
+
+/// The region at `start`, if one is there, and what was read to know it.
+fn read(image: &dyn Source, start: u64) -> Result<Option<(Region, Vec<SourceRange>)>, io::Error> {
+    let mut reader = RegionReader::new(start, image.size());
+    let mut reads = Vec::new();
+    let mut bytes = Vec::new();
+    while let Some((offset, len)) = reader.want() {
+        bytes.resize(len, 0);
+        image.read_at(offset, &mut bytes)?;
+        reads.push(SourceRange { offset, len: len as u64 });
+        reader.give(&bytes);
+    }
+    Ok(reader.finish().filter(|region| region.len > 0 && !region.spans.is_empty()).map(|r| (r, reads)))
+}
+
+/// What each load of the target's executable is moved by beside its bytes, up to the last that is.
+fn biases(moved: &Moved, target: &dyn Source) -> Result<Vec<i64>, io::Error> {
+    let start = moved.entry.offset.wrapping_sub(moved.map.diagonal(moved.entry.offset).cast_unsigned());
+    let twin = if start < target.size() { read(target, start)? } else { None };
+    let Some((twin, _)) = twin.filter(|twin| twin.0.loads.len() == moved.region.loads.len()) else {
+        return Ok(Vec::new());
+    };
+    let pairs = moved.region.loads.iter().zip(&twin.loads);
+    let mut biases: Vec<i64> = pairs
+        .map(|(source, target)| {
+            let relation = |load: &crate::refs::region::Load, offset: u64| {
+                load.address.wrapping_sub(load.offset - offset)
+            };
+            let source = relation(source, moved.region.offset);
+            relation(target, twin.offset).wrapping_sub(source).cast_signed()
+        })
+        .collect();
+    while biases.last() == Some(&0) {
+        biases.pop();
+    }
+    Ok(biases)
+}
+
+/// Lengths within a task or a block.
+fn within(len: u64) -> usize {
+    usize::try_from(len).expect("a task fits in memory")
+}
