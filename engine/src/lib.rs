@@ -31,6 +31,7 @@
 //! - [`io`]: the edge. [`io::drive`] is the one loop between applier and devices.
 //! - [`inspect`]: what a patch holds.
 //! - [`cm`]: codes by mixing what many contexts foretell: the smallest patches.
+//! - [`refs`]: addresses in executables, as they will be in the target.
 //! - [`diff`]: from two images to a patch.
 //!
 //! # Guarantees
@@ -56,5 +57,6 @@ pub mod inspect;
 pub mod io;
 pub mod journal;
 pub mod limits;
+pub mod refs;
 pub mod varint;
 pub mod window;
