@@ -24,6 +24,10 @@ pub enum Form {
     },
     /// 4 bytes: address less `place` (`.eh_frame` pointers).
     Place32,
+    /// 4 bytes: `place` less address (`.eh_frame` records, back to their common one).
+    Back32,
+    /// 4 bytes: one more than address less the given address (a length, by its last byte).
+    Last32(u64),
     /// 4 bytes: address less the given address (jump tables, `.eh_frame_hdr`).
     Base32(u64),
     /// 4 bytes: address less the given address, in units of `size` bytes (indices into tables).
@@ -59,6 +63,36 @@ pub enum Form {
         /// log2 of the unit.
         shift: u8,
     },
+    /// A32 instruction: 24 bits of words from `place + 8` (`B`, `BL`).
+    A32Branch,
+    /// A32 instruction: 25 bits of half words from `place + 8` (`BLX`).
+    A32Exchange,
+    /// A32 instruction: 12 bits and a sign from `place + 8` (`LDR` literal).
+    A32Literal,
+    /// A32 instruction of a linkage table entry: bits 20 to 27, 12 to 19 or 0 to 11 of the
+    /// distance from 8 bytes behind the first.
+    A32Stub {
+        /// Which of the three.
+        part: u8,
+    },
+    /// T32 instruction: 24 bits of half words from `place + 4` (`B`, `BL`).
+    T32Branch24,
+    /// T32 instruction: 20 bits of half words from `place + 4` (`B` with a condition).
+    T32Branch20,
+    /// T32 instruction: 23 bits of words from `place + 4`, rounded down to one (`BLX`).
+    T32Exchange,
+    /// T32 instruction: 12 bits and a sign from `place + 4`, rounded down to a word (`LDR`
+    /// literal).
+    T32Literal12,
+    /// T32 instruction of 2 bytes: 11 bits of half words from `place + 4` (`B`).
+    T32Branch11,
+    /// T32 instruction of 2 bytes: 8 bits of half words from `place + 4` (`B` with a condition).
+    T32Branch8,
+    /// T32 instruction of 2 bytes: 6 bits of half words from `place + 4`, upwards (`CBZ`, `CBNZ`).
+    T32Zero,
+    /// T32 instruction of 2 bytes: 8 bits of words from `place + 4`, rounded down to one, upwards
+    /// (`LDR` literal).
+    T32Literal8,
 }
 
 impl Form {
@@ -68,6 +102,7 @@ impl Form {
     pub fn len(self) -> usize {
         match self {
             Self::Absolute64 | Self::Base64 { .. } => 8,
+            Self::T32Branch11 | Self::T32Branch8 | Self::T32Zero | Self::T32Literal8 => 28,
             _ => 4,
         }
     }
@@ -84,12 +119,26 @@ impl Form {
             Self::Absolute64 => 6,
             Self::Base64 { .. } => 7,
             Self::Absolute32 => 8,
+            Self::Back32 => 15,
+            Self::Last32(_) => 16,
             Self::A64Branch26 => 9,
             Self::A64Branch19 => 10,
             Self::A64Branch14 => 11,
             Self::A64Adr => 12,
             Self::A64Page => 13,
             Self::A64Low12 { .. } => 14,
+            Self::A32Branch => 17,
+            Self::A32Exchange => 18,
+            Self::A32Literal => 19,
+            Self::A32Stub { .. } => 20,
+            Self::T32Branch24 => 21,
+            Self::T32Branch20 => 22,
+            Self::T32Exchange => 23,
+            Self::T32Literal12 => 24,
+            Self::T32Branch11 => 25,
+            Self::T32Branch8 => 26,
+            Self::T32Zero => 27,
+            Self::T32Literal8 => 28,
         }
     }
 }

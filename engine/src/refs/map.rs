@@ -86,6 +86,13 @@ impl Map {
         self.diagonals.is_empty()
     }
 
+    /// Stretches of one diagonal: where each starts in the source, and its diagonal, by start. The
+    /// first starts with the region, each ends where the next one starts.
+    pub fn runs(&self) -> impl Iterator<Item = (u64, i64)> {
+        let starts = self.starts.iter().map(|start| self.offset.saturating_add((*start).into()));
+        starts.zip(self.diagonals.iter().copied())
+    }
+
     /// What an address becomes in the target.
     #[must_use]
     pub fn address(&self, address: u64) -> u64 {

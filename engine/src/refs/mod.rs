@@ -14,7 +14,10 @@ pub mod region;
 pub mod scan;
 
 mod aarch64;
+mod constants;
+mod eh_frame;
 mod elf;
+mod part;
 mod tables;
 mod write;
 mod x86_64;

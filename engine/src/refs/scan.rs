@@ -40,7 +40,7 @@ fn span_fields(region: &Region, span: &Span, offset: u64, bytes: &[u8], out: &mu
     match (span.kind, region.arch) {
         (Kind::Code, Arch::X86_64) => x86_64::fields(region, span, offset, bytes, out),
         (Kind::Code, Arch::AArch64) => aarch64::fields(region, span, offset, bytes, out),
-        (Kind::Code | Kind::Constants, _) => {}
+        (Kind::Code, _) => {}
         _ => tables::fields(region, span, offset, bytes, out),
     }
 }

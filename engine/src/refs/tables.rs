@@ -3,6 +3,7 @@
 //! Layouts: "System V Application Binary Interface", chapters 4 and 5.
 
 use super::field::{Field, Form};
+use super::part::Part;
 use super::region::{Arch, Kind, Region, Span};
 
 /// Appends the fields of a table in a block, in no order.
@@ -15,8 +16,11 @@ pub(super) fn fields(
     bytes: &[u8],
     out: &mut Vec<Field>,
 ) {
-    let table = Table { region, span, offset, bytes };
+    let table = Part { region, span, offset, bytes };
     match (span.kind, region.is_wide) {
+        (Kind::EhFrame, _) => table.eh_frame(out),
+        (Kind::EhFrameHdr, _) => table.eh_frame_hdr(out),
+        (Kind::Constants, _) => table.jump_tables(out),
         (Kind::Pointers, true) => table.pointers(out),
         (Kind::Relocations { symbols, addends: true }, true) => table.relocations(symbols, out),
         (Kind::Symbols { names }, true) => table.symbols(names, out),
@@ -25,41 +29,7 @@ pub(super) fn fields(
     }
 }
 
-/// The part of a table that is in a block.
-struct Table<'a> {
-    region: &'a Region,
-    span: &'a Span,
-    offset: u64,
-    bytes: &'a [u8],
-}
-
-impl Table<'_> {
-    /// Starts of the entries of `len` bytes that any byte is here of.
-    fn entries(&self, len: u64) -> impl Iterator<Item = u64> + use<> {
-        let into = self.offset.saturating_sub(self.span.offset);
-        let first = self.span.offset.saturating_add(into / len * len);
-        let end = self.offset.saturating_add(self.bytes.len() as u64);
-        let count = end.saturating_sub(first).div_ceil(len);
-        (0..count).map(move |index| first.saturating_add(index * len))
-    }
-
-    fn number<const LEN: usize>(&self, at: u64) -> Option<[u8; LEN]> {
-        let into = usize::try_from(at.checked_sub(self.offset)?).ok()?;
-        self.bytes.get(into..)?.first_chunk().copied()
-    }
-
-    fn u16(&self, at: u64) -> Option<u16> {
-        self.number(at).map(u16::from_le_bytes)
-    }
-
-    fn u32(&self, at: u64) -> Option<u32> {
-        self.number(at).map(u32::from_le_bytes)
-    }
-
-    fn u64(&self, at: u64) -> Option<u64> {
-        self.number(at).map(u64::from_le_bytes)
-    }
-
+impl Part<'_> {
     fn pointers(&self, out: &mut Vec<Field>) {
         let skip = self.span.address.wrapping_neg() % 8;
         for at in self.entries(8).map(|at| at.wrapping_add(skip)) {

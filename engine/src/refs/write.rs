@@ -57,6 +57,8 @@ fn spell(form: Form, place: u64, address: u64, map: &Map, bytes: &mut [u8; 8]) -
             signed_32(address.wrapping_sub(place).wrapping_sub(4 + u64::from(ahead)))
         }
         Form::Place32 => signed_32(address.wrapping_sub(place)),
+        Form::Back32 => signed_32(place.wrapping_sub(address)),
+        Form::Last32(base) => signed_32(address.wrapping_sub(map.address(base)).wrapping_add(1)),
         Form::Base32(base) => signed_32(address.wrapping_sub(map.address(base))),
         Form::Absolute32 => u32::try_from(address).ok().map(u32::to_le_bytes),
         Form::Index32 { base, size } => {
