@@ -30,6 +30,8 @@
 //! - [`journal`]: how far a target is done, for after a power cut.
 //! - [`io`]: the edge. [`io::drive`] is the one loop between applier and devices.
 //! - [`inspect`]: what a patch holds.
+//! - [`cm`]: codes by mixing what many contexts foretell: the smallest patches.
+//! - [`refs`]: addresses in executables, as they will be in the target.
 //! - [`diff`]: from two images to a patch.
 //!
 //! # Guarantees
@@ -45,6 +47,7 @@
 //! networks: who may install what is for its callers.
 
 pub mod apply;
+pub mod cm;
 pub mod coder;
 pub mod diff;
 pub mod digest;
@@ -54,5 +57,6 @@ pub mod inspect;
 pub mod io;
 pub mod journal;
 pub mod limits;
+pub mod refs;
 pub mod varint;
 pub mod window;

@@ -1,0 +1,158 @@
+//! Bytes that are not foreseen: bit by bit, from what was seen in many contexts.
+
+use super::counters::{
+    Buckets, CHANCE_NEW, Chance, Chances, History as Bits, NEXT, Refiner, chance16, learn,
+};
+use super::decide::hash;
+use super::mixer::Mixer;
+use super::range::Coder;
+use super::squash::{Stretch, squash};
+
+/// Contexts found in the hashed table.
+pub(super) const HASHED: usize = 10;
+
+/// Bytes that are expected outright.
+pub(super) const EXPECTED: usize = 4;
+
+/// Inputs of a mixer: order 0, the hashed contexts, the expected bytes, and a constant.
+const INPUTS: usize = 1 + HASHED + EXPECTED + 1;
+
+/// Buckets of the hashed table: 16 MiB.
+const BUCKETS: usize = 1 << 20;
+
+/// What a byte is coded in.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Around {
+    /// Hashed contexts.
+    pub(super) hashes: [u32; HASHED],
+    /// Bytes that are expected, each with a class, less than 256, of how well; class 0: none.
+    pub(super) expected: [(u8, u32); EXPECTED],
+    /// What is coded, less than 16: literals are 0.
+    pub(super) mode: u32,
+    /// Chooses weights: less than 256.
+    pub(super) set: u32,
+    /// The byte before.
+    pub(super) before: u8,
+}
+
+/// Codes bytes.
+#[derive(Debug)]
+pub(super) struct Bytes {
+    buckets: Buckets,
+    order0: Vec<Bits>,
+    /// For each context and history, what came of it.
+    maps: Vec<[Chance; 256]>,
+    expected: Vec<Chances>,
+    mixers: [Mixer<INPUTS>; 3],
+    last: Mixer<3>,
+    refiners: [Refiner; 2],
+}
+
+impl Bytes {
+    pub(super) fn new() -> Self {
+        let weight = 65536 * 2 / 7;
+        Self {
+            buckets: Buckets::new(BUCKETS),
+            order0: vec![0; 16 * 256],
+            maps: vec![[CHANCE_NEW; 256]; 2 * (1 + HASHED)],
+            expected: (0..EXPECTED).map(|_| Chances::new(1 << 10, 255)).collect(),
+            mixers: [
+                Mixer::new(16 * 256, weight, 24, 6),
+                Mixer::new(256, weight, 24, 6),
+                Mixer::new(16 * 64, weight, 24, 6),
+            ],
+            last: Mixer::new(256, 65536 / 3, 8, 2),
+            refiners: [Refiner::new(16 * 256), Refiner::new(1 << 16)],
+        }
+    }
+
+    /// Codes one byte.
+    pub(super) fn code<C: Coder>(
+        &mut self,
+        coder: &mut C,
+        stretch: &Stretch,
+        around: &Around,
+        byte: u8,
+    ) -> u8 {
+        let mut node = 1_u32;
+        let mut found = [0_usize; HASHED];
+        let half = usize::from(around.mode != 0) * (1 + HASHED);
+        for at in (0..8).rev() {
+            if at == 7 || at == 3 {
+                for (index, (found, context)) in (0_u32..).zip(found.iter_mut().zip(&around.hashes))
+                {
+                    *found = self.buckets.find(hash(&[*context, node << 8 | index]));
+                }
+            }
+            // Within half a byte, nodes are numbered as in a tree.
+            let leaf = if at > 3 { node } else { (node & ((8 >> at) - 1)) | (8 >> at) };
+            let leaf = leaf as usize;
+            let bit = byte >> at & 1 == 1;
+            let bit = self.bit(coder, stretch, around, (&found, half), (node, leaf, at), bit);
+            node = node << 1 | u32::from(bit);
+        }
+        node.to_le_bytes()[0]
+    }
+
+    fn bit<C: Coder>(
+        &mut self,
+        coder: &mut C,
+        stretch: &Stretch,
+        around: &Around,
+        (found, half): (&[usize; HASHED], usize),
+        (node, leaf, at): (u32, usize, u32),
+        bit: bool,
+    ) -> bool {
+        let zero = (around.mode << 8 | node) as usize & (self.order0.len() - 1);
+        let mut inputs = [0_i32; INPUTS];
+        let mut states = [0_u8; 1 + HASHED];
+        states[0] = self.order0[zero];
+        for (state, bucket) in states[1..].iter_mut().zip(found) {
+            *state = self.buckets.at(*bucket, leaf);
+        }
+        let maps = &mut self.maps[half..=half + HASHED];
+        for ((input, map), state) in inputs.iter_mut().zip(maps.iter()).zip(&states) {
+            let state = usize::from(*state);
+            *input = if state == 0 { 0 } else { stretch.of(chance16(map[state])) };
+        }
+        let mut agree = 0;
+        let expected = around.expected.iter().zip(&mut self.expected);
+        for (input, ((told, class), chances)) in inputs[1 + HASHED..].iter_mut().zip(expected) {
+            let whole = u32::from(*told) | 256;
+            if *class > 0 && whole >> (at + 1) == node {
+                let one = whole >> at & 1;
+                *input = chances.logit((class << 1 | one) as usize, stretch);
+                agree = agree << 2 | 2 | one;
+            } else {
+                // A class of its own that nobody reads.
+                chances.logit(0, stretch);
+                agree <<= 2;
+            }
+        }
+        inputs[INPUTS - 1] = 256;
+        let [a, b, c] = &mut self.mixers;
+        let logits = [
+            a.mix(&inputs, (around.mode << 8 | node) as usize),
+            b.mix(&inputs, around.set as usize),
+            c.mix(&inputs, (around.mode << 6 | agree >> 2) as usize),
+        ];
+        let logit = self.last.mix(&logits, (around.mode << 3 | at) as usize);
+        let [first, second] = &mut self.refiners;
+        let refined = first.refine(logit, (around.mode << 8 | node) as usize);
+        let context = hash(&[around.before.into(), node, around.mode]) >> 16;
+        let refined = refined + second.refine(logit, context as usize);
+        let chance = (2 * squash(logit) + refined) >> 2;
+        let bit = coder.code(bit, chance.clamp(1, 65535));
+
+        self.order0[zero] = NEXT[usize::from(states[0])][usize::from(bit)];
+        for (map, state) in maps.iter_mut().zip(&states) {
+            learn(&mut map[usize::from(*state)], bit, 255);
+        }
+        found.iter().for_each(|bucket| self.buckets.push(*bucket, leaf, bit));
+        self.expected.iter_mut().for_each(|chances| chances.learn(bit));
+        self.mixers.iter_mut().for_each(|mixer| mixer.learn(&inputs, bit));
+        self.last.learn(&logits, bit);
+        self.refiners.iter_mut().for_each(|refiner| refiner.learn(bit));
+        bit
+    }
+}

@@ -1,0 +1,144 @@
+//! A region: an executable found in the source, its address space, and what stands where in it.
+
+pub use super::elf::RegionReader;
+
+/// The processor whose code a region holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arch {
+    /// x86-64.
+    X86_64,
+    /// 64-bit ARM.
+    AArch64,
+    /// 32-bit ARM, A32 and T32.
+    Arm,
+    /// Another one: only tables are rewritten.
+    Other,
+}
+
+/// What stands in a stretch of a region. Entries have the sizes of the region's class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Machine code.
+    Code,
+    /// Constants: may hold jump tables.
+    Constants,
+    /// Aligned pointers, among others.
+    Pointers,
+    /// Relocations of loaded bytes.
+    Relocations {
+        /// The address of the symbol table that they point into.
+        symbols: u64,
+        /// Whether entries have an addend.
+        addends: bool,
+    },
+    /// Relocations of one section of a relocatable file.
+    SectionRelocations {
+        /// The address of the symbol table that they point into.
+        symbols: u64,
+        /// The address of the section.
+        section: u64,
+    },
+    /// Symbols.
+    Symbols {
+        /// The address of their names.
+        names: u64,
+    },
+    /// The dynamic table.
+    Dynamic {
+        /// The address of the names it points into.
+        names: u64,
+    },
+    /// Call frame information (`.eh_frame`).
+    EhFrame,
+    /// Its search table (`.eh_frame_hdr`).
+    EhFrameHdr,
+}
+
+/// A stretch of a region's bytes that are of one kind; spans do not overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Where it starts, as an offset in the source image.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// The address of its first byte.
+    pub address: u64,
+    /// What stands there.
+    pub kind: Kind,
+}
+
+/// A stretch of the address space that is loaded from the region's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Where its bytes start, as an offset in the source image.
+    pub offset: u64,
+    /// Bytes in the image.
+    pub len: u64,
+    /// The address of its first byte.
+    pub address: u64,
+    /// Bytes of address space; what is beyond `len` is zero and has no bytes in the image.
+    pub memory_len: u64,
+    /// Whether it is executable.
+    pub code: bool,
+}
+
+impl Load {
+    /// Whether it loads this address. The end is not part of it.
+    #[must_use]
+    pub fn holds(&self, address: u64) -> bool {
+        address.wrapping_sub(self.address) < self.memory_len
+    }
+}
+
+/// An executable in the source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// Where it starts, as an offset in the source image.
+    pub offset: u64,
+    /// Its length in bytes; less than 4 GiB.
+    pub len: u64,
+    /// Its processor.
+    pub arch: Arch,
+    /// Whether addresses have 64 bits, not 32.
+    pub is_wide: bool,
+    /// Its address space, by address. The last one is the file itself, at [`Region::FILE`]: what
+    /// is not loaded has its addresses there.
+    pub loads: Vec<Load>,
+    /// What stands where, by offset.
+    pub spans: Vec<Span>,
+    /// The address of each section of a relocatable file, by index; 0 where there is none.
+    pub sections: Vec<u64>,
+    /// Symbols that stand for a section of a relocatable file: their index and the section's
+    /// address, by index.
+    pub section_symbols: Vec<(u32, u64)>,
+}
+
+impl Region {
+    /// The address of the file's first byte, for what is not loaded.
+    pub const FILE: u64 = 1 << 62;
+
+    /// The byte behind the last.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.len)
+    }
+
+    /// The address of a byte of the source, in the first load that has it.
+    #[must_use]
+    pub fn address_of(&self, offset: u64) -> Option<u64> {
+        let load = self.loads.iter().find(|load| offset.wrapping_sub(load.offset) < load.len)?;
+        Some(load.address.wrapping_add(offset - load.offset))
+    }
+
+    /// Whether an address is one that is loaded.
+    #[must_use]
+    pub fn is_loaded(&self, address: u64) -> bool {
+        self.loads.iter().any(|load| load.address != Self::FILE && load.holds(address))
+    }
+
+    /// Whether an address is one of code.
+    #[must_use]
+    pub fn is_code(&self, address: u64) -> bool {
+        self.loads.iter().any(|load| load.code && load.holds(address))
+    }
+}

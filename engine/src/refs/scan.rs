@@ -1,0 +1,46 @@
+//! Scanning: the fields in one block of the source, from its bytes and the region's headers alone.
+
+use super::field::Field;
+use super::region::{Arch, Kind, Region, Span};
+use super::{aarch64, tables, x86_64};
+
+/// Appends the fields in a block of the source, by offset, none over another.
+///
+/// `bytes` starts at `offset` of the source: what of the region lies in one block of
+/// [`crate::limits::SOURCE_BLOCK`] bytes. Fields that reach into another block are not found.
+pub fn fields(region: &Region, offset: u64, bytes: &[u8], out: &mut Vec<Field>) {
+    let kept = out.len();
+    let end = offset.saturating_add(bytes.len() as u64);
+    let next = region.spans.partition_point(|span| span.offset.saturating_add(span.len) <= offset);
+    for span in region.spans.iter().skip(next).take_while(|span| span.offset < end) {
+        let from = span.offset.max(offset);
+        let to = span.offset.saturating_add(span.len).min(end);
+        let (Ok(start), Ok(stop)) = (usize::try_from(from - offset), usize::try_from(to - offset))
+        else {
+            continue;
+        };
+        if let Some(bytes) = bytes.get(start..stop) {
+            span_fields(region, span, from, bytes, out);
+        }
+    }
+    let mut found = out.split_off(kept);
+    found.sort_by_key(|field| field.offset);
+    let mut end = 0;
+    found.retain(|field| {
+        let is_apart = field.offset >= end;
+        if is_apart {
+            end = field.offset.saturating_add(field.form.len() as u64);
+        }
+        is_apart
+    });
+    out.append(&mut found);
+}
+
+fn span_fields(region: &Region, span: &Span, offset: u64, bytes: &[u8], out: &mut Vec<Field>) {
+    match (span.kind, region.arch) {
+        (Kind::Code, Arch::X86_64) => x86_64::fields(region, span, offset, bytes, out),
+        (Kind::Code, Arch::AArch64) => aarch64::fields(region, span, offset, bytes, out),
+        (Kind::Code, _) => {}
+        _ => tables::fields(region, span, offset, bytes, out),
+    }
+}

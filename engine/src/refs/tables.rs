@@ -1,0 +1,100 @@
+//! Addresses in tables: relocations, symbols, the dynamic table, and aligned pointers.
+//!
+//! Layouts: "System V Application Binary Interface", chapters 4 and 5.
+
+use super::field::{Field, Form};
+use super::part::Part;
+use super::region::{Arch, Kind, Region, Span};
+
+/// Appends the fields of a table in a block, in no order.
+///
+/// `bytes` starts at `offset` of the source and lies within `span`.
+pub(super) fn fields(
+    region: &Region,
+    span: &Span,
+    offset: u64,
+    bytes: &[u8],
+    out: &mut Vec<Field>,
+) {
+    let table = Part { region, span, offset, bytes };
+    match (span.kind, region.is_wide) {
+        (Kind::EhFrame, _) => table.eh_frame(out),
+        (Kind::EhFrameHdr, _) => table.eh_frame_hdr(out),
+        (Kind::Constants, _) => table.jump_tables(out),
+        (Kind::Pointers, true) => table.pointers(out),
+        (Kind::Relocations { symbols, addends: true }, true) => table.relocations(symbols, out),
+        (Kind::Symbols { names }, true) => table.symbols(names, out),
+        (Kind::Dynamic { names }, true) => table.dynamic(names, out),
+        _ => {}
+    }
+}
+
+impl Part<'_> {
+    fn pointers(&self, out: &mut Vec<Field>) {
+        let skip = self.span.address.wrapping_neg() % 8;
+        for at in self.entries(8).map(|at| at.wrapping_add(skip)) {
+            self.absolute(at, out);
+        }
+    }
+
+    /// A field of 8 bytes that holds an address, if it does.
+    fn absolute(&self, at: u64, out: &mut Vec<Field>) {
+        if let Some(address) = self.u64(at)
+            && address != 0
+            && self.region.is_loaded(address)
+        {
+            out.push(Field { offset: at, address, form: Form::Absolute64 });
+        }
+    }
+
+    /// An index of 4 bytes into a table, but for index 0, which means none.
+    fn index(&self, at: u64, base: u64, size: u8, out: &mut Vec<Field>) {
+        if let Some(index) = self.u32(at).filter(|index| *index != 0)
+            && base != 0
+        {
+            let address = base.wrapping_add(u64::from(index) * u64::from(size));
+            out.push(Field { offset: at, address, form: Form::Index32 { base, size } });
+        }
+    }
+
+    fn relocations(&self, symbols: u64, out: &mut Vec<Field>) {
+        for at in self.entries(24) {
+            self.absolute(at, out);
+            self.index(at.wrapping_add(12), symbols, 24, out);
+            // Relative ones hold an address, others what is added to a symbol's.
+            let is_relative = match (self.region.arch, self.u32(at.wrapping_add(8))) {
+                (Arch::X86_64, Some(kind)) => matches!(kind, 8 | 37),
+                (Arch::AArch64, Some(kind)) => matches!(kind, 1027 | 1032),
+                (_, Some(_)) => false,
+                (_, None) => true,
+            };
+            if is_relative {
+                self.absolute(at.wrapping_add(16), out);
+            }
+        }
+    }
+
+    fn symbols(&self, names: u64, out: &mut Vec<Field>) {
+        for at in self.entries(24) {
+            self.index(at, names, 1, out);
+            let section = self.u16(at.wrapping_add(6));
+            // Symbols of no section and of thread-local storage have no address.
+            let kind = self.number(at.wrapping_add(4)).map(|[info]: [u8; 1]| info & 15);
+            if section != Some(0) && kind != Some(6) {
+                self.absolute(at.wrapping_add(8), out);
+            }
+        }
+    }
+
+    fn dynamic(&self, names: u64, out: &mut Vec<Field>) {
+        for at in self.entries(16) {
+            match self.u64(at) {
+                // Names: needed libraries, the library's own, search paths.
+                Some(1 | 14 | 15 | 29) => self.index(at.wrapping_add(8), names, 1, out),
+                // Sizes and counts.
+                Some(2 | 8 | 9 | 10 | 11 | 18 | 19 | 20 | 24 | 27 | 28 | 30) => {}
+                _ => self.absolute(at.wrapping_add(8), out),
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Writing: the bytes of a field, once both its place and its address are those of the target.
+
+use super::aarch64;
+use super::field::{Field, Form};
+use super::map::Map;
+use super::region::Region;
+
+/// Rewrites the fields in `bytes`, which are the source's from byte `offset` and are copied along
+/// `diagonal`, as they will be in the target.
+///
+/// Of a field that the ends of `bytes` cut, the part within is written. One whose new value has no
+/// spelling is left as it is.
+pub fn rewrite(
+    region: &Region,
+    map: &Map,
+    fields: &[Field],
+    diagonal: i64,
+    offset: u64,
+    bytes: &mut [u8],
+) {
+    if map.is_empty() {
+        return;
+    }
+    let end = offset.saturating_add(bytes.len() as u64);
+    for field in fields {
+        let len = field.form.len();
+        if field.offset >= end || field.offset.saturating_add(len as u64) <= offset {
+            continue;
+        }
+        let Some(place) = region.address_of(field.offset) else { continue };
+        let place = map.place(place, diagonal);
+        let address = map.address(field.address);
+        // Byte `index` of the field is byte `index + shift` of the bytes.
+        let shift = i128::from(field.offset) - i128::from(offset);
+        let within = |index: usize| usize::try_from(i128::try_from(index).ok()? + shift).ok();
+        let mut spelled = [0; 8];
+        for (index, byte) in spelled.iter_mut().enumerate().take(len) {
+            *byte = within(index).and_then(|at| bytes.get(at)).copied().unwrap_or(0);
+        }
+        if !spell(field.form, place, address, map, &mut spelled) {
+            continue;
+        }
+        for (index, byte) in spelled.iter().enumerate().take(len) {
+            if let Some(at) = within(index).and_then(|at| bytes.get_mut(at)) {
+                *at = *byte;
+            }
+        }
+    }
+}
+
+/// Puts the address into the first bytes of `bytes`; false where it has no spelling.
+fn spell(form: Form, place: u64, address: u64, map: &Map, bytes: &mut [u8; 8]) -> bool {
+    let signed_32 = |value: u64| i32::try_from(value.cast_signed()).ok().map(i32::to_le_bytes);
+    let narrow = match form {
+        Form::Behind32 => signed_32(address.wrapping_sub(place).wrapping_sub(4)),
+        Form::Ahead32 { ahead } => {
+            signed_32(address.wrapping_sub(place).wrapping_sub(4 + u64::from(ahead)))
+        }
+        Form::Place32 => signed_32(address.wrapping_sub(place)),
+        Form::Back32 => signed_32(place.wrapping_sub(address)),
+        Form::Last32(base) => signed_32(address.wrapping_sub(map.address(base)).wrapping_add(1)),
+        Form::Base32(base) => signed_32(address.wrapping_sub(map.address(base))),
+        Form::Absolute32 => u32::try_from(address).ok().map(u32::to_le_bytes),
+        Form::Index32 { base, size } => {
+            let distance = address.wrapping_sub(map.address(base));
+            let size = u64::from(size).max(1);
+            let index = distance.is_multiple_of(size).then_some(distance / size);
+            index.and_then(|index| u32::try_from(index).ok()).map(u32::to_le_bytes)
+        }
+        Form::Absolute64 => {
+            *bytes = address.to_le_bytes();
+            return true;
+        }
+        Form::Base64 { base, more } => {
+            let value = address.wrapping_sub(map.address(base)).wrapping_add_signed(more.into());
+            *bytes = value.to_le_bytes();
+            return true;
+        }
+        _ => {
+            let Some(word) = bytes.first_chunk_mut() else { return false };
+            return aarch64::write(form, place, address, word);
+        }
+    };
+    if let (Some(value), Some(word)) = (narrow, bytes.first_chunk_mut()) {
+        *word = value;
+    }
+    narrow.is_some()
+}
