@@ -26,7 +26,12 @@ pub(crate) fn run(args: &Diff) -> Result<Outcome, Failure> {
         Failure::new(io_exit(error), format!("{}: {error}", args.output.display()), next)
     };
     let mut spool = FileSpool::new(&folder_of(&output)).map_err(|error| failed(&error))?;
-    let options = Options { effort: args.effort, memory: args.memory, restart_len: args.restart, coder: if std::env::var("CM").is_ok() { neap_engine::diff::Coder::Cm } else { neap_engine::diff::Coder::Zstd }, refs: std::env::var("NOREFS").is_err() };
+    let options = Options {
+        effort: args.effort,
+        memory: args.memory,
+        restart_len: args.restart,
+        ..Options::default()
+    };
     let progress = Reporter::new(args.common.quiet);
     // Without a number rayon takes one thread a core.
     let threads = args.threads.map_or(0, usize::from);

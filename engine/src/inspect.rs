@@ -123,7 +123,11 @@ impl Walk {
             coder::CM => (0, stream_len),
             _ => (stream_len, 0),
         };
-        if mixed > 0 { self.add_mixed(body)? } else { self.add_segments()? }
+        if mixed > 0 {
+            self.add_mixed(body)?
+        } else {
+            self.add_segments()?
+        }
         let [.., regions, moves] = &self.frame.columns;
         let regions = decode_regions(regions, moves)?.len() as u64;
         let report = &mut self.report;

@@ -68,7 +68,12 @@ impl FrameCursor {
     }
 
     /// Opens the frame with this body, whose first byte is byte `at` of the target.
-    pub(super) fn open(&mut self, body: &[u8], at: u64, header: &Header) -> Result<(), FormatError> {
+    pub(super) fn open(
+        &mut self,
+        body: &[u8],
+        at: u64,
+        header: &Header,
+    ) -> Result<(), FormatError> {
         self.frame.clear();
         self.frame.decode(body, header.refs, &mut self.decoder)?;
         self.at = [0; 6];

@@ -161,7 +161,12 @@ impl Plan {
         }
         let pays: Vec<bool> = gains.iter().map(|gain| *gain > REGION_COST).collect();
         let kept = Regions(
-            used.0.iter().zip(&pays).filter(|(_, pays)| **pays).map(|(moved, _)| moved.clone()).collect(),
+            used.0
+                .iter()
+                .zip(&pays)
+                .filter(|(_, pays)| **pays)
+                .map(|(moved, _)| moved.clone())
+                .collect(),
         );
         for (piece, both) in self.pieces.iter_mut().zip(both) {
             let Some((raw, rewritten)) = both else { continue };
@@ -205,18 +210,14 @@ fn both(
     let mut at = 0;
     // In steps, since an exact copy may be as long as an image.
     while at < range.len {
-        let SourceRange { offset, len } = SourceRange {
-            offset: range.offset + at,
-            len: STEP.min(range.len - at),
-        };
+        let SourceRange { offset, len } =
+            SourceRange { offset: range.offset + at, len: STEP.min(range.len - at) };
         let len_now = usize::try_from(len).expect("a step fits in memory");
         let (mut bytes, mut made) = (vec![0; len_now], vec![0; len_now]);
         source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
         target.read_at(segment.target + at, &mut made).map_err(DiffError::Target)?;
         behind.0 = raw_islands.extend(behind.0, &bytes, &made);
-        regions
-            .rewrite(source, offset, Some(diagonal), &mut bytes)
-            .map_err(DiffError::Source)?;
+        regions.rewrite(source, offset, Some(diagonal), &mut bytes).map_err(DiffError::Source)?;
         behind.1 = islands.extend(behind.1, &bytes, &made);
         at += len;
     }

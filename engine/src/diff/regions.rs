@@ -238,12 +238,16 @@ fn read(image: &dyn Source, start: u64) -> Result<Option<(Region, Vec<SourceRang
         reads.push(SourceRange { offset, len: len as u64 });
         reader.give(&bytes);
     }
-    Ok(reader.finish().filter(|region| region.len > 0 && !region.spans.is_empty()).map(|r| (r, reads)))
+    Ok(reader
+        .finish()
+        .filter(|region| region.len > 0 && !region.spans.is_empty())
+        .map(|r| (r, reads)))
 }
 
 /// What each load of the target's executable is moved by beside its bytes, up to the last that is.
 fn biases(moved: &Moved, target: &dyn Source) -> Result<Vec<i64>, io::Error> {
-    let start = moved.entry.offset.wrapping_sub(moved.map.diagonal(moved.entry.offset).cast_unsigned());
+    let start =
+        moved.entry.offset.wrapping_sub(moved.map.diagonal(moved.entry.offset).cast_unsigned());
     let twin = if start < target.size() { read(target, start)? } else { None };
     let Some((twin, _)) = twin.filter(|twin| twin.0.loads.len() == moved.region.loads.len()) else {
         return Ok(Vec::new());

@@ -70,8 +70,16 @@ impl FramePrefix {
 /// | 5     | `differences`  | per byte of an island: what to add to the source's byte         |
 /// | 6     | `regions`      | layer `refs`: the executables whose addresses are rewritten     |
 /// | 7     | `moves`        | layer `refs`: per region, addresses that move unlike their bytes |
-pub const COLUMN_NAMES: [&str; COLUMN_COUNT] =
-    ["literal_lens", "run_lens", "diagonals", "gaps", "island_lens", "differences", "regions", "moves"];
+pub const COLUMN_NAMES: [&str; COLUMN_COUNT] = [
+    "literal_lens",
+    "run_lens",
+    "diagonals",
+    "gaps",
+    "island_lens",
+    "differences",
+    "regions",
+    "moves",
+];
 
 /// Count of columns beside the literals.
 pub const COLUMN_COUNT: usize = 8;

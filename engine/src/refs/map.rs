@@ -122,7 +122,8 @@ impl Map {
     }
 
     /// The diagonal at a byte of the source.
-    fn diagonal(&self, offset: u64) -> i64 {
+    #[must_use]
+    pub fn diagonal(&self, offset: u64) -> i64 {
         let into = u32::try_from(offset.saturating_sub(self.offset)).unwrap_or(u32::MAX);
         let next = self.starts.partition_point(|start| *start <= into);
         self.diagonals.get(next.saturating_sub(1)).copied().unwrap_or(0)

@@ -11,6 +11,7 @@
 pub mod field;
 pub mod map;
 pub mod region;
+pub mod rewriter;
 pub mod scan;
 
 mod aarch64;

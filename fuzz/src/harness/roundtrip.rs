@@ -26,7 +26,8 @@ pub fn roundtrip(bytes: &[u8]) {
 
 /// The patch between two images.
 pub fn patch_of(source: &[u8], target: &[u8], effort: u8, restart_len: u64) -> (Vec<u8>, Header) {
-    let options = Options { effort, restart_len, memory: Options::MEMORY_MIN };
+    let options =
+        Options { effort, restart_len, memory: Options::MEMORY_MIN, ..Options::default() };
     let mut frames = Vec::new();
     let (source, target) = (source.to_vec(), target.to_vec());
     let patch = diff::diff(&source, &target, &options, &mut frames, &|_| {})
