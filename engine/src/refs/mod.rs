@@ -12,6 +12,7 @@ pub mod field;
 pub mod map;
 pub mod region;
 pub mod scan;
+pub mod votes;
 
 mod aarch64;
 mod constants;
