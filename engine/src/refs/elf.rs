@@ -87,6 +87,7 @@ impl RegionReader {
             len: 0,
             arch: Arch::Other,
             is_wide: false,
+            is_fixed: false,
             loads: Vec::new(),
             spans: Vec::new(),
             sections: Vec::new(),
@@ -224,6 +225,7 @@ impl RegionReader {
         };
         let names_index = fields.u16(if is_wide { 62 } else { 50 });
         let is_relocatable = fields.u16(16) == 1;
+        self.region.is_fixed = fields.u16(16) == 2;
         let (program_len, section_len) = if is_wide { (56, 64) } else { (32, 40) };
         let known =
             |table: Table, len| if table.entry_len == len { table } else { Table::default() };

@@ -13,6 +13,7 @@ pub mod map;
 pub mod region;
 pub mod rewriter;
 pub mod scan;
+pub mod votes;
 
 mod aarch64;
 mod constants;

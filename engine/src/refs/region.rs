@@ -101,6 +101,8 @@ pub struct Region {
     pub arch: Arch,
     /// Whether addresses have 64 bits, not 32.
     pub is_wide: bool,
+    /// Whether it is loaded where its headers say, so that its code may hold addresses whole.
+    pub is_fixed: bool,
     /// Its address space, by address. The last one is the file itself, at [`Region::FILE`]: what
     /// is not loaded has its addresses there.
     pub loads: Vec<Load>,

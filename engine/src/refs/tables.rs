@@ -20,7 +20,12 @@ pub(super) fn fields(
     match (span.kind, region.is_wide) {
         (Kind::EhFrame, _) => table.eh_frame(out),
         (Kind::EhFrameHdr, _) => table.eh_frame_hdr(out),
-        (Kind::Constants, _) => table.jump_tables(out),
+        (Kind::Constants, is_wide) => {
+            if is_wide && region.is_fixed {
+                table.pointers(out);
+            }
+            table.jump_tables(out);
+        }
         (Kind::Pointers, true) => table.pointers(out),
         (Kind::Relocations { symbols, addends: true }, true) => table.relocations(symbols, out),
         (Kind::Symbols { names }, true) => table.symbols(names, out),

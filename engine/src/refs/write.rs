@@ -86,3 +86,55 @@ fn spell(form: Form, place: u64, address: u64, map: &Map, bytes: &mut [u8; 8]) -
     }
     narrow.is_some()
 }
+
+/// Reads addresses from fields of the target.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// The address of the last `ADRP`, as the source has it, and its page in the target.
+    page: Option<(u64, u64)>,
+}
+
+impl Reader {
+    /// The address that a field holds whose `bytes` stand at `place` of the target, if they say it
+    /// in full.
+    pub(super) fn address(
+        &mut self,
+        field: &Field,
+        place: u64,
+        map: &Map,
+        bytes: &[u8],
+    ) -> Option<u64> {
+        let narrow = i64::from(i32::from_le_bytes(*bytes.first_chunk()?));
+        let wide = || bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        let place_and = |distance: i64| Some(place.wrapping_add_signed(distance));
+        match field.form {
+            Form::Behind32 => place_and(narrow + 4),
+            Form::Ahead32 { ahead } => place_and(narrow + 4 + i64::from(ahead)),
+            Form::Place32 => place_and(narrow),
+            Form::Back32 => place_and(-narrow),
+            Form::Base32(base) => Some(map.address(base).wrapping_add_signed(narrow)),
+            Form::Absolute32 => Some(u64::try_from(narrow & 0xffff_ffff).ok()?),
+            Form::Index32 { base, size } => {
+                let distance = (narrow & 0xffff_ffff).wrapping_mul(size.into());
+                Some(map.address(base).wrapping_add_signed(distance))
+            }
+            Form::Absolute64 => wide(),
+            Form::Base64 { base, more } => {
+                Some(wide()?.wrapping_add(map.address(base)).wrapping_sub_signed(more.into()))
+            }
+            Form::A64Branch26 => place_and(narrow << 38 >> 36),
+            Form::A64Branch19 => place_and(narrow << 40 >> 45 << 2),
+            Form::A64Page => {
+                let pages = narrow << 40 >> 45 << 2 | narrow >> 29 & 3;
+                self.page =
+                    Some((field.address, (place & !0xfff).wrapping_add_signed(pages << 12)));
+                None
+            }
+            Form::A64Low12 { shift } => {
+                let (_, page) = self.page.take().filter(|(of, _)| *of == field.address)?;
+                Some(page.wrapping_add_signed((narrow >> 10 & 0xfff) << shift))
+            }
+            _ => None,
+        }
+    }
+}

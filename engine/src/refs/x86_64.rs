@@ -24,24 +24,62 @@ pub(super) fn fields(
             at += 1;
             continue;
         };
-        if let Some((field_at, ahead)) = instruction.relative {
-            let into = (at + field_at) as u64;
-            let distance = rest.get(field_at..).and_then(|field| field.first_chunk());
-            let distance = distance.map_or(0, |field| i32::from_le_bytes(*field));
-            let behind = place.wrapping_add(into).wrapping_add(4 + u64::from(ahead));
-            let address = behind.wrapping_add_signed(distance.into());
+        let scan = Scan { region, offset: offset.wrapping_add(at as u64), code: rest };
+        scan.instruction(instruction, place.wrapping_add(at as u64), out);
+        at += instruction.len;
+    }
+}
+
+/// An instruction and what it is part of.
+struct Scan<'a> {
+    region: &'a Region,
+    /// Where it starts in the source.
+    offset: u64,
+    /// Its bytes and those behind.
+    code: &'a [u8],
+}
+
+impl Scan<'_> {
+    fn instruction(&self, instruction: Instruction, place: u64, out: &mut Vec<Field>) {
+        if let Some(at) = instruction.relative_at {
+            let end = place.wrapping_add(instruction.len as u64);
+            let address = end.wrapping_add_signed(self.number(at).into());
             let is_field = if instruction.is_jump {
-                region.is_code(address)
+                self.region.is_code(address)
             } else {
-                region.is_loaded(address)
+                self.region.is_loaded(address)
             };
             // A distance of 0 is one that a linker will fill in.
-            if is_field && distance != 0 {
-                let form = if ahead == 0 { Form::Behind32 } else { Form::Ahead32 { ahead } };
-                out.push(Field { offset: offset.wrapping_add(into), address, form });
+            if is_field && self.number(at) != 0 {
+                let form = match instruction.constant {
+                    0 => Form::Behind32,
+                    ahead => Form::Ahead32 { ahead },
+                };
+                self.push(at, address, form, out);
             }
         }
-        at += instruction.len;
+        if self.region.is_fixed {
+            let constant_at = instruction.len - usize::from(instruction.constant);
+            for at in instruction
+                .displacement_at
+                .into_iter()
+                .chain((instruction.constant == 4 && !instruction.is_jump).then_some(constant_at))
+            {
+                let address = u64::from(self.number(at).cast_unsigned());
+                if self.region.is_loaded(address) {
+                    self.push(at, address, Form::Absolute32, out);
+                }
+            }
+        }
+    }
+
+    fn push(&self, at: usize, address: u64, form: Form, out: &mut Vec<Field>) {
+        out.push(Field { offset: self.offset.wrapping_add(at as u64), address, form });
+    }
+
+    fn number(&self, at: usize) -> i32 {
+        let field = self.code.get(at..).and_then(|field| field.first_chunk());
+        field.map_or(0, |field| i32::from_le_bytes(*field))
     }
 }
 
@@ -50,9 +88,13 @@ pub(super) fn fields(
 struct Instruction {
     /// Its bytes.
     len: usize,
-    /// Where in it 4 bytes stand that are relative to its end, and how many are behind them.
-    relative: Option<(usize, u8)>,
-    /// Whether they are where it jumps to.
+    /// Where in it 4 bytes stand that are relative to its end.
+    relative_at: Option<usize>,
+    /// Where in it 4 bytes stand that are added to a register or to none.
+    displacement_at: Option<usize>,
+    /// Bytes of the constant at its end.
+    constant: u8,
+    /// Whether the relative bytes are where it jumps to.
     is_jump: bool,
 }
 
@@ -62,18 +104,18 @@ struct Tail {
     /// Whether an operand byte (ModRM) and what it asks for.
     has_operand: bool,
     /// Bytes of constants behind that.
-    constant: usize,
+    constant: u8,
 }
 
 impl Tail {
     const NONE: Self = Self { has_operand: false, constant: 0 };
     const OPERAND: Self = Self { has_operand: true, constant: 0 };
 
-    const fn constant(constant: usize) -> Option<Self> {
+    const fn constant(constant: u8) -> Option<Self> {
         Some(Self { has_operand: false, constant })
     }
 
-    const fn operand_and(constant: usize) -> Option<Self> {
+    const fn operand_and(constant: u8) -> Option<Self> {
         Some(Self { has_operand: true, constant })
     }
 }
@@ -108,27 +150,35 @@ impl Instruction {
         };
         let Tail { has_operand, constant } = tail?;
         at += opcode_len;
-        let mut relative = None;
+        let (mut relative_at, mut displacement_at) = (None, None);
         if has_operand {
             let operand = *code.get(at)?;
-            at += 1;
+            let scale = code.get(at + 1).copied();
+            let (has_scale, displacement) = operand_shape(operand, scale);
+            at += 1 + usize::from(has_scale);
             if operand & 0xc7 == 5 {
-                relative = Some((at, u8::try_from(constant).ok()?));
+                relative_at = Some(at);
+            } else if displacement == 4 {
+                displacement_at = Some(at);
             }
-            at += operand_len(operand, code.get(at).copied());
+            at += displacement;
         }
-        let len = at + constant;
-        (len <= code.len()).then_some(Self { len, relative, is_jump: false })
+        let len = at + usize::from(constant);
+        let is_jump = false;
+        let is_whole = len <= code.len();
+        is_whole.then_some(Self { len, relative_at, displacement_at, constant, is_jump })
     }
 
     fn jump(code: &[u8], at: usize) -> Option<Self> {
         let len = at + 4;
-        (len <= code.len()).then_some(Self { len, relative: Some((at, 0)), is_jump: true })
+        let (relative_at, displacement_at, constant, is_jump) = (Some(at), None, 0, true);
+        let is_whole = len <= code.len();
+        is_whole.then_some(Self { len, relative_at, displacement_at, constant, is_jump })
     }
 }
 
-/// Bytes behind an operand byte: the scale byte and the displacement.
-fn operand_len(operand: u8, scale: Option<u8>) -> usize {
+/// Whether a scale byte follows an operand byte, and the bytes of its displacement.
+fn operand_shape(operand: u8, scale: Option<u8>) -> (bool, usize) {
     let (mode, register) = (operand >> 6, operand & 7);
     let has_scale = mode != 3 && register == 4;
     let has_no_base = register == 5 || has_scale && scale.is_some_and(|scale| scale & 7 == 5);
@@ -138,7 +188,7 @@ fn operand_len(operand: u8, scale: Option<u8>) -> usize {
         2 => 4,
         _ => 0,
     };
-    usize::from(has_scale) + displacement
+    (has_scale, displacement)
 }
 
 /// What follows an opcode of one byte; none where there is no such instruction.
@@ -175,7 +225,7 @@ fn one_byte(opcode: u8, next: u8, is_narrow: bool, is_wide: bool) -> Option<Tail
         0xc2 | 0xca => Tail::constant(2),
         0xc8 => Tail::constant(3),
         // Only the first two of the eight instructions have a constant.
-        0xf6 => Tail::operand_and(usize::from(next & 0x30 == 0)),
+        0xf6 => Tail::operand_and(u8::from(next & 0x30 == 0)),
         0xf7 => Tail::operand_and(if next & 0x30 == 0 { full } else { 0 }),
         _ => None,
     }
