@@ -7,12 +7,12 @@ use super::DiffError;
 use super::draft::Drafts;
 use super::parse::{Islands, Piece};
 use super::price::Price;
-use super::regions::{Moved, Regions};
+use super::regions::Regions;
 use super::segment::{From, Segment};
 use crate::format::SourceRange;
 use crate::io::Source;
 use crate::limits::COPIES_MAX;
-use crate::refs::map::{Copy, Map};
+use crate::refs::map::Map;
 
 /// The pieces of one frame.
 #[derive(Debug, Clone, Default)]
@@ -130,16 +130,15 @@ impl Plan {
     ) -> Result<(), DiffError> {
         let copies = regions.copies(&self.pieces);
         let mut sum = 0;
-        let mut used = Regions::default();
-        let mut places = vec![usize::MAX; regions.0.len()];
-        for ((index, moved), copies) in regions.0.iter().enumerate().zip(copies) {
+        let mut used = Vec::new();
+        for (moved, copies) in regions.0.iter().zip(copies) {
             sum += copies.iter().filter(|copy| copy.len >= Map::COPY_LEN_MIN).count();
-            if copies.is_empty() || sum > COPIES_MAX {
-                continue;
+            if !copies.is_empty() && sum <= COPIES_MAX {
+                used.push((moved, copies));
             }
-            places[index] = used.0.len();
-            used.0.push(mapped(moved, copies));
         }
+        let used = used.par_iter().map(|(moved, copies)| moved.mapped(copies, source, target));
+        let used = Regions(used.collect::<Result<_, DiffError>>()?);
         // With and without the layer, by region; what copies of several regions cost counts for
         // each of them.
         let touched = |piece: &Piece| {
@@ -187,12 +186,6 @@ impl Plan {
 
 /// What naming a region costs, in 1/32 of a bit: some eight bytes.
 const REGION_COST: i64 = 8 * 8 * 32;
-
-/// The region by the copies of one frame.
-fn mapped(moved: &Moved, copies: Vec<Copy>) -> Moved {
-    let map = Map::of(copies, &moved.region, &moved.entry.biases, &moved.entry.moves);
-    Moved { map, ..moved.clone() }
-}
 
 /// In what a copy differs from the source as it is, and as it is rewritten.
 fn both(

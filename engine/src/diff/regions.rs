@@ -10,9 +10,10 @@ use crate::format::SourceRange;
 use crate::io::{self, Source};
 use crate::limits::SOURCE_BLOCK;
 use crate::refs::field::Field;
-use crate::refs::map::{Copy, Map};
+use crate::refs::map::{Copy, Map, Move};
 use crate::refs::region::{Region, RegionReader};
 use crate::refs::rewriter::{RegionEntry, encode_regions};
+use crate::refs::votes::Votes;
 use crate::refs::{rewrite, scan};
 
 /// The first bytes of an ELF file (System V ABI, "ELF Identification") and of a PE file
@@ -76,8 +77,7 @@ impl Regions {
         let moved = moved.map(|((mut moved, copies), _)| {
             moved.map = Map::of(copies.iter().copied(), &moved.region, &[], &[]);
             moved.entry.biases = biases(&moved, target).map_err(DiffError::Target)?;
-            moved.map = Map::of(copies, &moved.region, &moved.entry.biases, &[]);
-            Ok(moved)
+            moved.mapped(&copies, source, target)
         });
         Ok(Self(moved.collect::<Result<_, DiffError>>()?))
     }
@@ -150,6 +150,65 @@ impl Regions {
 }
 
 impl Moved {
+    /// The region as these copies map it, corrected by what the target's own fields say.
+    pub(super) fn mapped(
+        &self,
+        copies: &[Copy],
+        source: &dyn Source,
+        target: &dyn Source,
+    ) -> Result<Self, DiffError> {
+        let mut moved = self.clone();
+        let Self { region, entry, map, .. } = &mut moved;
+        *map = Map::of(copies.iter().copied(), region, &entry.biases, &[]);
+        entry.moves = self.moves(map, copies, source, target)?;
+        *map = Map::of(copies.iter().copied(), region, &entry.biases, &entry.moves);
+        Ok(moved)
+    }
+
+    /// Where the target's fields agree that addresses moved otherwise than the map says.
+    fn moves(
+        &self,
+        map: &Map,
+        copies: &[Copy],
+        source: &dyn Source,
+        target: &dyn Source,
+    ) -> Result<Vec<Move>, DiffError> {
+        let mut votes = Votes::default();
+        let (mut bytes, mut made, mut fields) = (Vec::new(), Vec::new(), Vec::new());
+        for copy in copies {
+            let mut at = copy.offset.max(self.entry.offset);
+            let end = (copy.offset + copy.len).min(self.end());
+            while at < end {
+                let block_end = (at / SOURCE_BLOCK + 1) * SOURCE_BLOCK;
+                let len = within(block_end.min(end) - at);
+                self.fields(source, at, &mut bytes, &mut fields).map_err(DiffError::Source)?;
+                made.resize(len, 0);
+                let into = at.wrapping_sub(copy.diagonal.cast_unsigned());
+                target.read_at(into, &mut made).map_err(DiffError::Target)?;
+                votes.count(&self.region, map, &fields, copy.diagonal, at, &made);
+                at += len as u64;
+            }
+        }
+        Ok(votes.moves(map))
+    }
+
+    /// The fields of the block that byte `at` of the source is in.
+    fn fields(
+        &self,
+        source: &dyn Source,
+        at: u64,
+        bytes: &mut Vec<u8>,
+        fields: &mut Vec<Field>,
+    ) -> Result<(), io::Error> {
+        let block = at / SOURCE_BLOCK * SOURCE_BLOCK;
+        let from = block.max(self.entry.offset);
+        bytes.resize(within((block + SOURCE_BLOCK).min(self.end()) - from), 0);
+        source.read_at(from, bytes)?;
+        fields.clear();
+        scan::fields(&self.region, from, bytes, fields);
+        Ok(())
+    }
+
     /// As [`Regions::rewrite`], for this region only; `each` takes the fields of each block that
     /// was rewritten, and which bytes of `bytes` it covers.
     pub(super) fn rewrite(
@@ -173,9 +232,7 @@ impl Moved {
             if from >= offset && to <= end {
                 scan::fields(&self.region, from, &bytes[part.clone()], fields);
             } else {
-                whole.resize(within(to - from), 0);
-                source.read_at(from, &mut whole)?;
-                scan::fields(&self.region, from, &whole, fields);
+                self.fields(source, at, &mut whole, fields)?;
             }
             let into = &mut bytes[part.clone()];
             match diagonal {
