@@ -6,6 +6,7 @@
 
 mod blocks;
 mod draft;
+mod estimate;
 mod gaps;
 mod local;
 mod pack;
@@ -167,6 +168,7 @@ pub fn diff(
     drop(index);
     let near = near_matches(source, target, &exact, options, progress)?;
     let pieces = parsed(source, target, exact, near, progress)?;
+    let estimates = estimate::estimate(source, target, &pieces, progress)?;
     let used = used(&pieces);
     let (packed, mut summary) = plan::pack(pieces, target, options, spool, progress)?;
     let used = if summary.is_full { Vec::new() } else { used };
@@ -183,7 +185,7 @@ pub fn diff(
         source_root,
         target_root: digest::root(&target_windows),
         refs: false,
-        estimates: None,
+        estimates: Some(estimates),
         restarts: packed.restarts,
         target_windows,
         source_map,
