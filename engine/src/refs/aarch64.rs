@@ -293,6 +293,7 @@ mod tests {
             len: 0x4000,
             arch: Arch::AArch64,
             is_wide: true,
+            is_fixed: false,
             loads: vec![load(0x1000, 0x1000, CODE, true), load(0x2000, 0x2000, DATA, false)],
             spans: vec![Span { offset: 0x1000, len: 0x1000, address: CODE, kind: Kind::Code }],
             sections: Vec::new(),

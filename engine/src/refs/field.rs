@@ -63,12 +63,12 @@ pub enum Form {
         /// log2 of the unit.
         shift: u8,
     },
+    /// 4 bytes: low 31 bits of address less `place`; the high bit is not part of it (ARM unwinding).
+    Place31,
     /// A32 instruction: 24 bits of words from `place + 8` (`B`, `BL`).
     A32Branch,
     /// A32 instruction: 25 bits of half words from `place + 8` (`BLX`).
     A32Exchange,
-    /// A32 instruction: 12 bits and a sign from `place + 8` (`LDR` literal).
-    A32Literal,
     /// A32 instruction of a linkage table entry: bits 20 to 27, 12 to 19 or 0 to 11 of the
     /// distance from 8 bytes behind the first.
     A32Stub {
@@ -102,7 +102,7 @@ impl Form {
     pub fn len(self) -> usize {
         match self {
             Self::Absolute64 | Self::Base64 { .. } => 8,
-            Self::T32Branch11 | Self::T32Branch8 | Self::T32Zero | Self::T32Literal8 => 28,
+            Self::T32Branch11 | Self::T32Branch8 | Self::T32Zero | Self::T32Literal8 => 2,
             _ => 4,
         }
     }
@@ -127,18 +127,18 @@ impl Form {
             Self::A64Adr => 12,
             Self::A64Page => 13,
             Self::A64Low12 { .. } => 14,
+            Self::Place31 => 28,
             Self::A32Branch => 17,
             Self::A32Exchange => 18,
-            Self::A32Literal => 19,
-            Self::A32Stub { .. } => 20,
-            Self::T32Branch24 => 21,
-            Self::T32Branch20 => 22,
-            Self::T32Exchange => 23,
-            Self::T32Literal12 => 24,
-            Self::T32Branch11 => 25,
-            Self::T32Branch8 => 26,
-            Self::T32Zero => 27,
-            Self::T32Literal8 => 28,
+            Self::A32Stub { .. } => 19,
+            Self::T32Branch24 => 20,
+            Self::T32Branch20 => 21,
+            Self::T32Exchange => 22,
+            Self::T32Literal12 => 23,
+            Self::T32Branch11 => 24,
+            Self::T32Branch8 => 25,
+            Self::T32Zero => 26,
+            Self::T32Literal8 => 27,
         }
     }
 }
