@@ -18,6 +18,15 @@ pub enum Arch {
 /// What stands in a stretch of a region. Entries have the sizes of the region's class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// The file's header.
+    Header,
+    /// Program headers.
+    Programs,
+    /// Section headers.
+    Sections {
+        /// The address of their names.
+        names: u64,
+    },
     /// Machine code.
     Code,
     /// Constants: may hold jump tables.
