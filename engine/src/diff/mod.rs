@@ -6,6 +6,7 @@
 
 mod blocks;
 mod draft;
+mod estimate;
 mod frames;
 mod gaps;
 mod local;
@@ -23,7 +24,7 @@ use std::fmt;
 
 use crate::digest::{self, Digest};
 use crate::format::frame::COLUMN_COUNT;
-use crate::format::{Header, SourceMap, SourceRange};
+use crate::format::{Estimates, Header, SourceMap, SourceRange};
 use crate::io::{self, Event, Progress, Source, Spool};
 use crate::limits::{IMAGE_SIZE_MAX, RESTART_LEN, WINDOW_LOG2_MAX, WINDOW_LOG2_MIN};
 use parse::{Islands, Piece};
@@ -199,7 +200,7 @@ pub fn diff(
     let (exact, target_windows) = blocks::find(&index, source, target, progress)?;
     let source_root = digest::root(&index.windows);
     drop(index);
-    let candidates = candidates(source, target, exact, options, progress)?;
+    let (candidates, estimates) = candidates(source, target, exact, options, progress)?;
     let chosen = plan::choose(candidates, source, target, options, spool, progress)?;
     let plan::Chosen { packed, candidate, mut summary } = chosen;
     let shift = window_shift(packed.len, source.size().max(target.size()));
@@ -215,7 +216,7 @@ pub fn diff(
         source_root,
         target_root: digest::root(&target_windows),
         refs: candidate.refs,
-        estimates: None,
+        estimates: Some(estimates),
         restarts: packed.restarts,
         target_windows,
         source_map,
@@ -235,18 +236,19 @@ fn candidates(
     exact: Vec<Segment>,
     options: &Options,
     progress: Progress,
-) -> Result<Vec<Candidate>, DiffError> {
+) -> Result<(Vec<Candidate>, Estimates), DiffError> {
     let price = options.price();
     let mut near = near_matches(source, target, &exact, options, progress)?;
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
     let plain = Candidate::new(pieces.clone(), source, target, &none, price)?;
+    let estimates = estimate::estimate(source, target, &pieces, progress)?;
     if !options.refs {
-        return Ok(vec![plain]);
+        return Ok((vec![plain], estimates));
     }
     let regions = Regions::find(source, target, &pieces)?;
     if regions.is_empty() {
-        return Ok(vec![plain]);
+        return Ok((vec![plain], estimates));
     }
     // Match again what does not agree once addresses are rewritten, and choose anew.
     let rewritten = Rewritten { source, regions: &regions };
@@ -263,11 +265,12 @@ fn candidates(
     // Close ones are both coded; where the estimate is clear, it is right.
     let (with, without) = (rewritten.cost(price), plain.cost(price));
     let clear = without / CLEAR;
-    Ok(match (with + clear < without, without + clear < with) {
+    let candidates = match (with + clear < without, without + clear < with) {
         (true, _) => vec![rewritten],
         (_, true) => vec![plain],
         _ => vec![rewritten, plain],
-    })
+    };
+    Ok((candidates, estimates))
 }
 
 /// Two estimates are clearly apart from this part of them on.

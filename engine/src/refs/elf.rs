@@ -340,6 +340,10 @@ impl RegionReader {
                 kind: if load.code { Kind::Code } else { Kind::Pointers },
             }));
         }
+        let headers = self.headers();
+        spans.extend(
+            headers.into_iter().filter(|span| span.len > 0 && span.offset - base < self.end),
+        );
         spans.sort_by_key(|span| span.offset);
         let mut end = 0;
         spans.retain(|span| {
@@ -352,6 +356,20 @@ impl RegionReader {
         spans
     }
 
+    /// The spans of the headers themselves.
+    fn headers(&self) -> [Span; 3] {
+        let names =
+            Region::FILE.saturating_add(self.section(self.header.names_index.into()).offset);
+        let (sections, programs) = (self.header.sections.range(), self.header.programs.range());
+        [((0, 64), Kind::Header), (programs, Kind::Programs), (sections, Kind::Sections { names })]
+            .map(|((at, len), kind)| Span {
+                offset: self.region.offset.saturating_add(at),
+                len,
+                address: Region::FILE.saturating_add(at),
+                kind,
+            })
+    }
+
     fn kind(&self, section: &Section) -> Option<Kind> {
         let name = self.name(section.name);
         let is_loaded = section.flags & ALLOC != 0;
@@ -359,9 +377,12 @@ impl RegionReader {
         match section.kind {
             PROGBITS | UNWIND if is_loaded && name == b".eh_frame" => Some(Kind::EhFrame),
             PROGBITS if is_loaded && name == b".eh_frame_hdr" => Some(Kind::EhFrameHdr),
+            // The same number is ARM's type for the index of unwinding.
+            UNWIND if is_loaded && self.region.arch == Arch::Arm => Some(Kind::ArmIndex),
+            PROGBITS if is_loaded && name == b".ARM.extab" => Some(Kind::ArmTables),
             PROGBITS if is_loaded && section.flags & EXECUTED != 0 => Some(Kind::Code),
             PROGBITS if is_loaded && section.flags & WRITTEN != 0 => Some(Kind::Pointers),
-            PROGBITS if is_loaded => Some(Kind::Constants),
+            PROGBITS if is_loaded && name.starts_with(b".rodata") => Some(Kind::Constants),
             INIT_ARRAY | FINI_ARRAY | PREINIT_ARRAY | RELR => Some(Kind::Pointers),
             RELA | REL if self.header.is_relocatable => {
                 let target = self.address_of(self.section(section.info));

@@ -65,12 +65,12 @@ pub enum Form {
         /// log2 of the unit.
         shift: u8,
     },
+    /// 4 bytes: low 31 bits of address less `place`; the high bit is not part of it (ARM unwinding).
+    Place31,
     /// A32 instruction: 24 bits of words from `place + 8` (`B`, `BL`).
     A32Branch,
     /// A32 instruction: 25 bits of half words from `place + 8` (`BLX`).
     A32Exchange,
-    /// A32 instruction: 12 bits and a sign from `place + 8` (`LDR` literal).
-    A32Literal,
     /// A32 instruction of a linkage table entry: bits 20 to 27, 12 to 19 or 0 to 11 of the
     /// distance from 8 bytes behind the first.
     A32Stub {
@@ -104,7 +104,7 @@ impl Form {
     pub fn len(self) -> usize {
         match self {
             Self::Absolute64 | Self::Base64 { .. } => 8,
-            Self::T32Branch11 | Self::T32Branch8 | Self::T32Zero | Self::T32Literal8 => 28,
+            Self::T32Branch11 | Self::T32Branch8 | Self::T32Zero | Self::T32Literal8 => 2,
             _ => 4,
         }
     }
@@ -114,7 +114,7 @@ impl Form {
     pub fn kind(self) -> u8 {
         match self {
             Self::Behind32 | Self::Ahead32 { .. } => spelling::INTEGER,
-            Self::Place32 => spelling::OTHER,
+            Self::Place32 | Self::Place31 => spelling::OTHER,
             Self::Base32(_) => spelling::OTHER + 1,
             Self::Index32 { .. } => spelling::OTHER + 2,
             Self::Absolute64 => spelling::OTHER + 3,
@@ -128,7 +128,6 @@ impl Form {
             Self::Back32 => spelling::OTHER + 7,
             Self::Last32(_) => spelling::OTHER + 8,
             Self::A32Branch | Self::A32Exchange => spelling::A32_BRANCH,
-            Self::A32Literal => spelling::OTHER + 9,
             Self::A32Stub { .. } => spelling::OTHER + 10,
             Self::T32Branch24 | Self::T32Exchange => spelling::T32_BRANCH,
             Self::T32Branch20 => spelling::OTHER + 11,

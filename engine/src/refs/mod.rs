@@ -16,6 +16,7 @@ pub mod scan;
 pub mod votes;
 
 mod aarch64;
+mod arm;
 mod constants;
 mod eh_frame;
 mod elf;

@@ -18,6 +18,15 @@ pub enum Arch {
 /// What stands in a stretch of a region. Entries have the sizes of the region's class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// The file's header.
+    Header,
+    /// Program headers.
+    Programs,
+    /// Section headers.
+    Sections {
+        /// The address of their names.
+        names: u64,
+    },
     /// Machine code.
     Code,
     /// Constants: may hold jump tables.
@@ -52,6 +61,10 @@ pub enum Kind {
     EhFrame,
     /// Its search table (`.eh_frame_hdr`).
     EhFrameHdr,
+    /// The index of unwinding of 32-bit ARM (`.ARM.exidx`).
+    ArmIndex,
+    /// The tables that it points into (`.ARM.extab`).
+    ArmTables,
 }
 
 /// A stretch of a region's bytes that are of one kind; spans do not overlap.

@@ -2,7 +2,7 @@
 
 use super::field::Field;
 use super::region::{Arch, Kind, Region, Span};
-use super::{aarch64, tables, x86_64};
+use super::{aarch64, arm, tables, x86_64};
 
 /// Appends the fields in a block of the source, by offset, none over another.
 ///
@@ -40,6 +40,9 @@ fn span_fields(region: &Region, span: &Span, offset: u64, bytes: &[u8], out: &mu
     match (span.kind, region.arch) {
         (Kind::Code, Arch::X86_64) => x86_64::fields(region, span, offset, bytes, out),
         (Kind::Code, Arch::AArch64) => aarch64::fields(region, span, offset, bytes, out),
+        (Kind::Code, Arch::Arm) => arm::fields(region, span, offset, bytes, out),
+        (Kind::ArmIndex, _) => arm::index_fields(region, span, offset, bytes, out),
+        (Kind::ArmTables, _) => arm::table_fields(region, span, offset, bytes, out),
         (Kind::Code, _) => {}
         _ => tables::fields(region, span, offset, bytes, out),
     }

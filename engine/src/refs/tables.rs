@@ -29,6 +29,12 @@ pub(super) fn fields(
         (Kind::Pointers, true) => table.pointers(out),
         (Kind::Relocations { symbols, addends: true }, true) => table.relocations(symbols, out),
         (Kind::Symbols { names }, true) => table.symbols(names, out),
+        (Kind::SectionRelocations { symbols, section }, true) => {
+            table.section_relocations(symbols, section, out);
+        }
+        (Kind::Header, true) => table.header(out),
+        (Kind::Programs, true) => table.programs(out),
+        (Kind::Sections { names }, true) => table.sections(names, out),
         (Kind::Dynamic { names }, true) => table.dynamic(names, out),
         _ => {}
     }
@@ -79,14 +85,77 @@ impl Part<'_> {
         }
     }
 
+    /// A field of 8 bytes: an offset from `base`, in a section or in the file.
+    fn based(&self, at: u64, base: u64, more: i8, out: &mut Vec<Field>) {
+        let Some(value) = self.u64(at).filter(|value| *value < self.region.len) else { return };
+        let address = base.wrapping_add(value).wrapping_sub_signed(more.into());
+        if base != 0 && value != 0 {
+            out.push(Field { offset: at, address, form: Form::Base64 { base, more } });
+        }
+    }
+
+    fn section_relocations(&self, symbols: u64, section: u64, out: &mut Vec<Field>) {
+        for at in self.entries(24) {
+            self.based(at, section, 0, out);
+            self.index(at.wrapping_add(12), symbols, 24, out);
+            let anchors = &self.region.section_symbols;
+            let anchor = self.u32(at.wrapping_add(12)).and_then(|symbol| {
+                let place = anchors.binary_search_by_key(&symbol, |(index, _)| *index).ok()?;
+                anchors.get(place).map(|(_, address)| *address)
+            });
+            // Distances are from the end of the field, which is 4 bytes behind where it is put.
+            let is_distance = self.region.arch == Arch::X86_64
+                && matches!(self.u32(at.wrapping_add(8)), Some(2 | 4));
+            if let Some(anchor) = anchor {
+                self.based(at.wrapping_add(16), anchor, if is_distance { -4 } else { 0 }, out);
+            }
+        }
+    }
+
     fn symbols(&self, names: u64, out: &mut Vec<Field>) {
+        let sections = &self.region.sections;
         for at in self.entries(24) {
             self.index(at, names, 1, out);
-            let section = self.u16(at.wrapping_add(6));
+            let section = self.u16(at.wrapping_add(6)).unwrap_or(0);
             // Symbols of no section and of thread-local storage have no address.
             let kind = self.number(at.wrapping_add(4)).map(|[info]: [u8; 1]| info & 15);
-            if section != Some(0) && kind != Some(6) {
+            if section == 0 || kind == Some(6) {
+                continue;
+            }
+            if sections.is_empty() {
                 self.absolute(at.wrapping_add(8), out);
+            } else if let Some(base) = sections.get(usize::from(section)) {
+                self.based(at.wrapping_add(8), *base, 0, out);
+            }
+        }
+    }
+
+    fn header(&self, out: &mut Vec<Field>) {
+        let at = self.span.offset;
+        self.absolute(at.wrapping_add(24), out);
+        self.based(at.wrapping_add(32), Region::FILE, 0, out);
+        self.based(at.wrapping_add(40), Region::FILE, 0, out);
+    }
+
+    fn programs(&self, out: &mut Vec<Field>) {
+        for at in self.entries(56) {
+            self.based(at.wrapping_add(8), Region::FILE, 0, out);
+            self.absolute(at.wrapping_add(16), out);
+            self.absolute(at.wrapping_add(24), out);
+            if let Some(start) = self.u64(at.wrapping_add(16)) {
+                self.based(at.wrapping_add(32), start, 1, out);
+                self.based(at.wrapping_add(40), start, 1, out);
+            }
+        }
+    }
+
+    fn sections(&self, names: u64, out: &mut Vec<Field>) {
+        for at in self.entries(64) {
+            self.index(at, names, 1, out);
+            self.absolute(at.wrapping_add(16), out);
+            self.based(at.wrapping_add(24), Region::FILE, 0, out);
+            if let Some(start) = self.u64(at.wrapping_add(24)) {
+                self.based(at.wrapping_add(32), Region::FILE.wrapping_add(start), 1, out);
             }
         }
     }

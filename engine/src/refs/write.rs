@@ -1,9 +1,9 @@
 //! Writing: the bytes of a field, once both its place and its address are those of the target.
 
-use super::aarch64;
 use super::field::{Field, Form};
 use super::map::Map;
 use super::region::Region;
+use super::{aarch64, arm};
 
 /// Rewrites the fields in `bytes`, which are the source's from byte `offset` and are copied along
 /// `diagonal`, as they will be in the target.
@@ -78,7 +78,8 @@ fn spell(form: Form, place: u64, address: u64, map: &Map, bytes: &mut [u8; 8]) -
         }
         _ => {
             let Some(word) = bytes.first_chunk_mut() else { return false };
-            return aarch64::write(form, place, address, word);
+            return aarch64::write(form, place, address, word)
+                || arm::write(form, place, address, word);
         }
     };
     if let (Some(value), Some(word)) = (narrow, bytes.first_chunk_mut()) {
@@ -134,7 +135,7 @@ impl Reader {
                 let (_, page) = self.page.take().filter(|(of, _)| *of == field.address)?;
                 Some(page.wrapping_add_signed((narrow >> 10 & 0xfff) << shift))
             }
-            _ => None,
+            form => arm::read(form, place, u32::from_le_bytes(*bytes.first_chunk()?)),
         }
     }
 }
