@@ -62,7 +62,7 @@ impl Bytes {
                 Mixer::new(16 * 64, weight, 24, 6),
             ],
             last: Mixer::new(256, 65536 / 3, 8, 2),
-            refiners: [Refiner::new(16 * 256), Refiner::new(1 << 16)],
+            refiners: [Refiner::new(16 * 256), Refiner::new(1 << 11)],
         }
     }
 
@@ -79,10 +79,7 @@ impl Bytes {
         let half = usize::from(around.mode != 0) * (1 + HASHED);
         for at in (0..8).rev() {
             if at == 7 || at == 3 {
-                for (index, (found, context)) in (0_u32..).zip(found.iter_mut().zip(&around.hashes))
-                {
-                    *found = self.buckets.find(hash(&[*context, node << 8 | index]));
-                }
+                self.find(&around.hashes, node, &mut found);
             }
             // Within half a byte, nodes are numbered as in a tree.
             let leaf = if at > 3 { node } else { (node & ((8 >> at) - 1)) | (8 >> at) };
@@ -92,6 +89,21 @@ impl Bytes {
             node = node << 1 | u32::from(bit);
         }
         node.to_le_bytes()[0]
+    }
+
+    /// Finds the buckets of all contexts for the half byte that begins at `node`.
+    fn find(&mut self, contexts: &[u32; HASHED], node: u32, found: &mut [usize; HASHED]) {
+        let mut index = 0;
+        let hashes = contexts.map(|context| {
+            index += 1;
+            hash(&[context, node << 8 | index])
+        });
+        let firsts = hashes.map(|hash| self.buckets.first(hash));
+        for ((found, hash), (first, check)) in found.iter_mut().zip(hashes).zip(firsts) {
+            // Most contexts that were met are where they are looked for first.
+            *found =
+                if check == hash.to_le_bytes()[0] { first } else { self.buckets.find(hash, first) };
+        }
     }
 
     fn bit<C: Coder>(
@@ -139,7 +151,7 @@ impl Bytes {
         let logit = self.last.mix(&logits, (around.mode << 3 | at) as usize);
         let [first, second] = &mut self.refiners;
         let refined = first.refine(logit, (around.mode << 8 | node) as usize);
-        let context = hash(&[around.before.into(), node, around.mode]) >> 16;
+        let context = hash(&[around.before.into(), node, around.mode]) >> 21;
         let refined = refined + second.refine(logit, context as usize);
         let chance = (2 * squash(logit) + refined) >> 2;
         let bit = coder.code(bit, chance.clamp(1, 65535));

@@ -21,7 +21,7 @@ pub(super) fn learn(chance: &mut Chance, bit: bool, limit: u32) {
     let aim = if bit { 4_194_303_i64 } else { 0 };
     let part = i64::from(RECIPROCALS[count as usize]);
     let now = i64::from(*chance >> 10);
-    let next = now + ((aim - now) * part >> 16);
+    let next = now + (((aim - now) * part) >> 16);
     let next = u32::try_from(next).expect("between the chance and its aim");
     *chance = next << 10 | if count < limit { count + 1 } else { count };
 }
@@ -87,6 +87,16 @@ const fn weight(state: History) -> u8 {
     }
 }
 
+const WEIGHTS: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut state = 0;
+    while state < 255 {
+        table[state as usize] = weight(state);
+        state += 1;
+    }
+    table
+};
+
 /// Histories for the bits of half a byte in one context: a check, then 15 nodes of a tree.
 pub(super) type Bucket = [u8; 16];
 
@@ -103,26 +113,33 @@ impl Buckets {
         Self { buckets: vec![[0; 16]; count] }
     }
 
+    /// Where the bucket of a context is looked for first. Looking at it early, for all contexts at
+    /// once, brings them into the cache together.
+    #[inline]
+    pub(super) fn first(&self, hash: u32) -> (usize, u8) {
+        let first = (hash >> 8) as usize & (self.buckets.len() - 1);
+        (first, self.buckets[first][0])
+    }
+
     /// The index of the bucket of a context: the one with its check among three, or the one of
     /// them that has seen least, emptied.
     #[inline]
-    pub(super) fn find(&mut self, hash: u32) -> usize {
-        let mask = self.buckets.len() - 1;
+    pub(super) fn find(&mut self, hash: u32, first: usize) -> usize {
         let [check, ..] = hash.to_le_bytes();
-        let first = (hash >> 8) as usize & mask;
         let mut least = (u8::MAX, first);
         for at in [first, first ^ 1, first ^ 2] {
             let bucket = &self.buckets[at];
             if bucket[0] == check {
                 return at;
             }
-            let seen = weight(bucket[1]);
+            let seen = WEIGHTS[usize::from(bucket[1])];
             if seen < least.0 {
                 least = (seen, at);
             }
         }
-        self.buckets[least.1] = [0; 16];
-        self.buckets[least.1][0] = check;
+        let mut bucket = [0; 16];
+        bucket[0] = check;
+        self.buckets[least.1] = bucket;
         least.1
     }
 
@@ -202,12 +219,6 @@ impl Chances {
     pub(super) fn logit(&mut self, context: usize, stretch: &Stretch) -> i32 {
         self.chosen = context & (self.chances.len() - 1);
         stretch.of(chance16(self.chances[self.chosen]))
-    }
-
-    /// How often the chosen context was met.
-    #[inline]
-    pub(super) fn count(&self) -> u32 {
-        self.chances[self.chosen] & 1023
     }
 
     /// Moves the chosen chance towards `bit`.

@@ -19,7 +19,7 @@ impl<const N: usize> Decider<N> {
         let weight = 65536 * 3 / (2 * i32::try_from(N).unwrap_or(1));
         Self {
             chances: (1..N).map(|_| Chances::new(1 << log2, limit)).collect(),
-            mixer: Mixer::new(sets, weight, 24, 4),
+            mixer: Mixer::new(sets, weight, 64, 32),
             refiner: Refiner::new(sets),
         }
     }

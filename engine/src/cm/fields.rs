@@ -15,95 +15,153 @@ pub struct FieldMark {
     pub skip: u8,
     /// Its whole length in bytes, 1 to 8.
     pub len: u8,
-    /// How it is spelled: see [`spelling`].
+    /// How it is spelled: [`crate::refs::field::Form::kind`].
     pub kind: u8,
     /// What it points to in the source: equal for all fields that point to the same thing.
     pub address: u64,
 }
 
-/// Kinds of fields: which bits of the little-endian word hold the value, and its unit in bytes.
-pub mod spelling {
-    /// Bytes that are one integer, whatever it counts from.
-    pub const INTEGER: u8 = 0;
-    /// AArch64 `B`, `BL`: 26 bits from bit 0, in words.
-    pub const A64_BRANCH_26: u8 = 1;
-    /// AArch64 `B.cond`, `CBZ`, `LDR` literal: 19 bits from bit 5, in words.
-    pub const A64_BRANCH_19: u8 = 2;
-    /// AArch64 `TBZ`: 14 bits from bit 5, in words.
-    pub const A64_BRANCH_14: u8 = 3;
-    /// AArch64 `ADRP`: 19 bits from bit 5 above 2 bits from bit 29, in pages.
-    pub const A64_PAGE: u8 = 4;
-    /// AArch64 low 12 bits from bit 10, in bytes.
-    pub const A64_LOW: u8 = 5;
-    /// The same in units of 2, 4, 8 and 16 bytes: kinds 6 to 9.
-    pub const A64_LOW_16: u8 = 9;
-    /// A32 `B`, `BL`: 24 bits from bit 0, in words.
-    pub const A32_BRANCH: u8 = 10;
-    /// Thumb-2 `BL`, `B.W`: 24 bits in two halfwords, in units of 2 bytes.
-    pub const T32_BRANCH: u8 = 11;
-    /// A32 `MOVW`, `MOVT`: 12 bits from bit 0, 4 from bit 16.
-    pub const A32_MOVE: u8 = 12;
-    /// Thumb-2 `MOVW`, `MOVT`: 16 bits in two halfwords.
-    pub const T32_MOVE: u8 = 13;
-    /// From here on: an integer of another meaning (a symbol's index, a type's).
-    pub const OTHER: u8 = 16;
-}
-
 /// Parts of a word that hold a value, lowest first: the place of the lowest bit, and the width.
 type Parts = &'static [(u32, u32)];
 
-fn parts(kind: u8) -> Parts {
+/// Where the value of a field lies in its little-endian word; kinds are those of
+/// [`crate::refs::field::Form::kind`]. No parts: the whole word is one integer.
+const fn parts(kind: u8) -> Parts {
     match kind {
-        spelling::A64_BRANCH_26 => &[(0, 26)],
-        spelling::A64_BRANCH_19 => &[(5, 19)],
-        spelling::A64_BRANCH_14 => &[(5, 14)],
-        spelling::A64_PAGE => &[(29, 2), (5, 19)],
-        spelling::A64_LOW..=spelling::A64_LOW_16 => &[(10, 12)],
-        spelling::A32_BRANCH => &[(0, 24)],
-        // imm11, imm10, J2, J1, S: the value is not the address, but adds up but for the top.
-        spelling::T32_BRANCH => &[(16, 11), (0, 10), (27, 1), (29, 1), (10, 1)],
-        spelling::A32_MOVE => &[(0, 12), (16, 4)],
-        // imm8, imm3, i, imm4.
-        spelling::T32_MOVE => &[(16, 8), (28, 3), (10, 1), (0, 4)],
+        BRANCH_26 => &[(0, 26)],
+        BRANCH_19 => &[(5, 19)],
+        BRANCH_14 => &[(5, 14)],
+        ADR | PAGE => &[(29, 2), (5, 19)],
+        LOW_12 => &[(10, 12)],
+        A32_BRANCH => &[(0, 24)],
+        A32_EXCHANGE => &[(24, 1), (0, 24)],
+        A32_LITERAL | A32_STUB => &[(0, 12)],
+        T32_BRANCH_24 => &[(16, 11), (0, 10), (27, 1), (29, 1), (10, 1)],
+        T32_BRANCH_20 => &[(16, 11), (0, 6), (29, 1), (27, 1), (10, 1)],
+        T32_EXCHANGE => &[(17, 10), (0, 10), (27, 1), (29, 1), (10, 1)],
+        T32_LITERAL_12 => &[(16, 12)],
+        T32_BRANCH_11 => &[(0, 11)],
+        T32_BRANCH_8 | T32_LITERAL_8 => &[(0, 8)],
+        T32_ZERO => &[(3, 5), (9, 1)],
         _ => &[],
     }
 }
 
-/// The value in the word of a field of `len` bytes.
-pub(super) fn value(kind: u8, word: u64) -> u64 {
+/// log2 of the bytes that a value of one stands for.
+fn unit(kind: u8, word: u64) -> u32 {
+    match kind {
+        BRANCH_26 | BRANCH_19 | BRANCH_14 | A32_BRANCH | T32_EXCHANGE | T32_LITERAL_8 => 2,
+        A32_EXCHANGE | T32_BRANCH_24 | T32_BRANCH_20 | T32_BRANCH_11 | T32_BRANCH_8 | T32_ZERO => 1,
+        PAGE => 12,
+        // Loads and stores count in what they load: bits 30 and 31, and 16 bytes for vectors.
+        LOW_12 if word >> 27 & 7 == 7 => match word >> 30 & 3 {
+            0 if word >> 23 & 9 == 9 => 4,
+            0 => 0,
+            1 => 1,
+            2 => 2,
+            _ => 3,
+        },
+        _ => 0,
+    }
+}
+
+/// Fields of one class share what they know: their errors are of one address.
+fn class(kind: u8) -> u32 {
+    match kind {
+        PLACE_32 | BASE_32 | INDEX_32 | PAGE | LOW_12 | A32_STUB => kind.into(),
+        _ => 0,
+    }
+}
+
+const PLACE_32: u8 = 3;
+const BASE_32: u8 = 4;
+const INDEX_32: u8 = 5;
+const BRANCH_26: u8 = 9;
+const BRANCH_19: u8 = 10;
+const BRANCH_14: u8 = 11;
+const ADR: u8 = 12;
+const PAGE: u8 = 13;
+const LOW_12: u8 = 14;
+const A32_BRANCH: u8 = 17;
+const A32_EXCHANGE: u8 = 18;
+const A32_LITERAL: u8 = 19;
+const A32_STUB: u8 = 20;
+const T32_BRANCH_24: u8 = 21;
+const T32_BRANCH_20: u8 = 22;
+const T32_EXCHANGE: u8 = 23;
+const T32_LITERAL_12: u8 = 24;
+const T32_BRANCH_11: u8 = 25;
+const T32_BRANCH_8: u8 = 26;
+const T32_ZERO: u8 = 27;
+const T32_LITERAL_8: u8 = 28;
+
+/// Two bits of long T32 branches are stored as whether they equal the sign.
+fn flipped(kind: u8, word: u64) -> u64 {
+    let is_long = kind == T32_BRANCH_24 || kind == T32_EXCHANGE;
+    if is_long && word >> 10 & 1 == 0 { word ^ 0x2800_0000 } else { word }
+}
+
+/// The value in the word of a field.
+fn value(kind: u8, word: u64) -> u64 {
     let parts = parts(kind);
     if parts.is_empty() {
         return word;
     }
-    let mut value = 0;
-    let mut shift = 0;
-    for (low, width) in parts {
-        value |= (word >> low & ((1 << width) - 1)) << shift;
-        shift += width;
-    }
+    let word = flipped(kind, word);
+    let (value, _) = parts.iter().fold((0, 0), |(value, shift), (low, width)| {
+        (value | (word >> low & ((1 << width) - 1)) << shift, shift + width)
+    });
     value
 }
 
 /// The word with another value in it.
-pub(super) fn with_value(kind: u8, word: u64, value: u64) -> u64 {
+fn with_value(kind: u8, word: u64, value: u64) -> u64 {
     let parts = parts(kind);
     if parts.is_empty() {
         return value;
     }
-    let mut word = word;
-    let mut shift = 0;
-    for (low, width) in parts {
+    let (word, _) = parts.iter().fold((word, 0), |(word, shift), (low, width)| {
         let mask = ((1 << width) - 1) << low;
-        word = word & !mask | (value >> shift << low) & mask;
-        shift += width;
-    }
-    word
+        (word & !mask | (value >> shift << low) & mask, shift + width)
+    });
+    flipped(kind, word)
 }
 
 /// How many bits the value of a kind has.
-pub(super) fn width(kind: u8, len: u8) -> u32 {
+fn width(kind: u8, len: u8) -> u32 {
     let parts = parts(kind);
     if parts.is_empty() { 8 * u32::from(len) } else { parts.iter().map(|part| part.1).sum() }
+}
+
+/// By how many bytes of address the field `told` differs from the field `guessed`.
+pub(super) fn error(mark: &FieldMark, guessed: u64, told: u64) -> i32 {
+    let difference = value(mark.kind, told).wrapping_sub(value(mark.kind, guessed));
+    let shift = 64 - width(mark.kind, mark.len).clamp(1, 64);
+    let difference = (difference << shift).cast_signed() >> shift;
+    i32::try_from(difference << unit(mark.kind, guessed)).unwrap_or(0)
+}
+
+/// The field `guessed` moved by an error.
+pub(super) fn moved(mark: &FieldMark, guessed: u64, error: i32) -> u64 {
+    let units = i64::from(error) >> unit(mark.kind, guessed);
+    let value = value(mark.kind, guessed).wrapping_add(units.cast_unsigned());
+    with_value(mark.kind, guessed, value)
+}
+
+/// The least error that agrees with the first `done` bytes of `told`.
+pub(super) fn least_error(mark: &FieldMark, guessed: u64, told: u64, done: u32) -> i32 {
+    // How many low bits of the value lie in bytes that are known.
+    let bits = match parts(mark.kind) {
+        [] => 8 * done,
+        [(low, width), ..] => (8 * done).saturating_sub(*low).min(*width),
+    };
+    if bits == 0 {
+        return 0;
+    }
+    let difference = value(mark.kind, told).wrapping_sub(value(mark.kind, guessed));
+    let shift = 64 - bits.clamp(1, 64);
+    let difference = (difference << shift).cast_signed() >> shift;
+    i32::try_from(difference << unit(mark.kind, guessed)).unwrap_or(0)
 }
 
 /// Errors remembered by hash.
@@ -147,18 +205,10 @@ impl Fields {
         Self { slots, by_low: Box::new([0; 256]), last: 0, any: false }
     }
 
-    /// Kinds whose errors are in the same unit share what they know.
-    fn class(kind: u8) -> u32 {
-        match kind {
-            spelling::INTEGER => 0,
-            kind => kind.into(),
-        }
-    }
-
     fn place(kind: u8, address: u64, scale: u32) -> (usize, u16) {
         let [a, b, c, d, e, f, g, h] = (address >> scale).to_le_bytes();
         let (low, high) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
-        let hash = hash(&[Self::class(kind) << 8 | scale, low, high]);
+        let hash = hash(&[class(kind) << 8 | scale, low, high]);
         let [a, b, c, d] = hash.to_le_bytes();
         (
             (hash ^ hash >> 16) as usize & (SLOTS - 1),
@@ -172,7 +222,7 @@ impl Fields {
         let slot = self.slots[at];
         let (at, check_near) = Self::place(mark.kind, mark.address, NEAR);
         let near = self.slots[at];
-        let is_near = near.check == check_near && near.count > 0;
+        let is_near = near.check == check_near && near.count >= NEAR_COUNT;
         let near_count = if is_near { near.count } else { 0 };
         if slot.check == check && slot.count > 0 {
             Known { error: slot.error, count: slot.count, near: near_count }
@@ -204,3 +254,6 @@ impl Fields {
 
 /// A neighbourhood is `1 << NEAR` bytes.
 const NEAR: u32 = 8;
+
+/// How often in a row a neighbourhood must have been off alike to be believed.
+const NEAR_COUNT: u8 = 2;

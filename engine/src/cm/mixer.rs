@@ -40,7 +40,7 @@ impl<const N: usize> Mixer<N> {
     #[inline]
     pub(super) fn learn(&mut self, inputs: &[i32; N], bit: bool) {
         let error = (i32::from(bit) << 16) - self.chance.cast_signed();
-        let error = error * self.rate >> 6;
+        let error = (error * self.rate) >> 6;
         for (weight, input) in self.sets[self.chosen].iter_mut().zip(inputs) {
             *weight = (*weight + ((input * error + 0x2000) >> 14)).clamp(-WEIGHT_MAX, WEIGHT_MAX);
         }

@@ -19,7 +19,7 @@ mod range;
 mod segments;
 mod squash;
 
-pub use fields::{FieldMark, spelling};
+pub use fields::FieldMark;
 pub use segments::SegmentLimits;
 
 use crate::error::FormatError;

@@ -7,9 +7,9 @@
 use super::Guess;
 use super::bytes::{Around, Bytes};
 use super::decide::{Decider, hash};
-use super::fields::{FieldMark, Fields, Known, value, width, with_value};
+use super::fields::{self, FieldMark, Fields, Known};
 use super::history::History;
-use super::range::Coder;
+use super::range::{Coder, Nowhere};
 use super::segments::Segments;
 use super::squash::Stretch;
 
@@ -87,33 +87,42 @@ impl Model {
     /// Codes literals, in place.
     pub(super) fn literals<C: Coder>(&mut self, coder: &mut C, out: &mut [u8]) {
         for byte in out {
-            let (expected, len) = self.history.expected();
-            let tail = self.tail;
-            let [b1, b2, b3, b4, ..] = tail.to_le_bytes();
-            let [b1, b2, b3, b4] = [b1, b2, b3, b4].map(u32::from);
-            let four = b1 | b2 << 8 | b3 << 16 | b4 << 24;
-            let high = u32::try_from(tail >> 32 & 0xffff).unwrap_or(0);
-            let around = Around {
-                hashes: [
-                    hash(&[1, b1]),
-                    hash(&[2, b1, b2]),
-                    hash(&[3, four & 0xff_ffff]),
-                    hash(&[4, four]),
-                    hash(&[6, four, high]),
-                    hash(&[7, b2, b3]),
-                    hash(&[8, b4, u32::try_from(tail >> 56).unwrap_or(0)]),
-                    hash(&[9, four & 0xf0f0_f0ff]),
-                    hash(&[10, b3, b4]),
-                    hash(&[11, four & 0xff, b4]),
-                ],
-                expected: [(expected, len.min(32)), (0, 0), (0, 0), (0, 0)],
-                mode: 0,
-                set: len.min(15),
-                before: tail.to_le_bytes()[0],
-            };
+            let around = self.literal_around();
             *byte = self.bytes.code(coder, &self.stretch, &around, *byte);
             self.push(*byte);
         }
+    }
+
+    fn literal_around(&self) -> Around {
+        let (expected, len) = self.history.expected();
+        let tail = self.tail;
+        let [b1, b2, b3, b4, ..] = tail.to_le_bytes().map(u32::from);
+        let four = b1 | b2 << 8 | b3 << 16 | b4 << 24;
+        let high = u32::try_from(tail >> 32 & 0xffff).unwrap_or(0);
+        Around {
+            hashes: [
+                hash(&[1, b1]),
+                hash(&[2, b1, b2]),
+                hash(&[3, four & 0xff_ffff]),
+                hash(&[4, four]),
+                hash(&[6, four, high]),
+                hash(&[7, b2, b3]),
+                hash(&[8, b4, u32::try_from(tail >> 56).unwrap_or(0)]),
+                hash(&[9, four & 0xf0f0_f0ff]),
+                hash(&[10, b3, b4]),
+                hash(&[11, four & 0xff, b4]),
+            ],
+            expected: [(expected, len.min(32)), (0, 0), (0, 0), (0, 0)],
+            mode: 0,
+            set: len.min(15),
+            before: tail.to_le_bytes()[0],
+        }
+    }
+
+    /// Learns from a byte that is known.
+    fn train(&mut self, byte: u8) {
+        let around = self.literal_around();
+        self.bytes.code(&mut Nowhere, &self.stretch, &around, byte);
     }
 
     fn push(&mut self, byte: u8) {
@@ -227,9 +236,7 @@ impl Model {
             out.copy_from_slice(guessed);
             return;
         }
-        let word = word(guessed);
-        let moved = value(field.kind, word).wrapping_add(i64::from(known.error).cast_unsigned());
-        let moved = with_value(field.kind, word, moved).to_le_bytes();
+        let moved = fields::moved(field, word(guessed), known.error).to_le_bytes();
         out.copy_from_slice(&moved[..out.len()]);
     }
 
@@ -254,9 +261,8 @@ impl Model {
             }
             piece.learned += 1;
             if let Some(range) = whole(field, piece.out.len()) {
-                let told = value(field.kind, word(&piece.out[range.clone()]));
-                let guessed = value(field.kind, word(&piece.guess.bytes[range]));
-                let error = signed(told.wrapping_sub(guessed), width(field.kind, field.len));
+                let guessed = word(&piece.guess.bytes[range.clone()]);
+                let error = fields::error(field, guessed, word(&piece.out[range]));
                 self.fields.learn(field, error);
             }
         }
@@ -300,40 +306,32 @@ impl Model {
         }
     }
 
-    /// After a miss in a field, guesses the rest of it anew: by the last error that began so, else
-    /// by the least error that begins so.
+    /// After a miss in a field, guesses the rest of it anew: as in the source, by an error of the
+    /// past, or by the least error, whichever agrees first with the bytes that are known.
     fn carry(&self, piece: &mut Piece, field: &FieldMark, at: usize) {
         let Some(range) = whole(field, piece.out.len()) else { return };
         let done = at + 1 - range.start;
-        if done >= range.len() {
+        let len = range.len();
+        if done >= len {
             return;
         }
-        let guessed_word = word(&piece.guess.bytes[range.clone()]);
-        let guessed = value(field.kind, guessed_word);
-        let told = value(field.kind, word(&piece.out[range.clone()]));
-        let bits = match field.kind {
-            0 | 16.. => 8 * u32::try_from(done).unwrap_or(0),
-            1 | 10 => 8 * u32::try_from(done).unwrap_or(0),
-            2 | 3 => (8 * u32::try_from(done).unwrap_or(0)).saturating_sub(5),
-            5..=9 => (8 * u32::try_from(done).unwrap_or(0)).saturating_sub(10),
-            _ => return,
-        };
-        if bits == 0 {
-            return;
+        let guessed = word(&piece.guess.bytes[range.clone()]);
+        let told = word(&piece.out[range.clone()]);
+        let done_bits = u32::try_from(8 * done).unwrap_or(0);
+        let least = fields::least_error(field, guessed, told, done_bits / 8);
+        let raw = piece.guess.raw.get(range.clone()).map_or(guessed, word);
+        let by_low = self.fields.by_low[usize::from(least.to_le_bytes()[0])];
+        let agreeing = [
+            raw,
+            fields::moved(field, guessed, by_low),
+            fields::moved(field, guessed, self.fields.last),
+            fields::moved(field, guessed, least),
+        ]
+        .into_iter()
+        .find(|word| (word ^ told) << (64 - done_bits) == 0);
+        if let Some(word) = agreeing {
+            piece.out[range][done..].copy_from_slice(&word.to_le_bytes()[done..len]);
         }
-        let part = told.wrapping_sub(guessed);
-        let mut error = i64::from(signed(part, bits));
-        if bits >= 8 {
-            let like = i64::from(self.fields.by_low[usize::from(part.to_le_bytes()[0])]);
-            let mask = if bits >= 64 { u64::MAX } else { (1 << bits) - 1 };
-            if like != 0 && (like.cast_unsigned() ^ part) & mask == 0 {
-                error = like;
-            }
-        }
-        let moved = guessed.wrapping_add(error.cast_unsigned());
-        let moved = with_value(field.kind, guessed_word, moved).to_le_bytes();
-        let (_, rest) = piece.out[range.clone()].split_at_mut(done);
-        rest.copy_from_slice(&moved[done..range.len()]);
     }
 
     /// Codes one byte of a copy: whether it is as guessed, and if not, the byte.
@@ -363,6 +361,7 @@ impl Model {
             self.flags.code(coder, &self.stretch, &contexts, set as usize, truth == guess)
         };
         let byte = if as_guessed {
+            self.train(guess);
             guess
         } else {
             let around = self.missed_around(guess, raw, first, ahead, place);
@@ -468,10 +467,4 @@ fn whole(field: &FieldMark, len: usize) -> Option<std::ops::Range<usize>> {
 /// Up to eight bytes as a little-endian integer.
 fn word(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
-}
-
-/// The lowest `bits` of a value as a signed number; 0 where that does not fit.
-fn signed(value: u64, bits: u32) -> i32 {
-    let shift = 64 - bits.clamp(1, 64);
-    i32::try_from((value << shift).cast_signed() >> shift).unwrap_or(0)
 }

@@ -33,7 +33,13 @@ impl Numbers {
         let mut coded = 0;
         while coded < 64 {
             let step = contexts.map(|context| hash(&[context, coded]));
-            if self.sizes.code(coder, stretch, &step, kind, size == coded) {
+            if self.sizes.code(
+                coder,
+                stretch,
+                &step,
+                kind << 2 | (coded as usize / 4).min(3),
+                size == coded,
+            ) {
                 break;
             }
             coded += 1;
@@ -54,7 +60,8 @@ impl Numbers {
                 hash(&[contexts[4], coded, wide, at]),
             ];
             let bit = value >> at & 1 == 1;
-            let bit = self.bits.code(coder, stretch, &step, kind | 16, bit);
+            let bit =
+                self.bits.code(coder, stretch, &step, kind << 2 | (at as usize / 4).min(3), bit);
             made = made << 1 | u64::from(bit);
         }
         made

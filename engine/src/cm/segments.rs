@@ -27,15 +27,15 @@ enum Way {
     Recent(usize),
     /// The source goes on behind the last copy: the literals replace nothing.
     GoesOn,
-    /// By its difference from the last one.
-    Differs,
+    /// By the distance of its start from the end of a recent copy in the source.
+    From(usize),
 }
 
 /// Kinds of numbers.
 const COUNT: usize = 0;
 const LITERALS: usize = 1;
 const RUN: usize = 2;
-const DIFFERENCE: usize = 3;
+const SKIPPED: usize = 3;
 const INDEX: usize = 4;
 
 /// Codes copy lists.
@@ -43,11 +43,24 @@ const INDEX: usize = 4;
 pub(super) struct Segments {
     numbers: Numbers,
     choices: Decider<6>,
-    recent: [i64; RECENT],
+    recent: [Recent; RECENT],
+    /// Bytes of target that all segments made.
+    at: u64,
     /// The last ways, run and literal sizes: contexts.
     ways: u32,
     runs: u32,
     gaps: u32,
+    /// The last indices of copies that starts were told from, and sizes of the distances.
+    froms: u32,
+    steps: u32,
+}
+
+/// A copy that was coded before.
+#[derive(Debug, Clone, Copy, Default)]
+struct Recent {
+    diagonal: i64,
+    /// Where it ended in the source.
+    end: i64,
 }
 
 impl Segments {
@@ -55,10 +68,13 @@ impl Segments {
         Self {
             numbers: Numbers::new(),
             choices: Decider::new(12, 255, 16),
-            recent: [0; RECENT],
+            recent: [Recent::default(); RECENT],
+            at: 0,
             ways: 0,
             runs: 0,
             gaps: 0,
+            froms: 0,
+            steps: 0,
         }
     }
 
@@ -74,7 +90,6 @@ impl Segments {
         if let Some(limits) = limits {
             bounded("segments", count, 0, limits.count)?;
         }
-        self.recent = [0; RECENT];
         let mut made = 0_u64;
         for index in 0..count {
             let known = usize::try_from(index).ok().and_then(|index| list.get(index)).copied();
@@ -115,7 +130,8 @@ impl Segments {
         ];
         let run = self.numbers.code(coder, stretch, RUN, contexts, told.run);
         self.runs = runs << 8 | size(run);
-        let mut segment = Segment { literals, run, zeros: false, diagonal: self.recent[0] };
+        let mut segment =
+            Segment { literals, run, zeros: false, diagonal: self.recent[0].diagonal };
         if run > 0 {
             let near = [near.into(), size(run)];
             segment.zeros = self.choice(coder, stretch, 0, near, told.zeros);
@@ -125,6 +141,7 @@ impl Segments {
                 segment.diagonal = self.diagonal(coder, stretch, near, segment, told.diagonal);
             }
         }
+        self.at = self.at.wrapping_add(literals).wrapping_add(run);
         segment
     }
 
@@ -137,49 +154,82 @@ impl Segments {
         segment: Segment,
         told: i64,
     ) -> i64 {
-        let last = self.recent[0];
+        let last = self.recent[0].diagonal;
         let goes_on = last.wrapping_sub(segment.literals.cast_signed());
-        let way = match self.recent.iter().position(|recent| *recent == told) {
+        let place = self.at.wrapping_add(segment.literals).cast_signed();
+        let way = match self.recent.iter().position(|recent| recent.diagonal == told) {
             _ if told == goes_on => Way::GoesOn,
             Some(index) => Way::Recent(index),
-            None => Way::Differs,
+            None => Way::From(self.nearest(place.wrapping_add(told))),
         };
+        let told_index = if let Way::Recent(index) | Way::From(index) = way { index } else { 0 };
         let ways = self.ways;
         let (diagonal, way) = if self.choice(coder, stretch, 1, near, way == Way::Recent(0)) {
             (last, 1)
         } else if self.choice(coder, stretch, 2, near, way == Way::GoesOn) {
             (goes_on, 2)
-        } else if self.choice(coder, stretch, 3, near, way != Way::Differs) {
-            let index = if let Way::Recent(index) = way { index as u64 } else { 0 };
+        } else if self.choice(coder, stretch, 3, near, matches!(way, Way::Recent(_))) {
             let contexts = [
                 hash(&[11]),
                 hash(&[12, ways & 15]),
                 hash(&[13, near[1]]),
                 hash(&[14, ways & 0xff]),
-                0,
+                hash(&[15, near[0]]),
             ];
-            let index = self.numbers.code(coder, stretch, INDEX, contexts, index);
-            let index = usize::try_from(index).unwrap_or(0) & (RECENT - 1);
-            (self.recent[index], 3)
+            let index = self.index(coder, stretch, contexts, told_index);
+            (self.recent[index].diagonal, 3)
         } else {
-            let change = told.wrapping_sub(last);
-            let zigzag = ((change << 1) ^ (change >> 63)).cast_unsigned();
             let contexts = [
-                hash(&[15]),
-                hash(&[16, ways & 0xff]),
-                hash(&[17, near[1]]),
-                hash(&[18, near[0]]),
-                hash(&[19, ways & 15]),
+                hash(&[16]),
+                hash(&[17, ways & 0xff]),
+                hash(&[18, self.froms & 15]),
+                hash(&[19, self.froms & 0xff]),
+                hash(&[20, near[1]]),
             ];
-            let zigzag = self.numbers.code(coder, stretch, DIFFERENCE, contexts, zigzag);
-            let change = (zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed();
-            (last.wrapping_add(change), 4)
+            let index = self.index(coder, stretch, contexts, told_index);
+            self.froms = self.froms << 4 | u32::try_from(index).unwrap_or(0);
+            let base = self.recent[index].end;
+            let skipped = place.wrapping_add(told).wrapping_sub(base);
+            let contexts = [
+                hash(&[21, self.froms & 15]),
+                hash(&[22, self.steps & 0xff, self.froms & 15]),
+                hash(&[23, self.froms & 0xff]),
+                hash(&[24, near[0], self.froms & 15]),
+                hash(&[25, near[1], self.froms & 15]),
+            ];
+            let zigzag = ((skipped << 1) ^ (skipped >> 63)).cast_unsigned();
+            let zigzag = self.numbers.code(coder, stretch, SKIPPED, contexts, zigzag);
+            let skipped = (zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed();
+            self.steps = self.steps << 8 | size(zigzag);
+            (base.wrapping_add(skipped).wrapping_sub(place), 4)
         };
         self.ways = ways << 4 | way;
-        let index = self.recent.iter().position(|recent| *recent == diagonal);
+        let index = self.recent.iter().position(|recent| recent.diagonal == diagonal);
         self.recent[..=index.unwrap_or(RECENT - 1)].rotate_right(1);
-        self.recent[0] = diagonal;
+        let end = place.wrapping_add(diagonal).wrapping_add(segment.run.cast_signed());
+        self.recent[0] = Recent { diagonal, end };
         diagonal
+    }
+
+    /// The copy whose end in the source is nearest to `start`, each further back at a distance of
+    /// twice as much.
+    fn nearest(&self, start: i64) -> usize {
+        let cost = |(index, recent): (u32, &Recent)| {
+            index + size(start.wrapping_sub(recent.end).unsigned_abs())
+        };
+        let costs = (0..).zip(&self.recent).map(cost);
+        costs.enumerate().min_by_key(|(_, cost)| *cost).map_or(0, |(index, _)| index)
+    }
+
+    fn index<C: Coder>(
+        &mut self,
+        coder: &mut C,
+        stretch: &Stretch,
+        contexts: [u32; 5],
+        index: usize,
+    ) -> usize {
+        let index = self.numbers.code(coder, stretch, INDEX, contexts, index as u64);
+        usize::try_from(index).unwrap_or(0) & (RECENT - 1)
     }
 
     fn choice<C: Coder>(
@@ -192,11 +242,11 @@ impl Segments {
     ) -> bool {
         let (ways, runs, gaps) = (self.ways, self.runs, self.gaps);
         let contexts = [
-            hash(&[20, kind, ways & 0xfff]),
-            hash(&[21, kind, near[0], near[1]]),
-            hash(&[22, kind, near[1], runs >> 8 & 0xff, ways & 15]),
-            hash(&[23, kind, near[0], gaps >> 8 & 0xff, ways & 15]),
-            hash(&[24, kind]),
+            hash(&[26, kind, ways & 0xfff]),
+            hash(&[27, kind, near[0], near[1]]),
+            hash(&[28, kind, near[1], runs >> 8 & 0xff, ways & 15]),
+            hash(&[29, kind, near[0], gaps >> 8 & 0xff, ways & 15]),
+            hash(&[30, kind]),
         ];
         self.choices.code(coder, stretch, &contexts, kind as usize, bit)
     }
