@@ -7,7 +7,7 @@ use super::DiffError;
 use super::draft::Drafts;
 use super::parse::{Islands, Piece};
 use super::price::Price;
-use super::regions::Regions;
+use super::regions::{Regions, Scans};
 use super::segment::{From, Segment};
 use crate::format::SourceRange;
 use crate::io::Source;
@@ -107,12 +107,29 @@ pub(super) fn rewrite(
     source: &dyn Source,
     target: &dyn Source,
     regions: &Regions,
+    moves: bool,
     price: &Price,
 ) -> Result<(), DiffError> {
-    plans.par_iter_mut().try_for_each(|plan| plan.rewrite(source, target, regions, price))
+    plans.par_iter_mut().try_for_each(|plan| plan.rewrite(source, target, regions, moves, price))
 }
 
 impl Plan {
+    /// Leaves addresses as they are: the pieces differ from the source itself.
+    pub(super) fn forget_regions(
+        &mut self,
+        source: &dyn Source,
+        target: &dyn Source,
+    ) -> Result<(), DiffError> {
+        let none = Regions::default();
+        for piece in &mut self.pieces {
+            if self.regions.touch(&piece.segment) {
+                piece.islands = both(&piece.segment, source, target, &none)?.0;
+            }
+        }
+        self.regions = none;
+        Ok(())
+    }
+
     /// What coding it costs, about, in 1/32 of a bit.
     pub(super) fn cost(&self, price: &Price) -> u64 {
         let copied: u64 = self.pieces.iter().map(|piece| piece.segment.len).sum();
@@ -126,6 +143,7 @@ impl Plan {
         source: &dyn Source,
         target: &dyn Source,
         regions: &Regions,
+        moves: bool,
         price: &Price,
     ) -> Result<(), DiffError> {
         let copies = regions.copies(&self.pieces);
@@ -137,7 +155,8 @@ impl Plan {
                 used.push((moved, copies));
             }
         }
-        let used = used.par_iter().map(|(moved, copies)| moved.mapped(copies, source, target));
+        let used =
+            used.par_iter().map(|(moved, copies)| moved.mapped(copies, source, target, moves));
         let used = Regions(used.collect::<Result<_, DiffError>>()?);
         // With and without the layer, by region; what copies of several regions cost counts for
         // each of them.
@@ -199,7 +218,7 @@ fn both(
         return Ok(Default::default());
     };
     let (mut raw_islands, mut islands) = (Islands::default(), Islands::default());
-    let mut behind = (0, 0);
+    let (mut behind, mut scans) = ((0, 0), Scans::default());
     let mut at = 0;
     // In steps, since an exact copy may be as long as an image.
     while at < range.len {
@@ -210,7 +229,7 @@ fn both(
         source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
         target.read_at(segment.target + at, &mut made).map_err(DiffError::Target)?;
         behind.0 = raw_islands.extend(behind.0, &bytes, &made);
-        regions.rewrite(source, offset, Some(diagonal), &mut bytes).map_err(DiffError::Source)?;
+        regions.rewrite(source, offset, Some(diagonal), &mut bytes, &mut scans).map_err(DiffError::Source)?;
         behind.1 = islands.extend(behind.1, &bytes, &made);
         at += len;
     }

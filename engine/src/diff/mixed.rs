@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::DiffError;
 use super::frames::Plan;
 use super::pack::{self, Packed};
+use super::regions::Scans;
 use super::segment::From;
 use crate::cm::{Encoder, Guess, Segment};
 use crate::format::Frame;
@@ -144,7 +145,7 @@ fn copy(
     encoder: &mut Encoder,
 ) -> Result<(), DiffError> {
     let (mut raw, mut made) = (Vec::new(), Vec::new());
-    let (mut guess, mut marks, mut fields) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut guess, mut marks, mut scans) = (Vec::new(), Vec::new(), Scans::default());
     let mut done = 0;
     while done < segment.run {
         let at = at + done;
@@ -160,7 +161,7 @@ fn copy(
         for moved in &plan.regions.0[plan.regions.touched(range)] {
             let diagonal = Some(segment.diagonal);
             moved
-                .rewrite(source, offset, diagonal, &mut guess, &mut fields, |fields, part| {
+                .rewrite(source, offset, diagonal, &mut guess, &mut scans, |fields, part| {
                     for field in fields {
                         mark(field, offset + part.start as u64, part.start, part.end, &mut marks);
                     }

@@ -45,8 +45,27 @@ pub struct Options {
     pub restart_len: u64,
     /// What codes the frames.
     pub coder: Coder,
-    /// Whether addresses in executables are rewritten where that pays.
+    /// Which parts of the diff are used, where they pay.
+    pub parts: Parts,
+}
+
+/// Parts of the diff that can be left out, to see what each is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// Suffix arrays match what seeds leave over.
+    pub suffixes: bool,
+    /// Addresses in executables are rewritten.
     pub refs: bool,
+    /// The target's own fields correct where addresses moved (needs `refs`).
+    pub moves: bool,
+    /// What still differs is matched again with addresses rewritten (needs `refs`).
+    pub rematch: bool,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { suffixes: true, refs: true, moves: true, rematch: true }
+    }
 }
 
 /// What codes the frames of a patch.
@@ -84,6 +103,7 @@ impl Options {
     /// more than seeds do, at many times the time.
     fn suffix_len_max(&self) -> u64 {
         match self.effort {
+            _ if !self.parts.suffixes => 0,
             ..=3 => 0,
             4..=5 => 8 << 20,
             6..=7 => 64 << 20,
@@ -100,7 +120,7 @@ impl Default for Options {
             memory: Self::MEMORY_DEFAULT,
             restart_len: RESTART_LEN,
             coder: Coder::default(),
-            refs: true,
+            parts: Parts::default(),
         }
     }
 }
@@ -238,30 +258,24 @@ fn candidates(
     progress: Progress,
 ) -> Result<(Vec<Candidate>, Estimates), DiffError> {
     let price = options.price();
-    let mut near = near_matches(source, target, &exact, options, progress)?;
+    let near = near_matches(source, target, &exact, options, progress)?;
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
-    let plain = Candidate::new(pieces.clone(), source, target, &none, price)?;
+    let plain = Candidate::new(pieces.clone(), source, target, &none, false, price)?;
     let estimates = estimate::estimate(source, target, &pieces, progress)?;
-    if !options.refs {
+    if !options.parts.refs {
         return Ok((vec![plain], estimates));
     }
-    let regions = Regions::find(source, target, &pieces)?;
+    let regions = Regions::find(source, target, &pieces, options.parts.moves)?;
     if regions.is_empty() {
         return Ok((vec![plain], estimates));
     }
-    // Match again what does not agree once addresses are rewritten, and choose anew.
-    let rewritten = Rewritten { source, regions: &regions };
-    let (outside, inside): (Vec<_>, Vec<_>) =
-        exact.into_iter().partition(|segment| !regions.touch(segment));
-    let settled = settled(source, target, &pieces, &regions)?;
-    near.extend(near_matches(&rewritten, target, &settled, options, progress)?);
-    near.extend(inside);
-    near.extend(pieces.iter().map(|piece| piece.segment).filter(|s| regions.touch(s)));
-    near.sort_unstable();
-    near.dedup();
-    let pieces = parsed(source, target, &outside, &near, &regions, price, progress)?;
-    let rewritten = Candidate::new(pieces, source, target, &regions, price)?;
+    let moves = options.parts.moves;
+    let pieces = match options.parts.rematch {
+        true => rematched(source, target, pieces, &exact, near, &regions, options, progress)?,
+        false => pieces,
+    };
+    let rewritten = Candidate::new(pieces, source, target, &regions, moves, price)?;
     // Close ones are both coded; where the estimate is clear, it is right.
     let (with, without) = (rewritten.cost(price), plain.cost(price));
     let clear = without / CLEAR;
@@ -271,6 +285,37 @@ fn candidates(
         _ => vec![rewritten, plain],
     };
     Ok((candidates, estimates))
+}
+
+/// Matches again what does not agree once addresses are rewritten, and chooses anew where pieces
+/// touch the regions.
+#[expect(clippy::too_many_arguments, reason = "all that was found so far counts again")]
+fn rematched(
+    source: &dyn Source,
+    target: &dyn Source,
+    pieces: Vec<Piece>,
+    exact: &[Segment],
+    mut near: Vec<Segment>,
+    regions: &Regions,
+    options: &Options,
+    progress: Progress,
+) -> Result<Vec<Piece>, DiffError> {
+    let rewritten = Rewritten { source, regions };
+    let settled = settled(source, target, &pieces, regions)?;
+    near.extend(near_matches(&rewritten, target, &settled, options, progress)?);
+    near.extend(exact.iter().filter(|segment| regions.touch(segment)));
+    let (touching, mut fixed): (Vec<_>, Vec<_>) =
+        pieces.into_iter().partition(|piece| regions.touch(&piece.segment));
+    near.extend(touching.iter().map(|piece| piece.segment));
+    near.sort_unstable();
+    near.dedup();
+    let ends: Vec<_> = fixed.iter().map(|piece| piece.segment).collect();
+    let total = target.size() - ends.iter().map(|segment| segment.len).sum::<u64>();
+    progress(Event::Phase { name: "parse again", total });
+    let price = options.price();
+    fixed.extend(parse::parse(source, target, &ends, &near, regions, price, progress)?);
+    fixed.sort_unstable_by_key(|piece| piece.segment);
+    Ok(fixed)
 }
 
 /// Two estimates are clearly apart from this part of them on.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::DiffError;
 use super::price::Price;
-use super::regions::Regions;
+use super::regions::{Regions, Scans};
 use super::segment::{From, Segment, common_prefix};
 use crate::format::SourceRange;
 use crate::io::{Event, Progress, Source};
@@ -164,12 +164,15 @@ fn lanes<'a>(
         }
         joined
     });
+    // In source order, so that neighbours scan the same blocks for addresses.
+    spans.sort_by_key(|(diagonal, start, _)| start.saturating_add_signed(*diagonal));
+    let mut scans = Scans::default();
     let mut lanes = Vec::with_capacity(spans.len());
     for (diagonal, start, end) in spans {
         let mut bytes = vec![0; in_memory(end - start)];
         let offset = start.checked_add_signed(diagonal).expect("the span was cut to the source");
         source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
-        regions.rewrite(source, offset, Some(diagonal), &mut bytes).map_err(DiffError::Source)?;
+        regions.rewrite(source, offset, Some(diagonal), &mut bytes, &mut scans).map_err(DiffError::Source)?;
         lanes.push(Lane { diagonal, start: in_memory(start - range.offset), bytes });
     }
     lanes.sort_by_key(|lane| (lane.start, lane.diagonal));

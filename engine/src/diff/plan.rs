@@ -41,6 +41,7 @@ impl Candidate {
         source: &dyn Source,
         target: &dyn Source,
         regions: &Regions,
+        moves: bool,
         price: &Price,
     ) -> Result<Self, DiffError> {
         // Differences are only known once the copies of a frame are: leave room for more of them.
@@ -48,7 +49,12 @@ impl Candidate {
         let len_max = if rewrites { DRAFT_LEN_MAX / 4 * 3 } else { DRAFT_LEN_MAX };
         let mut plans = frames::cut(pieces, target.size(), len_max);
         if rewrites {
-            frames::rewrite(&mut plans, source, target, regions, price)?;
+            frames::rewrite(&mut plans, source, target, regions, moves, price)?;
+        }
+        for plan in &mut plans {
+            if !plan.regions.is_empty() && Drafts::of_plan(plan).len() > 1 {
+                plan.forget_regions(source, target)?;
+            }
         }
         let refs = plans.iter().any(|plan| !plan.regions.is_empty());
         Ok(Self { plans, refs, is_full: false })

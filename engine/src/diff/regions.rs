@@ -1,6 +1,9 @@
 //! Executables in the source whose bytes moved, and the source as it reads once their addresses
 //! are rewritten.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use rayon::prelude::*;
 
 use super::DiffError;
@@ -44,6 +47,40 @@ impl Moved {
     }
 }
 
+/// Fields of blocks that were read for a part of them: copies that lie close together, as they do,
+/// scan each block once.
+#[derive(Debug, Default)]
+pub(super) struct Scans {
+    blocks: HashMap<u64, Vec<Field>>,
+    bytes: Vec<u8>,
+    fields: Vec<Field>,
+}
+
+/// Most blocks whose fields are kept at once: some 30 KiB each.
+const SCANS_MAX: usize = 512;
+
+impl Scans {
+    /// The fields of the block that byte `at` of the source is in, which lies in the region.
+    fn of(&mut self, moved: &Moved, source: &dyn Source, at: u64) -> Result<&[Field], io::Error> {
+        let block = at / SOURCE_BLOCK * SOURCE_BLOCK;
+        let from = block.max(moved.entry.offset);
+        if self.blocks.len() >= SCANS_MAX && !self.blocks.contains_key(&from) {
+            self.blocks.clear();
+        }
+        match self.blocks.entry(from) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(room) => {
+                let to = (block + SOURCE_BLOCK).min(moved.end());
+                self.bytes.resize(within(to - from), 0);
+                source.read_at(from, &mut self.bytes)?;
+                let mut fields = Vec::new();
+                scan::fields(&moved.region, from, &self.bytes, &mut fields);
+                Ok(room.insert(fields))
+            }
+        }
+    }
+}
+
 /// Executables in order of where they start; they do not overlap.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Regions(pub(super) Vec<Moved>);
@@ -54,6 +91,7 @@ impl Regions {
         source: &dyn Source,
         target: &dyn Source,
         pieces: &[Piece],
+        moves: bool,
     ) -> Result<Self, DiffError> {
         let starts = starts(source)?;
         let candidates: Vec<_> = starts
@@ -77,7 +115,7 @@ impl Regions {
         let moved = moved.map(|((mut moved, copies), _)| {
             moved.map = Map::of(copies.iter().copied(), &moved.region, &[], &[]);
             moved.entry.biases = biases(&moved, target).map_err(DiffError::Target)?;
-            moved.mapped(&copies, source, target)
+            moved.mapped(&copies, source, target, moves)
         });
         Ok(Self(moved.collect::<Result<_, DiffError>>()?))
     }
@@ -139,11 +177,11 @@ impl Regions {
         offset: u64,
         diagonal: Option<i64>,
         bytes: &mut [u8],
+        scans: &mut Scans,
     ) -> Result<(), io::Error> {
         let range = SourceRange { offset, len: bytes.len() as u64 };
-        let mut fields = Vec::new();
         for moved in &self.0[self.touched(range)] {
-            moved.rewrite(source, offset, diagonal, bytes, &mut fields, |_, _| ())?;
+            moved.rewrite(source, offset, diagonal, bytes, scans, |_, _| ())?;
         }
         Ok(())
     }
@@ -156,10 +194,14 @@ impl Moved {
         copies: &[Copy],
         source: &dyn Source,
         target: &dyn Source,
+        moves: bool,
     ) -> Result<Self, DiffError> {
         let mut moved = self.clone();
         let Self { region, entry, map, .. } = &mut moved;
         *map = Map::of(copies.iter().copied(), region, &entry.biases, &[]);
+        if !moves {
+            return Ok(moved);
+        }
         entry.moves = self.moves(map, copies, source, target)?;
         *map = Map::of(copies.iter().copied(), region, &entry.biases, &entry.moves);
         Ok(moved)
@@ -174,39 +216,22 @@ impl Moved {
         target: &dyn Source,
     ) -> Result<Vec<Move>, DiffError> {
         let mut votes = Votes::default();
-        let (mut bytes, mut made, mut fields) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut made, mut scans) = (Vec::new(), Scans::default());
         for copy in copies {
             let mut at = copy.offset.max(self.entry.offset);
             let end = (copy.offset + copy.len).min(self.end());
             while at < end {
                 let block_end = (at / SOURCE_BLOCK + 1) * SOURCE_BLOCK;
                 let len = within(block_end.min(end) - at);
-                self.fields(source, at, &mut bytes, &mut fields).map_err(DiffError::Source)?;
                 made.resize(len, 0);
                 let into = at.wrapping_sub(copy.diagonal.cast_unsigned());
                 target.read_at(into, &mut made).map_err(DiffError::Target)?;
-                votes.count(&self.region, map, &fields, copy.diagonal, at, &made);
+                let fields = scans.of(self, source, at).map_err(DiffError::Source)?;
+                votes.count(&self.region, map, fields, copy.diagonal, at, &made);
                 at += len as u64;
             }
         }
         Ok(votes.moves(map))
-    }
-
-    /// The fields of the block that byte `at` of the source is in.
-    fn fields(
-        &self,
-        source: &dyn Source,
-        at: u64,
-        bytes: &mut Vec<u8>,
-        fields: &mut Vec<Field>,
-    ) -> Result<(), io::Error> {
-        let block = at / SOURCE_BLOCK * SOURCE_BLOCK;
-        let from = block.max(self.entry.offset);
-        bytes.resize(within((block + SOURCE_BLOCK).min(self.end()) - from), 0);
-        source.read_at(from, bytes)?;
-        fields.clear();
-        scan::fields(&self.region, from, bytes, fields);
-        Ok(())
     }
 
     /// As [`Regions::rewrite`], for this region only; `each` takes the fields of each block that
@@ -217,24 +242,24 @@ impl Moved {
         offset: u64,
         diagonal: Option<i64>,
         bytes: &mut [u8],
-        fields: &mut Vec<Field>,
+        scans: &mut Scans,
         mut each: impl FnMut(&[Field], std::ops::Range<usize>),
     ) -> Result<(), io::Error> {
         let end = offset + bytes.len() as u64;
         let mut at = offset.max(self.entry.offset);
-        let mut whole = Vec::new();
         while at < end.min(self.end()) {
             let block = at / SOURCE_BLOCK * SOURCE_BLOCK;
             let from = block.max(self.entry.offset);
             let to = (block + SOURCE_BLOCK).min(self.end());
             let part = within(at - offset)..within(to.min(end) - offset);
-            fields.clear();
-            if from >= offset && to <= end {
-                scan::fields(&self.region, from, &bytes[part.clone()], fields);
-            } else {
-                self.fields(source, at, &mut whole, fields)?;
-            }
             let into = &mut bytes[part.clone()];
+            let fields = if from >= offset && to <= end {
+                scans.fields.clear();
+                scan::fields(&self.region, from, into, &mut scans.fields);
+                &scans.fields
+            } else {
+                scans.of(self, source, at)?
+            };
             match diagonal {
                 Some(diagonal) => rewrite(&self.region, &self.map, fields, diagonal, at, into),
                 None => fields.iter().for_each(|field| {
@@ -263,7 +288,7 @@ impl Source for Rewritten<'_> {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), io::Error> {
         self.source.read_at(offset, into)?;
-        self.regions.rewrite(self.source, offset, None, into)
+        self.regions.rewrite(self.source, offset, None, into, &mut Scans::default())
     }
 }
 
