@@ -227,11 +227,14 @@ impl RegionReader {
         let is_relocatable = fields.u16(16) == 1;
         self.region.is_fixed = fields.u16(16) == 2;
         let (program_len, section_len) = if is_wide { (56, 64) } else { (32, 40) };
-        let known =
-            |table: Table, len| if table.entry_len == len { table } else { Table::default() };
+        let known = |table: Table, len| {
+            let is_known = table.entry_len == len && table.offset > 0;
+            if is_known { table } else { Table::default() }
+        };
         self.header = Header {
             is_relocatable,
-            programs: known(programs, program_len),
+            // A relocatable file has no addresses yet.
+            programs: known(if is_relocatable { Table::default() } else { programs }, program_len),
             sections: known(sections, section_len),
             names_index,
         };

@@ -27,3 +27,6 @@ mod x86_64;
 
 pub use map::{Copy, Move};
 pub use write::rewrite;
+
+#[cfg(test)]
+mod tests;
