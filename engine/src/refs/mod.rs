@@ -17,6 +17,7 @@ pub mod votes;
 
 mod aarch64;
 mod arm;
+mod btf;
 mod constants;
 mod eh_frame;
 mod elf;
