@@ -6,6 +6,7 @@ use clap::{Args as Group, Parser, Subcommand, ValueEnum, builder::RangedU64Value
 use neap_engine::diff::Options;
 
 use crate::size;
+use crate::tariff::{Link, Overhead, Price};
 
 /// Where a journal is kept unless `--state` says otherwise.
 pub(crate) const STATE_DIRECTORY: &str = "/var/lib/neap";
@@ -44,6 +45,12 @@ pub(crate) enum Verb {
         neap verify /dev/mmcblk0p2 --patch update.neap --as source\n  \
         neap verify new.img --digest 60b6bd1c…")]
     Verify(Verify),
+    /// Say what a patch costs to send, and what other ways would have cost
+    #[command(after_help = "Examples:\n  \
+        neap estimate update.neap --link 88kbit/s --price 5.00/MB\n  \
+        neap estimate update.neap --link 1.5Mbit/s --price '0.80 USD/MB' --overhead 5%\n\n\
+        MB is 1,000,000 bytes; time and cost are rounded up.")]
+    Estimate(Estimate),
 }
 
 impl Verb {
@@ -53,6 +60,7 @@ impl Verb {
             Self::Apply(args) => &args.common,
             Self::Inspect(args) => &args.common,
             Self::Verify(args) => &args.common,
+            Self::Estimate(args) => &args.common,
         }
     }
 }
@@ -148,6 +156,25 @@ pub(crate) struct Verify {
     /// With --digest: the image is the first SIZE bytes [default: all]
     #[arg(long, value_name = "SIZE", requires = "digest", value_parser = size::parse)]
     pub(crate) size: Option<u64>,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Group)]
+#[command(group = clap::ArgGroup::new("tariff").required(true).multiple(true))]
+pub(crate) struct Estimate {
+    /// The patch, of which only the header is read; `-` reads it from standard input
+    pub(crate) patch: PathBuf,
+    /// Rate of the link: a number and bit/s, kbit/s, Mbit/s, Gbit/s, B/s, kB/s or MB/s
+    #[arg(long, value_name = "RATE", group = "tariff", value_parser = Link::parse)]
+    pub(crate) link: Option<Link>,
+    /// Price of a megabyte, such as 5.00/MB or '0.80 USD/MB'
+    #[arg(long, value_name = "PRICE", group = "tariff", value_parser = Price::parse)]
+    pub(crate) price: Option<Price>,
+    /// What the protocol sends beside the patch, such as 5% [default: nothing]
+    #[arg(long, value_name = "SHARE", default_value = "0%", hide_default_value = true)]
+    #[arg(value_parser = Overhead::parse)]
+    pub(crate) overhead: Overhead,
     #[command(flatten)]
     pub(crate) common: Common,
 }

@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn every_patch_byte_is_accounted_for() {
         let source = vec![7_u8; 100_000];
-        let target: Vec<u8> = (0..100_000_u32).map(|i| ((i * i) >> 5).to_le_bytes()[0]).collect();
+        let target: Vec<u8> =
+            (0..100_000_u32).map(|i| (i.wrapping_mul(i) >> 5).to_le_bytes()[0]).collect();
         let mut spool = Vec::new();
         let made = diff::diff(&source, &target, &Options::default(), &mut spool, &|_| ());
         let patch = made.expect("memory does not fail");

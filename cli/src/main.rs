@@ -4,6 +4,7 @@
 mod apply;
 mod args;
 mod diff;
+mod estimate;
 mod exit;
 mod failure;
 mod inspect;
@@ -11,6 +12,7 @@ mod outcome;
 mod progress;
 mod size;
 mod spool;
+mod tariff;
 mod verify;
 
 use std::process::ExitCode;
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Verb::Apply(args) => apply::run(&args),
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Verify(args) => verify::run(&args),
+        Verb::Estimate(args) => estimate::run(&args),
     };
     outcome::print(done, common.json).into()
 }

@@ -122,7 +122,7 @@ fn equal_in(part: &Segment, ours: &[u8], theirs: &[u8]) -> Vec<Segment> {
 
 /// Whole blocks of the target that are whole blocks of the source too, or zeros; as ranges.
 ///
-/// A block may be made of copies along one diagonal and zeros: the tail of a file in its last block.
+/// A block may be copies along one diagonal and zeros, such as the last block of a file.
 fn reused_blocks(runs: &[Segment], size: u64) -> Vec<SourceRange> {
     let mut stretches: Vec<Stretch> = Vec::new();
     for run in runs {

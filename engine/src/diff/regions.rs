@@ -23,6 +23,8 @@ use crate::refs::{rewrite, scan};
 /// (Microsoft, "PE Format", section "MS-DOS Stub").
 const ELF: &[u8] = b"\x7fELF";
 const PE: &[u8] = b"MZ";
+/// And of BTF (Linux, "BPF Type Format", section 2).
+const BTF: &[u8] = &[0x9f, 0xeb, 1, 0];
 
 /// Where executables may start: files in images, archives of both kinds, and in memory are aligned
 /// to at least this many bytes.
@@ -302,7 +304,8 @@ fn starts(source: &dyn Source) -> Result<Vec<u64>, DiffError> {
             let mut bytes = vec![0; within(TASK.min(source.size() - offset))];
             source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
             let places = bytes.chunks(within(ALIGNMENT)).enumerate();
-            let places = places.filter(|(_, word)| word.starts_with(ELF) || word.starts_with(PE));
+            let starts = |word: &[u8]| [ELF, PE, BTF].iter().any(|magic| word.starts_with(magic));
+            let places = places.filter(|(_, word)| starts(word));
             Ok(places.map(|(place, _)| offset + place as u64 * ALIGNMENT).collect())
         })
         .collect::<Result<_, DiffError>>()?;

@@ -3,6 +3,7 @@
 //! Everything is bounded and nothing is refused: what is malformed, or lies outside the image, is
 //! left out. Layouts: "System V Application Binary Interface", chapters 4 and 5.
 
+use super::btf;
 use super::region::{Arch, Kind, Load, Region, Span};
 
 /// Most loads of a region.
@@ -126,6 +127,9 @@ impl RegionReader {
     /// The region, once nothing more is wanted; none where no executable starts.
     #[must_use]
     pub fn finish(mut self) -> Option<Region> {
+        if self.region.len > 0 {
+            return Some(self.region);
+        }
         if self.step != Step::Done || self.end == 0 {
             return None;
         }
@@ -199,6 +203,10 @@ impl RegionReader {
     }
 
     fn take_header(&mut self, bytes: &[u8]) {
+        if let Some(region) = btf::region(self.region.offset, bytes, self.image_size) {
+            self.region = region;
+            return;
+        }
         let fields = Fields { bytes, is_wide: bytes.get(4) == Some(&2) };
         let is_elf = bytes.starts_with(b"\x7fELF") && matches!(bytes.get(4), Some(1 | 2));
         // Byte 5: little-endian.
@@ -227,11 +235,14 @@ impl RegionReader {
         let is_relocatable = fields.u16(16) == 1;
         self.region.is_fixed = fields.u16(16) == 2;
         let (program_len, section_len) = if is_wide { (56, 64) } else { (32, 40) };
-        let known =
-            |table: Table, len| if table.entry_len == len { table } else { Table::default() };
+        let known = |table: Table, len| {
+            let is_known = table.entry_len == len && table.offset > 0;
+            if is_known { table } else { Table::default() }
+        };
         self.header = Header {
             is_relocatable,
-            programs: known(programs, program_len),
+            // A relocatable file has no addresses yet.
+            programs: known(if is_relocatable { Table::default() } else { programs }, program_len),
             sections: known(sections, section_len),
             names_index,
         };
@@ -379,6 +390,7 @@ impl RegionReader {
             PROGBITS if is_loaded && name == b".eh_frame_hdr" => Some(Kind::EhFrameHdr),
             // The same number is ARM's type for the index of unwinding.
             UNWIND if is_loaded && self.region.arch == Arch::Arm => Some(Kind::ArmIndex),
+            PROGBITS if name == b".BTF" => Some(Kind::Types),
             PROGBITS if is_loaded && name == b".ARM.extab" => Some(Kind::ArmTables),
             PROGBITS if is_loaded && section.flags & EXECUTED != 0 => Some(Kind::Code),
             PROGBITS if is_loaded && section.flags & WRITTEN != 0 => Some(Kind::Pointers),

@@ -17,6 +17,7 @@ pub mod votes;
 
 mod aarch64;
 mod arm;
+mod btf;
 mod constants;
 mod eh_frame;
 mod elf;
@@ -27,3 +28,6 @@ mod x86_64;
 
 pub use map::{Copy, Move};
 pub use write::rewrite;
+
+#[cfg(test)]
+mod tests;

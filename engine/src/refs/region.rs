@@ -65,6 +65,8 @@ pub enum Kind {
     ArmIndex,
     /// The tables that it points into (`.ARM.extab`).
     ArmTables,
+    /// Types of BTF.
+    Types,
 }
 
 /// A stretch of a region's bytes that are of one kind; spans do not overlap.
@@ -131,6 +133,12 @@ pub struct Region {
 impl Region {
     /// The address of the file's first byte, for what is not loaded.
     pub const FILE: u64 = 1 << 62;
+
+    /// The address of type 0 of BTF, for indices of types: they move by `moves` alone.
+    pub const TYPES: u64 = 5 << 60;
+
+    /// The address of the first name of BTF, for offsets of names.
+    pub const NAMES: u64 = 6 << 60;
 
     /// The byte behind the last.
     #[must_use]

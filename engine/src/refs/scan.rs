@@ -2,7 +2,7 @@
 
 use super::field::Field;
 use super::region::{Arch, Kind, Region, Span};
-use super::{aarch64, arm, tables, x86_64};
+use super::{aarch64, arm, btf, tables, x86_64};
 
 /// Appends the fields in a block of the source, by offset, none over another.
 ///
@@ -43,6 +43,7 @@ fn span_fields(region: &Region, span: &Span, offset: u64, bytes: &[u8], out: &mu
         (Kind::Code, Arch::Arm) => arm::fields(region, span, offset, bytes, out),
         (Kind::ArmIndex, _) => arm::index_fields(region, span, offset, bytes, out),
         (Kind::ArmTables, _) => arm::table_fields(region, span, offset, bytes, out),
+        (Kind::Types, _) => btf::fields(span, offset, bytes, out),
         (Kind::Code, _) => {}
         _ => tables::fields(region, span, offset, bytes, out),
     }
