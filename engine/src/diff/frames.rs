@@ -229,7 +229,9 @@ fn both(
         source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
         target.read_at(segment.target + at, &mut made).map_err(DiffError::Target)?;
         behind.0 = raw_islands.extend(behind.0, &bytes, &made);
-        regions.rewrite(source, offset, Some(diagonal), &mut bytes, &mut scans).map_err(DiffError::Source)?;
+        regions
+            .rewrite(source, offset, Some(diagonal), &mut bytes, &mut scans)
+            .map_err(DiffError::Source)?;
         behind.1 = islands.extend(behind.1, &bytes, &made);
         at += len;
     }

@@ -172,7 +172,9 @@ fn lanes<'a>(
         let mut bytes = vec![0; in_memory(end - start)];
         let offset = start.checked_add_signed(diagonal).expect("the span was cut to the source");
         source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
-        regions.rewrite(source, offset, Some(diagonal), &mut bytes, &mut scans).map_err(DiffError::Source)?;
+        regions
+            .rewrite(source, offset, Some(diagonal), &mut bytes, &mut scans)
+            .map_err(DiffError::Source)?;
         lanes.push(Lane { diagonal, start: in_memory(start - range.offset), bytes });
     }
     lanes.sort_by_key(|lane| (lane.start, lane.diagonal));

@@ -1,7 +1,5 @@
 //! A field that holds an address: where it is, what it points to, and how it spells that.
 
-use crate::cm::spelling;
-
 /// A field of the source that holds an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
@@ -109,31 +107,38 @@ impl Form {
         }
     }
 
-    /// How the coder `cm` is told of the form: see [`spelling`].
+    /// A number for the form, by which the coder `cm` knows where in a word the value lies.
     #[must_use]
     pub fn kind(self) -> u8 {
         match self {
-            Self::Behind32 | Self::Ahead32 { .. } => spelling::INTEGER,
-            Self::Place32 | Self::Place31 => spelling::OTHER,
-            Self::Base32(_) => spelling::OTHER + 1,
-            Self::Index32 { .. } => spelling::OTHER + 2,
-            Self::Absolute64 => spelling::OTHER + 3,
-            Self::Base64 { .. } => spelling::OTHER + 4,
-            Self::Absolute32 => spelling::OTHER + 5,
-            Self::A64Adr => spelling::OTHER + 6,
-            Self::A64Branch26 => spelling::A64_BRANCH_26,
-            Self::A64Branch19 => spelling::A64_BRANCH_19,
-            Self::A64Branch14 => spelling::A64_BRANCH_14,
-            Self::A64Page => spelling::A64_PAGE,
-            Self::Back32 => spelling::OTHER + 7,
-            Self::Last32(_) => spelling::OTHER + 8,
-            Self::A32Branch | Self::A32Exchange => spelling::A32_BRANCH,
-            Self::A32Stub { .. } => spelling::OTHER + 10,
-            Self::T32Branch24 | Self::T32Exchange => spelling::T32_BRANCH,
-            Self::T32Branch20 => spelling::OTHER + 11,
-            Self::T32Literal12 | Self::T32Literal8 => spelling::OTHER + 12,
-            Self::T32Branch11 | Self::T32Branch8 | Self::T32Zero => spelling::OTHER + 13,
-            Self::A64Low12 { shift } => (spelling::A64_LOW + shift).min(spelling::A64_LOW_16),
+            Self::Behind32 => 1,
+            Self::Ahead32 { .. } => 2,
+            Self::Place32 => 3,
+            Self::Base32(_) => 4,
+            Self::Index32 { .. } => 5,
+            Self::Absolute64 => 6,
+            Self::Base64 { .. } => 7,
+            Self::Absolute32 => 8,
+            Self::A64Branch26 => 9,
+            Self::A64Branch19 => 10,
+            Self::A64Branch14 => 11,
+            Self::A64Adr => 12,
+            Self::A64Page => 13,
+            Self::A64Low12 { .. } => 14,
+            Self::Back32 => 15,
+            Self::Last32(_) => 16,
+            Self::A32Branch => 17,
+            Self::A32Exchange => 18,
+            Self::A32Stub { .. } => 20,
+            Self::T32Branch24 => 21,
+            Self::T32Branch20 => 22,
+            Self::T32Exchange => 23,
+            Self::T32Literal12 => 24,
+            Self::T32Branch11 => 25,
+            Self::T32Branch8 => 26,
+            Self::T32Zero => 27,
+            Self::T32Literal8 => 28,
+            Self::Place31 => 29,
         }
     }
 }
