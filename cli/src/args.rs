@@ -15,6 +15,9 @@ pub(crate) const STATE_DIRECTORY: &str = "/var/lib/neap";
 /// large patch.
 const RESTART_LEN_MIN: u64 = 1 << 20;
 
+/// The effort that spares no time.
+const EFFORT_MAX: u8 = 9;
+
 /// Small verified updates of system images
 ///
 /// neap makes a small patch from one system image to the next and applies it to a file or block
@@ -29,7 +32,8 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Make the patch that turns SOURCE into TARGET
-    #[command(after_help = "Example:\n  neap diff base.img new.img --output update.neap")]
+    #[command(after_help = "Examples:\n  neap diff base.img new.img --output update.neap\n  \
+        neap diff base.img new.img --output update.neap --for sat")]
     Diff(Diff),
     /// Make the target from the source and a patch, or go on where a cut left off
     #[command(after_help = "Examples:\n  \
@@ -85,13 +89,16 @@ pub(crate) struct Diff {
     /// Where the patch goes; replaced only when the patch is complete
     #[arg(long, short, value_name = "PATCH")]
     pub(crate) output: PathBuf,
-    /// How the patch is coded
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) coder: Coder,
-    /// From 1, fast, to 9, small
-    #[arg(long, value_name = "N", default_value_t = Options::EFFORT_DEFAULT)]
+    /// The link that the patch is for: it picks --coder and --effort, unless they are given
+    #[arg(long = "for", value_enum, value_name = "LINK")]
+    pub(crate) link: Option<LinkKind>,
+    /// How the patch is coded [default: zstd]
+    #[arg(long, value_enum)]
+    pub(crate) coder: Option<Coder>,
+    /// From 1, fast, to 9, small [default: 6]
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = RangedU64ValueParser::<u8>::new().range(1..=9))]
-    pub(crate) effort: u8,
+    pub(crate) effort: Option<u8>,
     /// Memory to stay within, such as 512M or 2G; the least is 256M
     #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = memory)]
     pub(crate) memory: u64,
@@ -103,6 +110,18 @@ pub(crate) struct Diff {
     pub(crate) restart: u64,
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+impl Diff {
+    /// The coder and the effort: those asked for, else those for the link, else the defaults.
+    pub(crate) fn coder_and_effort(&self) -> (Coder, u8) {
+        let (coder, effort) = match self.link {
+            None | Some(LinkKind::Lan) => (Coder::Zstd, Options::EFFORT_DEFAULT),
+            Some(LinkKind::Port) => (Coder::Zstd, EFFORT_MAX),
+            Some(LinkKind::Sat) => (Coder::Cm, EFFORT_MAX),
+        };
+        (self.coder.unwrap_or(coder), self.effort.unwrap_or(effort))
+    }
 }
 
 #[derive(Debug, Group)]
@@ -180,11 +199,23 @@ pub(crate) struct Estimate {
 }
 
 /// Coders that a diff can be asked for.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Coder {
     /// Fast to apply
-    #[default]
     Zstd,
+    /// Smallest, and slow to apply: for links where a byte costs more than the device's time
+    Cm,
+}
+
+/// Links that a patch can be made for, by the price of a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LinkKind {
+    /// Bytes cost nothing: the coder zstd, effort 6
+    Lan,
+    /// Bytes cost time: the coder zstd, effort 9
+    Port,
+    /// Bytes cost money: the coder cm, effort 9
+    Sat,
 }
 
 /// The two images of a patch.
@@ -224,5 +255,24 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         <Args as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_asked_for_wins_over_what_the_link_picks() {
+        let picked = |flags: &str| {
+            let words = format!("neap diff a b --output c {flags}");
+            match Args::try_parse_from(words.split_whitespace()).map(|args| args.verb) {
+                Ok(Verb::Diff(diff)) => Some(diff.coder_and_effort()),
+                _ => None,
+            }
+        };
+        assert_eq!(picked(""), Some((Coder::Zstd, 6)));
+        assert_eq!(picked("--for lan"), Some((Coder::Zstd, 6)));
+        assert_eq!(picked("--for port"), Some((Coder::Zstd, 9)));
+        assert_eq!(picked("--for sat"), Some((Coder::Cm, 9)));
+        assert_eq!(picked("--for sat --coder zstd"), Some((Coder::Zstd, 9)));
+        assert_eq!(picked("--effort 3 --for sat"), Some((Coder::Cm, 3)));
+        assert_eq!(picked("--coder cm"), Some((Coder::Cm, 6)));
+        assert_eq!(picked("--for moon"), None);
     }
 }

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use neap_engine::diff::{self, DiffError, Options, Patch};
-use neap_engine::format::frame::COLUMN_NAMES;
 use neap_engine::io::file::FileSource;
 use serde_json::{Map, Value, json};
 
-use crate::args::Diff;
+use crate::args::{Coder, Diff};
 use crate::exit::Exit;
 use crate::failure::{Failure, io_exit};
+use crate::fields::{self, Spent};
 use crate::outcome::Outcome;
 use crate::progress::Reporter;
 use crate::size::{exact, human, percent};
@@ -26,10 +26,15 @@ pub(crate) fn run(args: &Diff) -> Result<Outcome, Failure> {
         Failure::new(io_exit(error), format!("{}: {error}", args.output.display()), next)
     };
     let mut spool = FileSpool::new(&folder_of(&output)).map_err(|error| failed(&error))?;
+    let (coder, effort) = args.coder_and_effort();
     let options = Options {
-        effort: args.effort,
+        effort,
         memory: args.memory,
         restart_len: args.restart,
+        coder: match coder {
+            Coder::Zstd => diff::Coder::Zstd,
+            Coder::Cm => diff::Coder::Cm,
+        },
         ..Options::default()
     };
     let progress = Reporter::new(args.common.quiet);
@@ -90,12 +95,13 @@ fn of_diff(error: &DiffError, args: &Diff) -> Failure {
 /// Patch bytes by what they are for.
 fn patch_bytes(patch: &Patch) -> Vec<(&'static str, u64)> {
     let summary = &patch.summary;
-    let mut parts = vec![("header", summary.header)];
-    parts.extend(COLUMN_NAMES.into_iter().zip(summary.columns));
-    parts.push(("literals", summary.literals_coded));
-    let known: u64 = parts.iter().map(|(_, len)| len).sum();
-    parts.push(("framing", patch.header.patch_size.saturating_sub(known)));
-    parts
+    let spent = Spent {
+        header: summary.header,
+        columns: &summary.columns,
+        literals: summary.literals_coded,
+        mixed: summary.mixed,
+    };
+    spent.parts(patch.header.patch_size)
 }
 
 fn text(args: &Diff, patch: &Patch) -> String {
@@ -136,28 +142,27 @@ fn json(args: &Diff, patch: &Patch, progress: &Reporter) -> Value {
         .into_iter()
         .map(|(name, seconds)| json!({"phase": name, "seconds": seconds}))
         .collect();
-    json!({
-        "schema": "neap.diff.v1",
-        "patch": args.output.display().to_string(),
-        "patch_id": header.id.to_string(),
-        "patch_size": header.patch_size,
-        "source_size": header.source_size,
-        "source_root": header.source_root.to_string(),
-        "source_used": header.source_map.used_len(),
-        "target_size": header.target_size,
-        "target_root": header.target_root.to_string(),
-        "is_full": summary.is_full,
-        "target_bytes": {
-            "exact": summary.exact,
-            "near": summary.near,
-            "near_differing": summary.differing,
-            "literals": summary.literals,
-            "zeros": summary.zeros,
-        },
-        "patch_bytes": spent.collect::<Map<_, _>>(),
-        "restart_points": header.restarts.len(),
-        "phases": phases,
-    })
+    let mut fields = vec![
+        ("schema", "neap.diff.v1".into()),
+        ("patch", args.output.display().to_string().into()),
+    ];
+    fields.extend(fields::of_header(header));
+    let target_bytes = json!({
+        "exact": summary.exact,
+        "near": summary.near,
+        "near_differing": summary.differing,
+        "literals": summary.literals,
+        "zeros": summary.zeros,
+    });
+    fields.extend([
+        ("is_full", summary.is_full.into()),
+        ("regions", summary.regions.into()),
+        ("target_bytes", target_bytes),
+        ("patch_bytes", spent.collect::<Map<_, _>>().into()),
+        ("restart_points", header.restarts.len().into()),
+        ("phases", phases.into()),
+    ]);
+    fields::object(fields)
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use neap_engine::format::Header;
-use neap_engine::format::frame::COLUMN_NAMES;
 use neap_engine::inspect::Report;
 use neap_engine::io::error::DriveError;
 use neap_engine::io::inspect::inspect;
@@ -13,6 +12,7 @@ use crate::apply::open_patch;
 use crate::args::Inspect;
 use crate::exit::Exit;
 use crate::failure::{Failure, Objects, of_drive};
+use crate::fields::{self, CODERS, Spent};
 use crate::outcome::Outcome;
 use crate::progress::Reporter;
 use crate::size::{exact, human, percent};
@@ -38,11 +38,23 @@ pub(crate) fn of_reading(error: DriveError, patch: &Path) -> Failure {
 
 /// Patch bytes by what they are for.
 fn patch_bytes(header: &Header, report: &Report) -> Vec<(&'static str, u64)> {
-    let mut parts = vec![("header", header.header_len)];
-    parts.extend(COLUMN_NAMES.into_iter().zip(report.columns));
-    parts.push(("literals", report.literals_coded));
-    parts.push(("framing", report.framing));
-    parts
+    let spent = Spent {
+        header: header.header_len,
+        columns: &report.columns,
+        literals: report.literals_coded,
+        mixed: report.mixed,
+    };
+    spent.parts(header.patch_size)
+}
+
+/// Names of the coders that code any frame.
+fn coders(report: &Report) -> Vec<&'static str> {
+    let used = CODERS.into_iter().zip(report.coders).filter(|(_, count)| *count > 0);
+    used.map(|(name, _)| name).collect()
+}
+
+fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 fn text(header: &Header, report: &Report) -> String {
@@ -54,8 +66,10 @@ fn text(header: &Header, report: &Report) -> String {
     let target_size = header.target_size;
     let of_target = |len: u64| format!("{:>15} {:>9}", exact(len), percent(len, target_size));
     let of_patch = |len: u64| format!("{:>15} {:>9}", exact(len), percent(len, header.patch_size));
-    line("patch", format!("{}, version 1, no layers, undamaged", sized(header.patch_size)));
+    line("patch", format!("{}, version 1, undamaged", sized(header.patch_size)));
     line("patch id", header.id.to_string());
+    line("coders", listed(&coders(report)));
+    line("layers", listed(&fields::layers(header)));
     line("source", sized(header.source_size));
     line("source digest", header.source_root.to_string());
     line(
@@ -66,8 +80,17 @@ fn text(header: &Header, report: &Report) -> String {
     line("target digest", header.target_root.to_string());
     line("windows", format!("{} of {}", header.target_windows.len(), human(header.window_len())));
     line("frames", format!("{}, {} segments", report.frame_count, exact(report.segment_count)));
+    if header.refs {
+        line("regions", format!("{}, whose addresses are rewritten", exact(report.regions)));
+    }
     line("restart points", header.restarts.len().to_string());
     line("apply needs", format!("{} of memory at most", human(report.memory)));
+    if let Some(others) = header.estimates {
+        line("others' patches", "as estimated when this one was made".to_owned());
+        line("  xdelta3 class", of_patch(others.delta));
+        line("  block reuse", of_patch(others.blocks));
+        line("  whole image", of_patch(others.full));
+    }
     line("target bytes", String::new());
     line("  copied", of_target(report.copies));
     line("  of them differ", of_target(report.differing));
@@ -86,29 +109,28 @@ fn json(header: &Header, report: &Report) -> Value {
     let restarts: Vec<_> = restarts
         .map(|at| json!({"patch_offset": at.patch_offset, "target_offset": at.target_offset}))
         .collect();
-    json!({
-        "schema": "neap.inspect.v1",
-        "version": 1,
-        "layers": [],
-        "patch_id": header.id.to_string(),
-        "patch_size": header.patch_size,
-        "source_size": header.source_size,
-        "source_root": header.source_root.to_string(),
-        "source_used": header.source_map.used_len(),
-        "target_size": header.target_size,
-        "target_root": header.target_root.to_string(),
-        "window_size": header.window_len(),
-        "windows": header.target_windows.len(),
-        "frames": report.frame_count,
-        "segments": report.segment_count,
-        "restart_points": restarts,
-        "apply_memory": report.memory,
-        "target_bytes": {
-            "copies": report.copies,
-            "copies_differing": report.differing,
-            "literals": report.literals,
-            "zeros": report.zeros,
-        },
-        "patch_bytes": spent.map(|(n, len)| (n.to_owned(), len.into())).collect::<Map<_, _>>(),
-    })
+    let mut fields = vec![("schema", "neap.inspect.v1".into()), ("version", 1.into())];
+    fields.extend(fields::of_header(header));
+    let target_bytes = json!({
+        "copies": report.copies,
+        "copies_differing": report.differing,
+        "literals": report.literals,
+        "zeros": report.zeros,
+    });
+    fields.extend([
+        ("window_size", header.window_len().into()),
+        ("windows", header.target_windows.len().into()),
+        ("frames", report.frame_count.into()),
+        ("coders", coders(report).into()),
+        ("segments", report.segment_count.into()),
+        ("regions", report.regions.into()),
+        ("restart_points", restarts.into()),
+        ("apply_memory", report.memory.into()),
+        ("target_bytes", target_bytes),
+        (
+            "patch_bytes",
+            spent.map(|(n, len)| (n.to_owned(), len.into())).collect::<Map<_, _>>().into(),
+        ),
+    ]);
+    fields::object(fields)
 }

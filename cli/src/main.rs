@@ -7,6 +7,7 @@ mod diff;
 mod estimate;
 mod exit;
 mod failure;
+mod fields;
 mod inspect;
 mod outcome;
 mod progress;

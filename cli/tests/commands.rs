@@ -258,3 +258,21 @@ fn images_of_every_edge_size_survive_the_round_trip() {
         bench.run("inspect patch").expect_code(0);
     }
 }
+
+#[test]
+fn patch_for_a_dear_link_is_coded_by_cm_and_inspect_says_so() {
+    let bench = Bench::with_patch();
+    let inspect = |patch: &str| bench.run(&format!("inspect {patch} --json")).expect_code(0).json();
+    assert_eq!(inspect("patch")["coders"], serde_json::json!(["zstd"]));
+    bench.run("diff source target --output dear --for sat --effort 3").expect_code(0);
+    let dear = inspect("dear");
+    assert_eq!(dear["coders"], serde_json::json!(["cm"]));
+    assert_eq!(dear["layers"], serde_json::json!([]));
+    assert!(dear["patch_bytes"]["mixed"].as_u64() > Some(0), "{dear}");
+    assert!(dear["notes"]["estimates"]["full"].as_u64() > Some(2 << 20), "{dear}");
+    let shown = bench.run("inspect dear").expect_code(0).stdout;
+    assert!(shown.contains("coders          cm\nlayers          none\n"), "{shown}");
+    bench.run("apply dear --source source --target made --state state").expect_code(0);
+    assert!(bench.read("made") == bench.read("target"));
+    bench.run("diff source target --output dear --for moon").expect_code(2);
+}

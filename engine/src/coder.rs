@@ -58,7 +58,15 @@ impl LiteralEncoder {
     #[must_use]
     pub fn new(len: usize, level: i32) -> Self {
         let mut context = context(level);
-        set(&mut context, CParameter::WindowLog(window_log2(len, LITERAL_WINDOW_LOG2)));
+        let window = window_log2(len, LITERAL_WINDOW_LOG2);
+        set(&mut context, CParameter::WindowLog(window));
+        if let Some(above) = u32::try_from(level - 19).ok().filter(|above| *above <= 3) {
+            // Of a stream libzstd does not know the length, and takes the tables that its level
+            // has for the largest (22 to 25, 24 to 27). What the window cannot fill is not needed:
+            // at most 150 MiB are taken instead of 650 MiB, and 5 MiB for 200 kB of literals.
+            set(&mut context, CParameter::HashLog((22 + above).min(window + 1)));
+            set(&mut context, CParameter::ChainLog((24 + above).min(window + 1)));
+        }
         Self { context }
     }
 
@@ -223,4 +231,26 @@ fn set(context: &mut CCtx<'static>, parameter: CParameter) {
 /// The smallest window that holds `len` bytes, between libzstd's least (1 KiB) and `max`.
 fn window_log2(len: usize, max: u32) -> u32 {
     len.next_power_of_two().trailing_zeros().clamp(10, max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// libzstd, not told how long a stream will be, took tables for the longest: 658 MB at level
+    /// 22 for 200 kB of literals. The window bounds them now.
+    #[test]
+    fn literal_stream_takes_no_more_memory_than_its_window_needs() {
+        let raw: Vec<u8> = (0..200_000_u32).map(|i| i.wrapping_mul(i).to_le_bytes()[1]).collect();
+        for level in [3, 16, 19, 20, 21, LEVEL_MAX] {
+            let mut encoder = LiteralEncoder::new(raw.len(), level);
+            let piece = encoder.code(&raw);
+            assert_eq!(piece[..6], [0x28, 0xb5, 0x2f, 0xfd, 0, 0x40]);
+            let held = encoder.context.sizeof();
+            assert!(held < 48 << 20, "level {level} holds {held} bytes");
+            if level >= 19 {
+                assert!(held < 12 << 20, "level {level} holds {held} bytes");
+            }
+        }
+    }
 }

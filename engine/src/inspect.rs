@@ -22,6 +22,8 @@ const PROGRAM_LEN: u64 = 6 << 20;
 pub struct Report {
     /// How many frames there are.
     pub frame_count: u64,
+    /// Of those, how many each coder coded, by its number.
+    pub coders: [u64; 3],
     /// How many segments they hold.
     pub segment_count: u64,
     /// Target bytes copied from the source.
@@ -135,6 +137,7 @@ impl Walk {
             *sum += len as u64;
         }
         report.frame_count += 1;
+        report.coders[usize::from(self.frame.coder.min(coder::CM))] += 1;
         report.literals_coded += literals_coded as u64;
         report.mixed += mixed as u64;
         report.regions += regions;

@@ -9,7 +9,7 @@ use super::range::Coder;
 use super::squash::{Stretch, squash};
 
 /// Contexts found in the hashed table.
-pub(super) const HASHED: usize = 10;
+pub(super) const HASHED: usize = 8;
 
 /// Bytes that are expected outright.
 pub(super) const EXPECTED: usize = 4;
@@ -17,8 +17,8 @@ pub(super) const EXPECTED: usize = 4;
 /// Inputs of a mixer: order 0, the hashed contexts, the expected bytes, and a constant.
 const INPUTS: usize = 1 + HASHED + EXPECTED + 1;
 
-/// Buckets of the hashed table: 16 MiB.
-const BUCKETS: usize = 1 << 20;
+/// Buckets of the hashed table: 8 MiB.
+const BUCKETS: usize = 1 << 19;
 
 /// What a byte is coded in.
 #[derive(Debug, Clone, Default)]
@@ -43,8 +43,8 @@ pub(super) struct Bytes {
     /// For each context and history, what came of it.
     maps: Vec<[Chance; 256]>,
     expected: Vec<Chances>,
-    mixers: [Mixer<INPUTS>; 3],
-    last: Mixer<3>,
+    mixers: [Mixer<INPUTS>; 2],
+    last: Mixer<2>,
     refiners: [Refiner; 2],
 }
 
@@ -57,11 +57,10 @@ impl Bytes {
             maps: vec![[CHANCE_NEW; 256]; 2 * (1 + HASHED)],
             expected: (0..EXPECTED).map(|_| Chances::new(1 << 10, 255)).collect(),
             mixers: [
-                Mixer::new(16 * 256, weight, 24, 6),
-                Mixer::new(256, weight, 24, 6),
-                Mixer::new(16 * 64, weight, 24, 6),
+                Mixer::new(16 * 256, weight, 28, 14),
+                Mixer::new(256, weight, 28, 14),
             ],
-            last: Mixer::new(256, 65536 / 3, 8, 2),
+            last: Mixer::new(256, 65536 / 2, 8, 2),
             refiners: [Refiner::new(16 * 256), Refiner::new(1 << 11)],
         }
     }
@@ -89,6 +88,21 @@ impl Bytes {
             node = node << 1 | u32::from(bit);
         }
         node.to_le_bytes()[0]
+    }
+
+    /// Learns from a byte that is known: what followed in its contexts, not how to weigh them.
+    pub(super) fn note(&mut self, around: &Around, byte: u8) {
+        let mut found = [0_usize; HASHED];
+        let mut node = 1_u32;
+        for at in (0..8).rev() {
+            if at == 7 || at == 3 {
+                self.find(&around.hashes, node, &mut found);
+            }
+            let leaf = if at > 3 { node } else { (node & ((8 >> at) - 1)) | (8 >> at) };
+            let bit = byte >> at & 1 == 1;
+            found.iter().for_each(|bucket| self.buckets.push(*bucket, leaf as usize, bit));
+            node = node << 1 | u32::from(bit);
+        }
     }
 
     /// Finds the buckets of all contexts for the half byte that begins at `node`.
@@ -127,26 +141,22 @@ impl Bytes {
             let state = usize::from(*state);
             *input = if state == 0 { 0 } else { stretch.of(chance16(map[state])) };
         }
-        let mut agree = 0;
         let expected = around.expected.iter().zip(&mut self.expected);
         for (input, ((told, class), chances)) in inputs[1 + HASHED..].iter_mut().zip(expected) {
             let whole = u32::from(*told) | 256;
             if *class > 0 && whole >> (at + 1) == node {
                 let one = whole >> at & 1;
                 *input = chances.logit((class << 1 | one) as usize, stretch);
-                agree = agree << 2 | 2 | one;
             } else {
                 // A class of its own that nobody reads.
                 chances.logit(0, stretch);
-                agree <<= 2;
             }
         }
         inputs[INPUTS - 1] = 256;
-        let [a, b, c] = &mut self.mixers;
+        let [a, b] = &mut self.mixers;
         let logits = [
             a.mix(&inputs, (around.mode << 8 | node) as usize),
             b.mix(&inputs, around.set as usize),
-            c.mix(&inputs, (around.mode << 6 | agree >> 2) as usize),
         ];
         let logit = self.last.mix(&logits, (around.mode << 3 | at) as usize);
         let [first, second] = &mut self.refiners;

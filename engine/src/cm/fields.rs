@@ -220,10 +220,16 @@ impl Fields {
     pub(super) fn known(&self, mark: &FieldMark) -> Known {
         let (at, check) = Self::place(mark.kind, mark.address, 0);
         let slot = self.slots[at];
-        let (at, check_near) = Self::place(mark.kind, mark.address, NEAR);
-        let near = self.slots[at];
-        let is_near = near.check == check_near && near.count >= NEAR_COUNT;
-        let near_count = if is_near { near.count } else { 0 };
+        // The neighbourhood, or the one below.
+        let near = [0, 1 << NEAR].into_iter().find_map(|below| {
+            let address = mark.address.wrapping_sub(below);
+            let (at, check) = Self::place(mark.kind, address, NEAR);
+            let near = self.slots[at];
+            (near.check == check && near.count > 0).then_some(near)
+        });
+        let near = near.unwrap_or_default();
+        let near_count = near.count;
+        let is_near = near.count >= NEAR_COUNT;
         if slot.check == check && slot.count > 0 {
             Known { error: slot.error, count: slot.count, near: near_count }
         } else if is_near {
@@ -253,7 +259,7 @@ impl Fields {
 }
 
 /// A neighbourhood is `1 << NEAR` bytes.
-const NEAR: u32 = 8;
+const NEAR: u32 = 10;
 
 /// How often in a row a neighbourhood must have been off alike to be believed.
 const NEAR_COUNT: u8 = 2;

@@ -9,12 +9,18 @@ use super::bytes::{Around, Bytes};
 use super::decide::{Decider, hash};
 use super::fields::{self, FieldMark, Fields, Known};
 use super::history::History;
-use super::range::{Coder, Nowhere};
+use super::range::Coder;
 use super::segments::Segments;
 use super::squash::Stretch;
 
 /// Lengths in bytes of the spans that are clean or not, below the whole piece.
 const SPANS: [usize; 2] = [1024, 32];
+
+/// Bytes at the end of a clean span that are learned from: what literals are like.
+const NOTED: usize = 64;
+
+/// Most bytes of clean spans that are learned from: half a second's work.
+const ROOM: usize = 1 << 20;
 
 /// Contexts of whether a byte is as guessed.
 const FLAG_CONTEXTS: usize = 12;
@@ -41,6 +47,8 @@ pub(super) struct Model {
     differences: u32,
     /// The last differences by place in a field.
     by_place: [u8; 8],
+    /// Bytes at the ends of clean spans that may still be learned from.
+    room: usize,
 }
 
 /// A piece of a copy while it is coded.
@@ -81,6 +89,7 @@ impl Model {
             dirty: [0; 3],
             differences: 0,
             by_place: [0; 8],
+            room: ROOM,
         }
     }
 
@@ -98,17 +107,15 @@ impl Model {
         let tail = self.tail;
         let [b1, b2, b3, b4, ..] = tail.to_le_bytes().map(u32::from);
         let four = b1 | b2 << 8 | b3 << 16 | b4 << 24;
-        let high = u32::try_from(tail >> 32 & 0xffff).unwrap_or(0);
+        let high = u32::try_from(tail >> 32 & 0xff).unwrap_or(0);
         Around {
             hashes: [
                 hash(&[1, b1]),
                 hash(&[2, b1, b2]),
                 hash(&[3, four & 0xff_ffff]),
-                hash(&[4, four]),
-                hash(&[6, four, high]),
+                hash(&[5, four, high]),
                 hash(&[7, b2, b3]),
                 hash(&[8, b4, u32::try_from(tail >> 56).unwrap_or(0)]),
-                hash(&[9, four & 0xf0f0_f0ff]),
                 hash(&[10, b3, b4]),
                 hash(&[11, four & 0xff, b4]),
             ],
@@ -120,9 +127,9 @@ impl Model {
     }
 
     /// Learns from a byte that is known.
-    fn train(&mut self, byte: u8) {
+    fn note(&mut self, byte: u8) {
         let around = self.literal_around();
-        self.bytes.code(&mut Nowhere, &self.stretch, &around, byte);
+        self.bytes.note(&around, byte);
     }
 
     fn push(&mut self, byte: u8) {
@@ -243,9 +250,18 @@ impl Model {
     /// Learns from a span that was as guessed, all at once.
     fn passed(&mut self, piece: &mut Piece, (start, end): (usize, usize)) {
         let len = end - start;
-        for byte in &piece.out[start.max(end.saturating_sub(8))..end] {
-            self.tail = self.tail << 8 | u64::from(*byte);
+        self.history.cut();
+        let room = self.room.min(NOTED);
+        let from = start.max(end.saturating_sub(room.max(8)));
+        for byte in &piece.out[from..end] {
+            if room == NOTED {
+                self.note(*byte);
+                self.push(*byte);
+            } else {
+                self.tail = self.tail << 8 | u64::from(*byte);
+            }
         }
+        self.room -= if room == NOTED { end - from } else { 0 };
         self.missed = if len < 64 { self.missed << len } else { 0 };
         self.since = self.since.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
         self.history.cut();
@@ -361,7 +377,7 @@ impl Model {
             self.flags.code(coder, &self.stretch, &contexts, set as usize, truth == guess)
         };
         let byte = if as_guessed {
-            self.train(guess);
+            self.note(guess);
             guess
         } else {
             let around = self.missed_around(guess, raw, first, ahead, place);
@@ -436,8 +452,6 @@ impl Model {
                 hash(&[1, b1]),
                 hash(&[2, b1, b2]),
                 hash(&[3, four & 0xff_ffff]),
-                hash(&[4, four]),
-                hash(&[20, guessed, slot]),
                 hash(&[21, guessed, ahead[0], ahead[1]]),
                 hash(&[22, guessed, b1, slot]),
                 hash(&[23, guessed, by_place.into(), slot]),

@@ -13,16 +13,6 @@ pub(super) trait Coder {
     fn code(&mut self, bit: bool, chance: u32) -> bool;
 }
 
-/// No end at all: bits are known to both.
-#[derive(Debug)]
-pub(super) struct Nowhere;
-
-impl Coder for Nowhere {
-    fn code(&mut self, bit: bool, _: u32) -> bool {
-        bit
-    }
-}
-
 /// Below this range the top byte is settled and leaves.
 const RANGE_MIN: u32 = 1 << 24;
 

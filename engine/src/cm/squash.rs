@@ -24,49 +24,29 @@ pub(super) fn squash(logit: i32) -> u32 {
     if logit < 0 { 65536 - chance } else { chance }
 }
 
-/// Logits of chances, tabled: 16 KiB.
+/// Logits of chances, tabled: 8 KiB.
 #[derive(Debug)]
-pub(super) struct Stretch {
-    /// Of every chance from 61440 on.
-    fine: Box<[i16; 4096]>,
-    /// Of every eighth chance from 32768 on.
-    coarse: Box<[i16; 4096]>,
-}
+pub(super) struct Stretch(Box<[i16; 4096]>);
 
 impl Stretch {
-    /// For a chance of a half or more: the least logit that [`squash`] takes to it or above.
+    /// For every sixteenth chance, and 8 above: the least logit that [`squash`] takes to it or
+    /// above.
     pub(super) fn new() -> Self {
-        let mut fine = Box::new([0; 4096]);
-        let mut coarse = Box::new([0; 4096]);
-        let mut logit = 0_i16;
-        for chance in 32768..65536_u32 {
-            while squash(logit.into()) < chance && i32::from(logit) < LOGIT_MAX {
+        let mut table = Box::new([0; 4096]);
+        let mut logit = -2816_i16;
+        for (chance, entry) in (8..).step_by(16).zip(table.iter_mut()) {
+            while squash(logit.into()) < chance {
                 logit += 1;
             }
-            if chance >= 61440 {
-                fine[(chance - 61440) as usize] = logit;
-            }
-            if chance % 8 == 0 {
-                coarse[((chance - 32768) / 8) as usize] = logit;
-            }
+            *entry = logit;
         }
-        Self { fine, coarse }
+        Self(table)
     }
 
     /// The logit of a chance from 0 to 65535.
     #[inline]
     pub(super) fn of(&self, chance: u32) -> i32 {
-        if chance < 32768 { -self.upper((65536 - chance).min(65535)) } else { self.upper(chance) }
-    }
-
-    #[inline]
-    fn upper(&self, chance: u32) -> i32 {
-        let logit = if chance >= 61440 {
-            self.fine[(chance & 4095) as usize]
-        } else {
-            self.coarse[(chance >> 3 & 4095) as usize]
-        };
-        logit.into()
+        self.0[(chance >> 4 & 4095) as usize].into()
     }
 }
 
@@ -75,14 +55,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stretch_undoes_squash_to_within_the_step_of_its_table() {
+    fn stretch_undoes_squash_to_within_a_step_of_its_table() {
         let stretch = Stretch::new();
         for logit in -LOGIT_MAX..=LOGIT_MAX {
             let chance = squash(logit);
             assert!((1..65536).contains(&chance));
             let back = squash(stretch.of(chance));
-            assert!(back.abs_diff(chance) <= 8, "{logit}: {chance}, {back}");
-            assert_eq!(stretch.of(65536 - chance), -stretch.of(chance));
+            assert!(back.abs_diff(chance) <= 64, "{logit}: {chance}, {back}");
         }
     }
 }

@@ -397,7 +397,6 @@ impl JournalStore for FileJournal {
             self.sync_directory()?;
             self.is_named = true;
         }
-        let file = self.file.as_ref().expect("the journal was opened just before");
         file.write_all_at(slot, index * SLOT_STRIDE)?;
         file.sync_data()
     }

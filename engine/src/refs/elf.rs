@@ -372,13 +372,18 @@ impl RegionReader {
         let names =
             Region::FILE.saturating_add(self.section(self.header.names_index.into()).offset);
         let (sections, programs) = (self.header.sections.range(), self.header.programs.range());
-        [((0, 64), Kind::Header), (programs, Kind::Programs), (sections, Kind::Sections { names })]
-            .map(|((at, len), kind)| Span {
-                offset: self.region.offset.saturating_add(at),
-                len,
-                address: Region::FILE.saturating_add(at),
-                kind,
-            })
+        let header_len = if self.region.is_wide { 64 } else { 52 };
+        [
+            ((0, header_len), Kind::Header),
+            (programs, Kind::Programs),
+            (sections, Kind::Sections { names }),
+        ]
+        .map(|((at, len), kind)| Span {
+            offset: self.region.offset.saturating_add(at),
+            len,
+            address: Region::FILE.saturating_add(at),
+            kind,
+        })
     }
 
     fn kind(&self, section: &Section) -> Option<Kind> {

@@ -37,6 +37,12 @@ pub enum Form {
         /// Bytes of an entry.
         size: u8,
     },
+    /// The high 24 bits of 4 bytes: address less the given address, in units of 16 bytes (symbols
+    /// of 32-bit relocations).
+    Index24 {
+        /// Where the table starts.
+        base: u64,
+    },
     /// 8 bytes: the address.
     Absolute64,
     /// 8 bytes: address less the given address, and `more` (offsets into sections).
@@ -139,6 +145,7 @@ impl Form {
             Self::T32Zero => 27,
             Self::T32Literal8 => 28,
             Self::Place31 => 29,
+            Self::Index24 { .. } => 30,
         }
     }
 }

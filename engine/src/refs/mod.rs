@@ -21,6 +21,7 @@ mod btf;
 mod constants;
 mod eh_frame;
 mod elf;
+mod narrow;
 mod part;
 mod tables;
 mod write;

@@ -2,7 +2,7 @@
 
 use super::field::Field;
 use super::region::{Arch, Kind, Region, Span};
-use super::{aarch64, arm, btf, tables, x86_64};
+use super::{aarch64, arm, btf, narrow, tables, x86_64};
 
 /// Appends the fields in a block of the source, by offset, none over another.
 ///
@@ -45,6 +45,10 @@ fn span_fields(region: &Region, span: &Span, offset: u64, bytes: &[u8], out: &mu
         (Kind::ArmTables, _) => arm::table_fields(region, span, offset, bytes, out),
         (Kind::Types, _) => btf::fields(span, offset, bytes, out),
         (Kind::Code, _) => {}
+        (
+            Kind::Pointers | Kind::Relocations { .. } | Kind::Symbols { .. } | Kind::Dynamic { .. },
+            _,
+        ) if !region.is_wide => narrow::fields(region, span, offset, bytes, out),
         _ => tables::fields(region, span, offset, bytes, out),
     }
 }

@@ -17,44 +17,54 @@ pub(super) fn fields(
     out: &mut Vec<Field>,
 ) {
     let table = Part { region, span, offset, bytes };
-    match (span.kind, region.is_wide) {
-        (Kind::EhFrame, _) => table.eh_frame(out),
-        (Kind::EhFrameHdr, _) => table.eh_frame_hdr(out),
-        (Kind::Constants, is_wide) => {
-            if is_wide && region.is_fixed {
+    match span.kind {
+        Kind::EhFrame => table.eh_frame(out),
+        Kind::EhFrameHdr => table.eh_frame_hdr(out),
+        Kind::Constants => {
+            if region.is_fixed {
                 table.pointers(out);
             }
             table.jump_tables(out);
         }
-        (Kind::Pointers, true) => table.pointers(out),
-        (Kind::Relocations { symbols, addends: true }, true) => table.relocations(symbols, out),
-        (Kind::Symbols { names }, true) => table.symbols(names, out),
-        (Kind::SectionRelocations { symbols, section }, true) => {
+        Kind::Pointers => table.pointers(out),
+        Kind::Relocations { symbols, addends } => table.relocations(symbols, addends, out),
+        Kind::Symbols { names } => table.symbols(names, out),
+        Kind::SectionRelocations { symbols, section } if region.is_wide => {
             table.section_relocations(symbols, section, out);
         }
-        (Kind::Header, true) => table.header(out),
-        (Kind::Programs, true) => table.programs(out),
-        (Kind::Sections { names }, true) => table.sections(names, out),
-        (Kind::Dynamic { names }, true) => table.dynamic(names, out),
+        Kind::Header => table.header(out),
+        Kind::Programs => table.programs(out),
+        Kind::Sections { names } => table.sections(names, out),
+        Kind::Dynamic { names } => table.dynamic(names, out),
         _ => {}
     }
 }
 
 impl Part<'_> {
+    /// `wide` in a file of 64 bits, `narrow` in one of 32.
+    fn either<T>(&self, wide: T, narrow: T) -> T {
+        if self.region.is_wide { wide } else { narrow }
+    }
+
+    /// A number as long as an address.
+    fn word(&self, at: u64) -> Option<u64> {
+        if self.region.is_wide { self.u64(at) } else { self.u32(at).map(u64::from) }
+    }
+
     fn pointers(&self, out: &mut Vec<Field>) {
-        let skip = self.span.address.wrapping_neg() % 8;
-        for at in self.entries(8).map(|at| at.wrapping_add(skip)) {
+        for at in self.aligned(self.either(8, 4)) {
             self.absolute(at, out);
         }
     }
 
-    /// A field of 8 bytes that holds an address, if it does.
+    /// A field that holds an address whole, if it does.
     fn absolute(&self, at: u64, out: &mut Vec<Field>) {
-        if let Some(address) = self.u64(at)
+        if let Some(address) = self.word(at)
             && address != 0
             && self.region.is_loaded(address)
         {
-            out.push(Field { offset: at, address, form: Form::Absolute64 });
+            let form = self.either(Form::Absolute64, Form::Absolute32);
+            out.push(Field { offset: at, address, form });
         }
     }
 
@@ -68,10 +78,13 @@ impl Part<'_> {
         }
     }
 
-    fn relocations(&self, symbols: u64, out: &mut Vec<Field>) {
-        for at in self.entries(24) {
+    fn relocations(&self, symbols: u64, addends: bool, out: &mut Vec<Field>) {
+        let word = self.either(8, 4);
+        for at in self.entries(if addends { 3 * word } else { 2 * word }) {
             self.absolute(at, out);
-            self.index(at.wrapping_add(12), symbols, 24, out);
+            if self.region.is_wide {
+                self.index(at.wrapping_add(12), symbols, 24, out);
+            }
             // Relative ones hold an address, others what is added to a symbol's.
             let is_relative = match (self.region.arch, self.u32(at.wrapping_add(8))) {
                 (Arch::X86_64, Some(kind)) => matches!(kind, 8 | 37),
@@ -79,18 +92,24 @@ impl Part<'_> {
                 (_, Some(_)) => false,
                 (_, None) => true,
             };
-            if is_relative {
+            if addends && self.region.is_wide && is_relative {
                 self.absolute(at.wrapping_add(16), out);
             }
         }
     }
 
-    /// A field of 8 bytes: an offset from `base`, in a section or in the file.
+    /// A number as long as an address: an offset from `base`, in a section or in the file.
     fn based(&self, at: u64, base: u64, more: i8, out: &mut Vec<Field>) {
-        let Some(value) = self.u64(at).filter(|value| *value < self.region.len) else { return };
+        let Some(value) = self.word(at).filter(|value| *value < self.region.len) else { return };
         let address = base.wrapping_add(value).wrapping_sub_signed(more.into());
+        let form = match (self.region.is_wide, more) {
+            (true, _) => Form::Base64 { base, more },
+            (false, 0) => Form::Base32(base),
+            (false, 1) => Form::Last32(base),
+            (false, _) => return,
+        };
         if base != 0 && value != 0 {
-            out.push(Field { offset: at, address, form: Form::Base64 { base, more } });
+            out.push(Field { offset: at, address, form });
         }
     }
 
@@ -114,60 +133,70 @@ impl Part<'_> {
 
     fn symbols(&self, names: u64, out: &mut Vec<Field>) {
         let sections = &self.region.sections;
-        for at in self.entries(24) {
+        let (info_at, section_at, value_at) = self.either((4, 6, 8), (12, 14, 4));
+        for at in self.entries(self.either(24, 16)) {
             self.index(at, names, 1, out);
-            let section = self.u16(at.wrapping_add(6)).unwrap_or(0);
+            let section = self.u16(at.wrapping_add(section_at)).unwrap_or(0);
             // Symbols of no section and of thread-local storage have no address.
-            let kind = self.number(at.wrapping_add(4)).map(|[info]: [u8; 1]| info & 15);
+            let kind = self.number(at.wrapping_add(info_at)).map(|[info]: [u8; 1]| info & 15);
             if section == 0 || kind == Some(6) {
                 continue;
             }
             if sections.is_empty() {
-                self.absolute(at.wrapping_add(8), out);
+                self.absolute(at.wrapping_add(value_at), out);
             } else if let Some(base) = sections.get(usize::from(section)) {
-                self.based(at.wrapping_add(8), *base, 0, out);
+                self.based(at.wrapping_add(value_at), *base, 0, out);
             }
         }
     }
 
     fn header(&self, out: &mut Vec<Field>) {
-        let at = self.span.offset;
-        self.absolute(at.wrapping_add(24), out);
-        self.based(at.wrapping_add(32), Region::FILE, 0, out);
-        self.based(at.wrapping_add(40), Region::FILE, 0, out);
+        let at = self.span.offset.wrapping_add(24);
+        let word = self.either(8, 4);
+        self.absolute(at, out);
+        self.based(at.wrapping_add(word), Region::FILE, 0, out);
+        self.based(at.wrapping_add(2 * word), Region::FILE, 0, out);
     }
 
+    /// Offset, addresses, bytes in the file and in memory of each load.
     fn programs(&self, out: &mut Vec<Field>) {
-        for at in self.entries(56) {
-            self.based(at.wrapping_add(8), Region::FILE, 0, out);
-            self.absolute(at.wrapping_add(16), out);
-            self.absolute(at.wrapping_add(24), out);
-            if let Some(start) = self.u64(at.wrapping_add(16)) {
-                self.based(at.wrapping_add(32), start, 1, out);
-                self.based(at.wrapping_add(40), start, 1, out);
+        let word = self.either(8, 4);
+        for at in self.entries(self.either(56, 32)) {
+            let at = at.wrapping_add(word);
+            self.based(at, Region::FILE, 0, out);
+            self.absolute(at.wrapping_add(word), out);
+            self.absolute(at.wrapping_add(2 * word), out);
+            if let Some(start) = self.word(at.wrapping_add(word)) {
+                self.based(at.wrapping_add(3 * word), start, 1, out);
+                self.based(at.wrapping_add(4 * word), start, 1, out);
             }
         }
     }
 
+    /// Name, address, offset and size of each section.
     fn sections(&self, names: u64, out: &mut Vec<Field>) {
-        for at in self.entries(64) {
+        let word = self.either(8, 4);
+        for at in self.entries(self.either(64, 40)) {
             self.index(at, names, 1, out);
-            self.absolute(at.wrapping_add(16), out);
-            self.based(at.wrapping_add(24), Region::FILE, 0, out);
-            if let Some(start) = self.u64(at.wrapping_add(24)) {
-                self.based(at.wrapping_add(32), Region::FILE.wrapping_add(start), 1, out);
+            let at = at.wrapping_add(8 + word);
+            self.absolute(at, out);
+            self.based(at.wrapping_add(word), Region::FILE, 0, out);
+            if let Some(start) = self.word(at.wrapping_add(word)) {
+                let start = Region::FILE.wrapping_add(start);
+                self.based(at.wrapping_add(2 * word), start, 1, out);
             }
         }
     }
 
     fn dynamic(&self, names: u64, out: &mut Vec<Field>) {
-        for at in self.entries(16) {
-            match self.u64(at) {
+        let word = self.either(8, 4);
+        for at in self.entries(2 * word) {
+            match self.word(at) {
                 // Names: needed libraries, the library's own, search paths.
-                Some(1 | 14 | 15 | 29) => self.index(at.wrapping_add(8), names, 1, out),
+                Some(1 | 14 | 15 | 29) => self.index(at.wrapping_add(word), names, 1, out),
                 // Sizes and counts.
                 Some(2 | 8 | 9 | 10 | 11 | 18 | 19 | 20 | 24 | 27 | 28 | 30) => {}
-                _ => self.absolute(at.wrapping_add(8), out),
+                _ => self.absolute(at.wrapping_add(word), out),
             }
         }
     }

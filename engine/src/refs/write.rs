@@ -2,6 +2,7 @@
 
 use super::field::{Field, Form};
 use super::map::Map;
+use super::narrow::SYMBOL_LEN;
 use super::region::Region;
 use super::{aarch64, arm};
 
@@ -66,6 +67,13 @@ fn spell(form: Form, place: u64, address: u64, map: &Map, bytes: &mut [u8; 8]) -
             let size = u64::from(size).max(1);
             let index = distance.is_multiple_of(size).then_some(distance / size);
             index.and_then(|index| u32::try_from(index).ok()).map(u32::to_le_bytes)
+        }
+        Form::Index24 { base } => {
+            let distance = address.wrapping_sub(map.address(base));
+            let index = distance.is_multiple_of(SYMBOL_LEN).then_some(distance / SYMBOL_LEN);
+            let index = index.and_then(|index| u32::try_from(index).ok());
+            let index = index.filter(|index| *index < 1 << 24);
+            index.map(|index| (index << 8 | u32::from(bytes[0])).to_le_bytes())
         }
         Form::Absolute64 => {
             *bytes = address.to_le_bytes();
