@@ -56,10 +56,7 @@ impl Bytes {
             order0: vec![0; 16 * 256],
             maps: vec![[CHANCE_NEW; 256]; 2 * (1 + HASHED)],
             expected: (0..EXPECTED).map(|_| Chances::new(1 << 10, 255)).collect(),
-            mixers: [
-                Mixer::new(16 * 256, weight, 28, 14),
-                Mixer::new(256, weight, 28, 14),
-            ],
+            mixers: [Mixer::new(16 * 256, weight, 28, 14), Mixer::new(256, weight, 28, 14)],
             last: Mixer::new(256, 65536 / 2, 8, 2),
             refiners: [Refiner::new(16 * 256), Refiner::new(1 << 11)],
         }

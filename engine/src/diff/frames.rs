@@ -245,6 +245,9 @@ pub(super) fn differing(
     target: &dyn Source,
     regions: &Regions,
 ) -> Result<u64, DiffError> {
+    if !regions.touch(segment) {
+        return Ok(0);
+    }
     Ok(both(segment, source, target, regions)?.1.differences.len() as u64)
 }
 

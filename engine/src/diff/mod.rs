@@ -301,11 +301,29 @@ fn rematched(
     progress: Progress,
 ) -> Result<Vec<Piece>, DiffError> {
     let rewritten = Rewritten { source, regions };
-    let settled = settled(source, target, &pieces, regions)?;
+    let left: Vec<u64> = pieces
+        .par_iter()
+        .map(|piece| frames::differing(&piece.segment, source, target, regions))
+        .collect::<Result<_, DiffError>>()?;
+    let settles = |segment: &Segment, differing: u64| {
+        !regions.touch(segment)
+            || (segment.len >= SETTLED_LEN && differing * SETTLED_PART <= segment.len)
+    };
+    let settled = pieces.iter().zip(&left).filter(|(piece, left)| settles(&piece.segment, **left));
+    let settled: Vec<_> = settled.map(|(piece, _)| piece.segment).collect();
     near.extend(near_matches(&rewritten, target, &settled, options, progress)?);
+    let (mut fixed, mut touching) = (Vec::new(), Vec::new());
+    for (piece, left) in pieces.into_iter().zip(left) {
+        let segment = piece.segment;
+        if !regions.touch(&segment) {
+            fixed.push(piece);
+        } else if segment.len >= FIXED_LEN && left == 0 {
+            fixed.push(Piece { segment, islands: Islands::default() });
+        } else {
+            touching.push(piece);
+        }
+    }
     near.extend(exact.iter().filter(|segment| regions.touch(segment)));
-    let (touching, mut fixed): (Vec<_>, Vec<_>) =
-        pieces.into_iter().partition(|piece| regions.touch(&piece.segment));
     near.extend(touching.iter().map(|piece| piece.segment));
     near.sort_unstable();
     near.dedup();
@@ -321,28 +339,13 @@ fn rematched(
 /// Two estimates are clearly apart from this part of them on.
 const CLEAR: u64 = 32;
 
-/// What needs no other match: pieces outside of the regions, and long ones inside that agree with
-/// the target in almost all once addresses are rewritten.
-fn settled(
-    source: &dyn Source,
-    target: &dyn Source,
-    pieces: &[Piece],
-    regions: &Regions,
-) -> Result<Vec<Segment>, DiffError> {
-    const LEN_MIN: u64 = 256;
-    const DIFFERING_MAX: u64 = 32;
-    let settled = pieces.par_iter().map(|piece| {
-        let segment = piece.segment;
-        if !regions.touch(&segment) {
-            return Ok(Some(segment));
-        }
-        let differing = frames::differing(&segment, source, target, regions)?;
-        let settles = segment.len >= LEN_MIN && differing * DIFFERING_MAX <= segment.len;
-        Ok(settles.then_some(segment))
-    });
-    let settled: Vec<_> = settled.collect::<Result<_, DiffError>>()?;
-    Ok(settled.into_iter().flatten().collect())
-}
+/// Least length of a piece that needs no other match, in bytes, and of how many of its bytes at
+/// most one may differ once addresses are rewritten.
+const SETTLED_LEN: u64 = 256;
+const SETTLED_PART: u64 = 32;
+
+/// Least length of a piece that agrees throughout and is not parsed again, in bytes.
+const FIXED_LEN: u64 = 4096;
 
 /// Near matches in what the exact ones leave over, in target order.
 fn near_matches(

@@ -30,6 +30,10 @@ const BTF: &[u8] = &[0x9f, 0xeb, 1, 0];
 /// to at least this many bytes.
 const ALIGNMENT: u64 = 4;
 
+/// Most executables that may start within another: one with more is the start of a file in pieces,
+/// whose headers were sought in another file.
+const NESTED_MAX: usize = 3;
+
 /// Bytes of source looked through by one task.
 const TASK: u64 = 4 << 20;
 
@@ -101,10 +105,15 @@ impl Regions {
             .map(|start| read(source, *start).map_err(DiffError::Source))
             .collect::<Result<_, _>>()?;
         let mut regions = Self::default();
-        for (region, reads) in candidates.into_iter().flatten() {
-            if regions.0.last().is_none_or(|last| last.end() <= region.offset) {
+        let candidates: Vec<_> = candidates.into_iter().flatten().collect();
+        for (index, (region, reads)) in candidates.iter().enumerate() {
+            let end = region.offset + region.len;
+            let within = candidates[index + 1..].partition_point(|next| next.0.offset < end);
+            let is_free = regions.0.last().is_none_or(|last| last.end() <= region.offset);
+            if is_free && within <= NESTED_MAX {
                 let entry =
                     RegionEntry { offset: region.offset, len: region.len, ..Default::default() };
+                let (region, reads) = (region.clone(), reads.clone());
                 regions.0.push(Moved { region, entry, map: Map::default(), reads });
             }
         }
