@@ -47,23 +47,23 @@ pub fn of(record: &Record) -> Vec<Figure> {
     let mut figures = vec![
         mean_of(
             ("patch size, executables, geometric mean", "≤ 0.95 × bsdiff", 0.95),
-            &each(executables(), |pair| size_ratio(pair, "bsdiff")),
+            &each(executables(), |pair| size_ratio(pair, NEAP, "bsdiff")),
         ),
         worst_of(
             ("patch size, executables, every pair", "≤ 1.05 × bsdiff", 1.05),
-            &each(executables(), |pair| size_ratio(pair, "bsdiff")),
+            &each(executables(), |pair| size_ratio(pair, NEAP, "bsdiff")),
         ),
         worst_of(
             ("patch size, ext4 and erofs roots", "≤ 0.58 × xdelta3 -9", 0.58),
-            &each(plain_roots(), |pair| size_ratio(pair, "xdelta3 -9")),
+            &each(plain_roots(), |pair| size_ratio(pair, NEAP, "xdelta3 -9")),
         ),
         worst_of(
             ("patch size, ext4 and erofs roots", "≤ 1.0 × HDiffPatch in memory", 1.0),
-            &each(plain_roots(), |pair| size_ratio(pair, hdiffpatch(pair)?)),
+            &each(plain_roots(), |pair| size_ratio(pair, NEAP, hdiffpatch(pair)?)),
         ),
         worst_of(
             ("patch size, any pair", "≤ 1.001 × full image, zstd -19", 1.001),
-            &each(all(), |pair| size_ratio(pair, FULL)),
+            &each(all(), |pair| size_ratio(pair, NEAP, FULL)),
         ),
         worst_of(
             ("diff time, ext4 root", "≤ 1.0 × HDiffPatch in memory", 1.0),
@@ -113,10 +113,11 @@ pub fn hdiffpatch(pair: &PairRecord) -> Option<&'static str> {
     HDIFFPATCH.into_iter().find(|tool| pair.good_row(tool).is_some())
 }
 
-/// neap's patch size over a tool's. `None` where one of them did not rebuild the target.
+/// The patch size of one of neap's rows over a tool's. `None` where one of them did not rebuild
+/// the target.
 #[must_use]
-pub fn size_ratio(pair: &PairRecord, tool: &str) -> Option<f64> {
-    ratio(float(pair.patch_size(NEAP)?), float(pair.patch_size(tool)?))
+pub fn size_ratio(pair: &PairRecord, neap: &str, tool: &str) -> Option<f64> {
+    ratio(float(pair.patch_size(neap)?), float(pair.patch_size(tool)?))
 }
 
 /// A value and the pair it was measured on.
