@@ -58,9 +58,9 @@ pub fn rewrite(
     }
 }
 
-/// How near to a field, in bytes, its address must be to move with it where the field is not copied
-/// along the diagonal that the map has for it. Measured on three pairs: of 1 and 16 KiB, 1 KiB keeps
-/// the gain (2.8 % of a Python wheel for 32-bit ARM) and costs the others less.
+/// How near to a field, in bytes, its address must be to move with it where the field is not
+/// copied along the diagonal that the map has for it. Measured on three pairs: of 1 and 16 KiB,
+/// 1 KiB keeps the gain (2.8 % of a wheel for 32-bit ARM) and costs the others less.
 const NEAR: u64 = 1 << 10;
 
 /// Puts the address into the first bytes of `bytes`; false where it has no spelling.
