@@ -14,13 +14,7 @@ const NO_SPACE: Option<i32> = Some(12);
 #[test]
 fn apply_goes_on_when_a_full_target_has_room_again() -> Result<(), Box<dyn Error>> {
     let folder = Folder::new(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("full-target"))?;
-    let tmpfs = match Tmpfs::new(folder.path("mount"), 18 << 20) {
-        Ok(tmpfs) => tmpfs,
-        Err(why) => {
-            println!("skipped: no file system could be mounted, which takes root: {why}");
-            return Ok(());
-        }
-    };
+    let Some(tmpfs) = mounted(folder.path("mount"), 18 << 20) else { return Ok(()) };
     let neap = neap()?;
     let images = Images::new(&neap, &folder, SIZE)?;
     let (target, state) = (tmpfs.path("target"), folder.path("state"));
@@ -40,13 +34,7 @@ fn apply_goes_on_when_a_full_target_has_room_again() -> Result<(), Box<dyn Error
 fn apply_says_that_there_is_no_room_for_the_journal() -> Result<(), Box<dyn Error>> {
     let folder = Folder::new(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("full-state"))?;
     // Room for one slot of the two.
-    let tmpfs = match Tmpfs::new(folder.path("state"), 4096) {
-        Ok(tmpfs) => tmpfs,
-        Err(why) => {
-            println!("skipped: no file system could be mounted, which takes root: {why}");
-            return Ok(());
-        }
-    };
+    let Some(tmpfs) = mounted(folder.path("state"), 4096) else { return Ok(()) };
     let neap = neap()?;
     let images = Images::new(&neap, &folder, SIZE)?;
     let (target, state) = (folder.path("made"), folder.path("state"));
@@ -58,4 +46,12 @@ fn apply_says_that_there_is_no_room_for_the_journal() -> Result<(), Box<dyn Erro
     assert!(enough.status.success(), "{}", stderr(&enough));
     assert!(images.is_target(&target)?);
     Ok(())
+}
+
+/// A file system of this size, or a word on why the test is skipped.
+fn mounted(path: PathBuf, size: usize) -> Option<Tmpfs> {
+    let mounted = Tmpfs::new(path, size);
+    mounted
+        .inspect_err(|why| println!("skipped: no file system could be mounted (root?): {why}"))
+        .ok()
 }

@@ -2,7 +2,7 @@
 
 use crate::record::{PairRecord, Record, Row, Timing};
 use crate::stats::{float, geometric_mean, mebibytes, ratio, readable, seconds};
-use crate::tools::{FULL, HDIFFPATCH, HPATCHZ, NEAP};
+use crate::tools::{FULL, HDIFFPATCH, HPATCHZ, NEAP, NEAP_CM, ZUCCHINI, is_neap};
 
 /// Whether a target was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,10 @@ const APPLY_RSS_MAX: f64 = 24.0 * 1_048_576.0;
 /// Largest peak memory of a diff with default options: 2 GiB.
 const DIFF_RSS_MAX: f64 = 2_147_483_648.0;
 
-/// Every figure, in the order of the project's table.
+/// Largest peak memory of an apply with the coder `cm`: 48 MiB.
+const APPLY_CM_RSS_MAX: f64 = 48.0 * 1_048_576.0;
+
+/// Every figure, in the order of the project's tables.
 #[must_use]
 pub fn of(record: &Record) -> Vec<Figure> {
     let executables = || of_kind(record, |kind| kind.starts_with("executable"));
@@ -47,23 +50,23 @@ pub fn of(record: &Record) -> Vec<Figure> {
     let mut figures = vec![
         mean_of(
             ("patch size, executables, geometric mean", "≤ 0.95 × bsdiff", 0.95),
-            &each(executables(), |pair| size_ratio(pair, "bsdiff")),
+            &each(executables(), |pair| size_ratio(pair, NEAP, "bsdiff")),
         ),
         worst_of(
             ("patch size, executables, every pair", "≤ 1.05 × bsdiff", 1.05),
-            &each(executables(), |pair| size_ratio(pair, "bsdiff")),
+            &each(executables(), |pair| size_ratio(pair, NEAP, "bsdiff")),
         ),
         worst_of(
             ("patch size, ext4 and erofs roots", "≤ 0.58 × xdelta3 -9", 0.58),
-            &each(plain_roots(), |pair| size_ratio(pair, "xdelta3 -9")),
+            &each(plain_roots(), |pair| size_ratio(pair, NEAP, "xdelta3 -9")),
         ),
         worst_of(
             ("patch size, ext4 and erofs roots", "≤ 1.0 × HDiffPatch in memory", 1.0),
-            &each(plain_roots(), |pair| size_ratio(pair, hdiffpatch(pair)?)),
+            &each(plain_roots(), |pair| size_ratio(pair, NEAP, hdiffpatch(pair)?)),
         ),
         worst_of(
             ("patch size, any pair", "≤ 1.001 × full image, zstd -19", 1.001),
-            &each(all(), |pair| size_ratio(pair, FULL)),
+            &each(all(), |pair| size_ratio(pair, NEAP, FULL)),
         ),
         worst_of(
             ("diff time, ext4 root", "≤ 1.0 × HDiffPatch in memory", 1.0),
@@ -104,7 +107,87 @@ pub fn of(record: &Record) -> Vec<Figure> {
         measured: "measured by the crash simulator in `tests/`, not here".to_owned(),
         verdict: Verdict::NotMeasured,
     });
+    figures.extend(delta(record));
     figures
+}
+
+/// The figures of the address-aware deltas and of the coder `cm`.
+fn delta(record: &Record) -> Vec<Figure> {
+    let of = |kinds: &'static [&'static str]| of_kind(record, |kind| kinds.contains(&kind));
+    let executables = || of(&["executable-x86_64", "executable-aarch64"]);
+    let detools = |pair: &PairRecord| best(pair, |tool| HDIFF_FAMILY.contains(&tool));
+    let others = |pair: &PairRecord| best(pair, |tool| tool != FULL);
+    let to = |tool: &'static str| move |pair: &PairRecord| size_ratio(pair, NEAP_CM, tool);
+    let to_best = |best: fn(&PairRecord) -> Option<u64>| {
+        move |pair: &PairRecord| ratio(float(pair.patch_size(NEAP_CM)?), float(best(pair)?))
+    };
+    let kernels = || of(&["kernel"]).into_iter().filter(|pair| is_plain(pair)).collect();
+    let cm = "patch size, `cm`, executables x86-64 and aarch64, geometric mean";
+    vec![
+        mean_of((cm, "≤ 0.40 × bsdiff", 0.40), &each(executables(), to("bsdiff"))),
+        mean_of(
+            (cm, "≤ 0.48 × the best of HDiffPatch and detools", 0.48),
+            &each(executables(), to_best(detools)),
+        ),
+        mean_of((cm, "≤ 0.70 × Zucchini", 0.70), &each(executables(), to(ZUCCHINI))),
+        mean_of(
+            ("patch size, `cm`, executables armv7, geometric mean", "≤ 0.55 × bsdiff", 0.55),
+            &each(of(&["executable-armv7"]), to("bsdiff")),
+        ),
+        mean_of(
+            (
+                "patch size, default coder, executables x86-64 and aarch64, geometric mean",
+                "≤ 0.60 × bsdiff",
+                0.60,
+            ),
+            &each(executables(), |pair| size_ratio(pair, NEAP, "bsdiff")),
+        ),
+        mean_of(
+            (
+                "patch size, `cm`, ext4 and erofs roots, geometric mean",
+                "≤ 0.60 × the best other tool",
+                0.60,
+            ),
+            &each(of(&["rootfs-ext4", "rootfs-erofs"]), to_best(others)),
+        ),
+        mean_of(
+            (
+                "patch size, `cm`, module trees, geometric mean",
+                "≤ 0.50 × the best other tool",
+                0.50,
+            ),
+            &each(of(&["modules"]), to_best(others)),
+        ),
+        mean_of(
+            (
+                "patch size, `cm`, uncompressed kernels, geometric mean",
+                "≤ 0.60 × the best other tool",
+                0.60,
+            ),
+            &each(kernels(), to_best(others)),
+        ),
+        largest_memory_of(
+            NEAP_CM,
+            ("apply peak memory, `cm`, every pair", "≤ 48 MiB", APPLY_CM_RSS_MAX),
+            of_kind(record, |_| true),
+            apply,
+        ),
+    ]
+}
+
+/// The rows of HDiffPatch and detools.
+const HDIFF_FAMILY: [&str; 5] =
+    [HDIFFPATCH[0], HPATCHZ[1], HDIFFPATCH[1], HDIFFPATCH[2], "detools match-blocks"];
+
+/// The smallest patch of these tools, neap apart.
+fn best(pair: &PairRecord, of: impl Fn(&str) -> bool) -> Option<u64> {
+    let rows = pair.rows.iter().filter(|row| !is_neap(&row.tool) && of(&row.tool));
+    rows.filter_map(|row| pair.patch_size(&row.tool)).min()
+}
+
+/// Whether an image is not compressed itself: zstd leaves less than two thirds of it.
+fn is_plain(pair: &PairRecord) -> bool {
+    pair.patch_size(FULL).is_some_and(|full| full / 2 < pair.pair.target_size / 3)
 }
 
 /// The nearest thing to HDiffPatch's own in-memory mode that ran on this pair.
@@ -113,10 +196,11 @@ pub fn hdiffpatch(pair: &PairRecord) -> Option<&'static str> {
     HDIFFPATCH.into_iter().find(|tool| pair.good_row(tool).is_some())
 }
 
-/// neap's patch size over a tool's. `None` where one of them did not rebuild the target.
+/// The patch size of one of neap's rows over a tool's. `None` where one of them did not rebuild
+/// the target.
 #[must_use]
-pub fn size_ratio(pair: &PairRecord, tool: &str) -> Option<f64> {
-    ratio(float(pair.patch_size(NEAP)?), float(pair.patch_size(tool)?))
+pub fn size_ratio(pair: &PairRecord, neap: &str, tool: &str) -> Option<f64> {
+    ratio(float(pair.patch_size(neap)?), float(pair.patch_size(tool)?))
 }
 
 /// A value and the pair it was measured on.
@@ -183,13 +267,17 @@ fn largest_memory(
     pairs: Vec<&PairRecord>,
     part: Part,
 ) -> Figure {
-    let peak = |pair: &PairRecord| Some(float(part(pair.good_row(NEAP)?)?.peak_rss?));
+    largest_memory_of(NEAP, (what, target, limit), pairs, part)
+}
+
+fn largest_memory_of(neap: &str, aim: Aim, pairs: Vec<&PairRecord>, part: Part) -> Figure {
+    let peak = |pair: &PairRecord| Some(float(part(pair.good_row(neap)?)?.peak_rss?));
     let peaks = each(pairs, peak);
     let largest = peaks.iter().max_by(|a, b| a.1.total_cmp(&b.1));
     let said = largest.map(|(name, peak)| {
         (*peak, format!("{:.1} MiB on {name}, the largest of {}", peak / 1_048_576.0, peaks.len()))
     });
-    judged((what, target, limit), said)
+    judged(aim, said)
 }
 
 fn scaling(record: &Record) -> Vec<Figure> {
@@ -313,6 +401,47 @@ pub(crate) mod tests {
                 assert_eq!(figure.verdict, Verdict::NotMeasured, "{}", figure.what);
             }
         }
+    }
+
+    #[test]
+    fn the_best_other_tool_is_neither_neap_nor_the_full_image() {
+        let rows = vec![
+            row(NEAP, 10, 1.0, 1),
+            row(NEAP_CM, 59, 1.0, 49),
+            row("bsdiff", 150, 1.0, 1),
+            row(HDIFFPATCH[2], 120, 1.0, 1),
+            row(ZUCCHINI, 100, 1.0, 1),
+            row(FULL, 50, 1.0, 1),
+        ];
+        let pairs = vec![
+            ("root", "rootfs-ext4", rows.clone()),
+            ("exe", "executable-aarch64", rows.clone()),
+            // Of 1000 bytes zstd leaves 50: the kernel is not compressed.
+            ("kernel", "kernel", rows),
+        ];
+        let figures = of(&record(pairs));
+        let said = |what: &str, target: &str| {
+            let figure = find(&figures, what, target);
+            (figure.measured.clone(), figure.verdict)
+        };
+        let one = |ratio: &str| format!("{ratio} over 1 pairs");
+        let roots = "patch size, `cm`, ext4 and erofs roots, geometric mean";
+        assert_eq!(said(roots, "best"), (one("0.590"), Verdict::Met));
+        let kernels = "patch size, `cm`, uncompressed kernels, geometric mean";
+        assert_eq!(said(kernels, "best"), (one("0.590"), Verdict::Met));
+        let executables = "patch size, `cm`, executables x86-64 and aarch64, geometric mean";
+        assert_eq!(said(executables, "detools"), (one("0.492"), Verdict::Missed));
+        assert_eq!(said(executables, "Zucchini"), (one("0.590"), Verdict::Met));
+        assert_eq!(said("apply peak memory, `cm`, every pair", "48").1, Verdict::Missed);
+    }
+
+    #[test]
+    fn a_kernel_that_is_compressed_does_not_count_as_plain() {
+        let rows =
+            vec![row(NEAP_CM, 5, 1.0, 1), row("bsdiff", 100, 1.0, 1), row(FULL, 990, 1.0, 1)];
+        let figures = of(&record(vec![("kernel", "kernel", rows)]));
+        let kernels = "patch size, `cm`, uncompressed kernels, geometric mean";
+        assert_eq!(find(&figures, kernels, "best").verdict, Verdict::NotMeasured);
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //!
 //! Modules, in reading order: [`pairs`] (what is compared), [`tools`] (the table of tools and their
 //! command lines), [`process`] (one child, its time and its peak memory), [`measure`] (one tool on
-//! one pair), [`scaling`] (twice the image), [`record`] (what was measured), [`figures`] (the
+//! one pair), [`scaling`] (twice the image), [`ablation`] and [`ablation_table`] (what each part of
+//! neap's diff is worth), [`record`] (what was measured), [`figures`] (the
 //! targets, met or missed), [`report`] and [`svg`] (how it is shown). [`blocks`], [`chunks`] and
 //! [`copy_limit`] are the few measurements that no tool makes by itself; [`machine`] says where it
 //! all ran; [`stats`] is the arithmetic.
@@ -16,6 +17,8 @@
 //! Guarantees: every rebuilt target is compared byte for byte; a tool that fails, refuses or is
 //! missing keeps its row and says why; a row where neap loses says so.
 
+pub mod ablation;
+pub mod ablation_table;
 pub mod blocks;
 pub mod chunks;
 pub mod copy_limit;

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::pairs::workspace_root;
-use crate::tools::{Origin, Programs, Tool};
+use crate::tools::{Origin, Programs, Tool, is_neap};
 
 /// One machine and what is installed on it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ pub fn free_space(folder: &Path) -> u64 {
 
 fn version(tool: &Tool, programs: &Programs) -> String {
     let asked = match tool.origin {
-        Origin::Ours if tool.name == crate::tools::NEAP => {
+        Origin::Ours if is_neap(tool.name) => {
             let commit = first_line("git", &["-C", &root(), "rev-parse", "--short", "HEAD"]);
             let own = first_line(&programs.path("neap").to_string_lossy(), &["--version"]);
             own.map(|own| format!("{own}, commit {}", commit.unwrap_or_else(|| "unknown".into())))

@@ -11,7 +11,7 @@ use crate::pairs::Pair;
 use crate::process::{Argv, ChildError, Cost, Runner, find};
 use crate::record::{Outcome, PairRecord, Phases, Row, Timing};
 use crate::stats::{mebibytes, readable, seconds};
-use crate::tools::{Job, NEAP, Programs, Tool, neap_apply_unchecked};
+use crate::tools::{Job, Programs, Tool, is_neap, neap_apply_unchecked};
 
 /// What holds for a whole run.
 pub struct Settings<'a> {
@@ -161,7 +161,7 @@ fn fill(
         row.reason = "rebuilt another target and did not say so".into();
         return Ok(());
     }
-    if tool.name == NEAP {
+    if is_neap(tool.name) {
         let unchecked = apply_timing(&job, &[neap_apply_unchecked(&job)], settings.run_count)?;
         row.apply_unchecked = unchecked.timing;
     }
@@ -226,6 +226,26 @@ pub fn same_bytes(a: &Path, b: &Path) -> io::Result<bool> {
     }
 }
 
+/// Whether a file has these bytes.
+///
+/// # Errors
+/// It cannot be read.
+pub fn holds(file: &Path, bytes: &[u8]) -> io::Result<bool> {
+    const STEP_SIZE: usize = 1 << 20;
+    if fs::metadata(file)?.len() != bytes.len() as u64 {
+        return Ok(false);
+    }
+    let mut file = File::open(file)?;
+    let mut step = vec![0; STEP_SIZE];
+    for bytes in bytes.chunks(STEP_SIZE) {
+        file.read_exact(&mut step[..bytes.len()])?;
+        if step[..bytes.len()] != *bytes {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// A row as one line of progress.
 #[must_use]
 pub fn line(row: &Row) -> String {
@@ -275,6 +295,9 @@ mod tests {
         assert!(same_bytes(&a, &write("b", &vec![1; (1 << 20) + 1])).expect("read"));
         assert!(!same_bytes(&a, &write("c", &changed)).expect("read"));
         assert!(!same_bytes(&a, &write("d", &vec![1; 1 << 20])).expect("read"));
+        assert!(holds(&a, &vec![1; (1 << 20) + 1]).expect("read"));
+        assert!(!holds(&a, &changed).expect("read"));
+        assert!(!holds(&a, &changed[..1 << 20]).expect("read"));
         remove(&folder).expect("removed");
     }
 

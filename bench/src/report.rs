@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::figures::{self, Verdict, size_ratio};
 use crate::record::{Outcome, PairRecord, Record, Row, Timing};
 use crate::stats::{float, geometric_mean, grouped, mebibytes, ratio, readable, seconds};
-use crate::tools::{FULL, NEAP};
+use crate::tools::{FULL, NEAP, NEAP_CM, is_neap};
 
 /// The whole report. `picture` is the file name of the picture beside it.
 #[must_use]
@@ -61,7 +61,8 @@ fn figures_table(record: &Record) -> String {
     text
 }
 
-/// Geometric means of neap's patch size over each tool's, by kind, with the worst pair.
+/// Geometric means of neap's patch size over each tool's, by kind, with the worst pair, for each
+/// of neap's coders.
 fn summary(record: &Record) -> String {
     let mut by_kind: BTreeMap<&str, Vec<&PairRecord>> = BTreeMap::new();
     for pair in &record.pairs {
@@ -69,41 +70,50 @@ fn summary(record: &Record) -> String {
     }
     let mut text = String::from(
         "## Patch size, neap ÷ tool, by kind\n\nGeometric mean over the pairs that both rebuilt; \
-         the worst pair for neap behind it.\n\n| kind | tool | pairs | mean | worst | |\n\
-         |---|---|---:|---:|---|---|\n",
+         the worst pair for neap behind it.\n\n| kind | tool | neap's coder | pairs | mean \
+         | worst | |\n|---|---|---|---:|---:|---|---|\n",
     );
     for (kind, pairs) in by_kind {
-        for tool in tools_of(&pairs) {
-            let named: Vec<(&str, f64)> = pairs
-                .iter()
-                .filter_map(|pair| Some((pair.pair.name.as_str(), size_ratio(pair, tool)?)))
-                .collect();
-            let ratios: Vec<f64> = named.iter().map(|(_, ratio)| *ratio).collect();
-            let worst = named.iter().max_by(|a, b| a.1.total_cmp(&b.1));
-            let (Some(mean), Some((name, worst))) = (geometric_mean(&ratios), worst) else {
-                push(&mut text, format_args!("| {kind} | {tool} | 0 | – | – | not measured |\n"));
-                continue;
-            };
-            let lost = ratios.iter().filter(|ratio| **ratio > 1.0).count();
-            let mark = if lost > 0 { format!("**neap loses {lost}**") } else { String::new() };
-            let count = ratios.len();
-            push(
-                &mut text,
-                format_args!(
-                    "| {kind} | {tool} | {count} | {mean:.3} | {worst:.3} {name} | {mark} |\n"
-                ),
-            );
+        let coders = coders_of(&pairs);
+        for (tool, (neap, coder)) in
+            tools_of(&pairs).iter().flat_map(|tool| coders.iter().map(move |coder| (tool, *coder)))
+        {
+            let cells = summary_cells(&pairs, neap, tool);
+            push(&mut text, format_args!("| {kind} | {tool} | {coder} | {cells} |\n"));
         }
     }
     text.push('\n');
     text
 }
 
+/// neap's rows that any of the pairs has, and what their coders are called.
+fn coders_of(pairs: &[&PairRecord]) -> Vec<(&'static str, &'static str)> {
+    let coders = [(NEAP, "default"), (NEAP_CM, "cm")];
+    let has = |name: &str| pairs.iter().flat_map(|pair| &pair.rows).any(|row| row.tool == name);
+    coders.into_iter().filter(|(neap, _)| has(neap)).collect()
+}
+
+/// How many pairs both rebuilt, the mean, the worst, and what neap loses.
+fn summary_cells(pairs: &[&PairRecord], neap: &str, tool: &str) -> String {
+    let named: Vec<(&str, f64)> = pairs
+        .iter()
+        .filter_map(|pair| Some((pair.pair.name.as_str(), size_ratio(pair, neap, tool)?)))
+        .collect();
+    let ratios: Vec<f64> = named.iter().map(|(_, ratio)| *ratio).collect();
+    let worst = named.iter().max_by(|a, b| a.1.total_cmp(&b.1));
+    let (Some(mean), Some((name, worst))) = (geometric_mean(&ratios), worst) else {
+        return "0 | – | – | not measured".to_owned();
+    };
+    let lost = ratios.iter().filter(|ratio| **ratio > 1.0).count();
+    let mark = if lost > 0 { format!("**neap loses {lost}**") } else { String::new() };
+    format!("{} | {mean:.3} | {worst:.3} {name} | {mark}", ratios.len())
+}
+
 /// The tools that have a row in any of the pairs, but for neap itself.
 fn tools_of<'a>(pairs: &[&'a PairRecord]) -> Vec<&'a str> {
     let mut tools: Vec<&str> = Vec::new();
     for row in pairs.iter().flat_map(|pair| &pair.rows) {
-        if row.tool != NEAP && !tools.contains(&row.tool.as_str()) {
+        if !is_neap(&row.tool) && !tools.contains(&row.tool.as_str()) {
             tools.push(&row.tool);
         }
     }
@@ -124,23 +134,23 @@ fn pair_table(record: &PairRecord) -> String {
         record.load_before,
     );
     text.push_str(
-        "| tool | patch, bytes | of full | neap ÷ tool | diff, s | diff, MiB | apply, s \
-         | apply, MiB | apply, MB/s | target | neap loses in |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|---:|---|---|\n",
+        "| tool | patch, bytes | of full | neap ÷ tool | cm ÷ tool | diff, s | diff, MiB \
+         | apply, s | apply, MiB | apply, MB/s | target | neap loses in |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---|\n",
     );
     let full = record.patch_size(FULL);
     let neap = record.good_row(NEAP);
     for row in &record.rows {
-        text.push_str(&tool_row(row, full, neap, pair.target_size));
+        text.push_str(&tool_row(row, record, full));
         if let Some(bare) = &row.apply_unchecked {
-            text.push_str(&unchecked_row(bare, pair.target_size));
+            text.push_str(&unchecked_row(&row.tool, bare, pair.target_size));
         }
     }
     if let Some(limit) = record.copy_limit {
         push(
             &mut text,
             format_args!(
-                "| *copy + BLAKE3* | | | | | | {} | | {} | limit | |\n",
+                "| *copy + BLAKE3* | | | | | | | {} | | {} | limit | |\n",
                 seconds(limit.copy_hash_s),
                 speed(pair.target_size, limit.copy_hash_s),
             ),
@@ -161,23 +171,30 @@ fn pair_table(record: &PairRecord) -> String {
     text
 }
 
-fn tool_row(row: &Row, full: Option<u64>, neap: Option<&Row>, target_size: u64) -> String {
+fn tool_row(row: &Row, record: &PairRecord, full: Option<u64>) -> String {
+    let (neap, target_size) = (record.good_row(NEAP), record.pair.target_size);
     let size = row.patch_size.map_or_else(dash, grouped);
-    let of_full = row.patch_size.zip(full).and_then(|(size, full)| ratio(float(size), float(full)));
-    let ours = neap.and_then(|neap| neap.patch_size).zip(row.patch_size);
-    let to_tool = ours.and_then(|(neap, size)| ratio(float(neap), float(size)));
+    let of_full = row.patch_size.zip(full).and_then(|(size, full)| ratio_of(size, full));
+    let to_tool = |neap: &str| {
+        let ratio = record.patch_size(neap).zip(row.patch_size);
+        let ratio = ratio.and_then(|(neap, size)| ratio_of(neap, size));
+        ratio.map_or_else(dash, |ratio| format!("{ratio:.3}"))
+    };
     let percent = of_full.map_or_else(dash, |part| format!("{:.2} %", part * 100.0));
-    let to_tool = to_tool.map_or_else(dash, |ratio| format!("{ratio:.3}"));
     let throughput =
         row.apply.as_ref().map_or_else(dash, |timing| speed(target_size, timing.wall_s));
-    let name = if row.tool == NEAP { "**neap**" } else { &row.tool };
+    let name = if is_neap(&row.tool) { format!("**{}**", row.tool) } else { row.tool.clone() };
     let lost = match neap {
-        Some(neap) if row.outcome == Outcome::Identical => losses(neap, row).join(", "),
+        Some(neap) if row.outcome == Outcome::Identical && !is_neap(&row.tool) => {
+            losses(neap, row).join(", ")
+        }
         _ => String::new(),
     };
     format!(
-        "| {name} | {size} | {percent} | {to_tool} | {} | {} | {} | {} | {throughput} | {} \
+        "| {name} | {size} | {percent} | {} | {} | {} | {} | {} | {} | {throughput} | {} \
          | {} |\n",
+        to_tool(NEAP),
+        to_tool(NEAP_CM),
         time(row.diff.as_ref()),
         memory(row.diff.as_ref()),
         time(row.apply.as_ref()),
@@ -187,9 +204,9 @@ fn tool_row(row: &Row, full: Option<u64>, neap: Option<&Row>, target_size: u64) 
     )
 }
 
-fn unchecked_row(bare: &Timing, target_size: u64) -> String {
+fn unchecked_row(tool: &str, bare: &Timing, target_size: u64) -> String {
     format!(
-        "| neap, no source check, no read-back | | | | | | {} | {} | {} | identical | |\n",
+        "| {tool}, no source check, no read-back | | | | | | | {} | {} | {} | identical | |\n",
         seconds(bare.wall_s),
         memory(Some(bare)),
         speed(target_size, bare.wall_s),
@@ -237,6 +254,10 @@ fn speed(size: u64, wall_s: f64) -> String {
     ratio(float(size) / 1e6, wall_s).map_or_else(dash, |speed| format!("{speed:.0}"))
 }
 
+fn ratio_of(part: u64, whole: u64) -> Option<f64> {
+    ratio(float(part), float(whole))
+}
+
 fn dash() -> String {
     "–".to_owned()
 }
@@ -258,11 +279,9 @@ mod tests {
         let bsdiff = text.lines().find(|line| line.starts_with("| bsdiff")).expect("has a row");
         assert!(bsdiff.contains("| 1.200 |"), "{bsdiff}");
         assert!(bsdiff.contains("**size, diff memory, apply memory**"), "{bsdiff}");
-        assert!(
-            text.contains(
-                "| executable-x86_64 | bsdiff | 1 | 1.200 | 1.200 a | **neap loses 1** |"
-            )
-        );
+        assert!(text.contains(
+            "| executable-x86_64 | bsdiff | default | 1 | 1.200 | 1.200 a | **neap loses 1** |"
+        ));
     }
 
     #[test]
@@ -271,7 +290,18 @@ mod tests {
         let text = markdown(&record(vec![("a", "model", vec![row(NEAP, 5, 1.0, 1), failed])]), "p");
         let line = text.lines().find(|line| line.starts_with("| casync 16K | –")).expect("a row");
         assert!(line.contains("failed: casync ended / badly"), "{line}");
-        assert_eq!(line.matches('|').count(), 12, "{line}");
+        assert_eq!(line.matches('|').count(), 13, "{line}");
+    }
+
+    #[test]
+    fn both_coders_are_compared_with_each_tool_and_not_with_each_other() {
+        let rows = vec![row(NEAP, 120, 2.0, 9), row(NEAP_CM, 80, 9.0, 20), row(FULL, 1000, 9.0, 9)];
+        let text = markdown(&record(vec![("a", "model", rows)]), "p");
+        assert!(text.contains("| model | full zstd -19 | default | 1 | 0.120 |"), "{text}");
+        assert!(text.contains("| model | full zstd -19 | cm | 1 | 0.080 |"), "{text}");
+        assert!(!text.contains("| model | neap"), "{text}");
+        let full = text.lines().find(|line| line.starts_with("| full zstd -19 ")).expect("a row");
+        assert!(full.contains("| 0.120 | 0.080 |"), "{full}");
     }
 
     #[test]

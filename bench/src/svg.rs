@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use crate::record::{PairRecord, Record};
 use crate::stats::{float, ratio, readable};
-use crate::tools::{FULL, NEAP};
+use crate::tools::{FULL, is_neap};
 
 const PANEL_WIDTH: usize = 560;
 const COLUMN_COUNT: usize = 2;
@@ -89,7 +89,7 @@ fn panel(pair: &PairRecord, x: usize, y: usize) -> String {
             continue;
         };
         let width = bar_width(size, largest);
-        let class = if tool == NEAP { "neap" } else { "other" };
+        let class = if is_neap(tool) { "neap" } else { "other" };
         let percent = ratio(float(size), whole).unwrap_or(0.0) * 100.0;
         let beside = float(u64::try_from(LABEL_WIDTH).unwrap_or(0)) + width + 6.0;
         let size = readable(size);
@@ -125,6 +125,7 @@ mod tests {
     use super::*;
     use crate::figures::tests::{record, row};
     use crate::record::{Outcome, Row};
+    use crate::tools::NEAP;
 
     #[test]
     fn every_tool_but_the_full_image_has_a_bar_or_says_that_it_has_none() {

@@ -19,7 +19,7 @@ pub enum Origin {
     Apt(&'static str),
     /// A PyPI package, in the venv of `install-peers.sh`.
     Pip(&'static str),
-    /// Built by the user; `HDIFFZ` names its folder, or it is in `PATH`.
+    /// Built by the user; `HDIFFZ` or `ZUCCHINI` names its folder, or it is in `PATH`.
     User(&'static str),
 }
 
@@ -95,14 +95,15 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Looks in `NEAP`, `HDIFFZ` (a program, or the folder of `hdiffz` and `hpatchz`), the venv of
-    /// `install-peers.sh`, and beside this program.
+    /// Looks in `NEAP`, `HDIFFZ` (a program, or the folder of `hdiffz` and `hpatchz`), `ZUCCHINI`
+    /// (likewise), the venv of `install-peers.sh`, and beside this program.
     #[must_use]
     pub fn of_this_machine() -> Self {
         let mut folders = vec![peers_folder().join("venv/bin")];
-        if let Some(hdiffz) = std::env::var_os("HDIFFZ").map(PathBuf::from) {
-            let hdiffz = hdiffz.canonicalize().unwrap_or(hdiffz);
-            let folder = if hdiffz.is_dir() { Some(&*hdiffz) } else { hdiffz.parent() };
+        for named in ["HDIFFZ", "ZUCCHINI"].into_iter().filter_map(std::env::var_os) {
+            let named = PathBuf::from(named);
+            let named = named.canonicalize().unwrap_or(named);
+            let folder = if named.is_dir() { Some(&*named) } else { named.parent() };
             folders.extend(folder.map(Path::to_owned));
         }
         let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
@@ -157,6 +158,18 @@ pub fn by_name(name: &str) -> Option<&'static Tool> {
 /// neap's own row.
 pub const NEAP: &str = "neap";
 
+/// neap with its smallest and slowest coder.
+pub const NEAP_CM: &str = "neap --coder cm";
+
+/// Whether a row is one of neap's own.
+#[must_use]
+pub fn is_neap(name: &str) -> bool {
+    name == NEAP || name == NEAP_CM
+}
+
+/// Chromium's patcher of executables, and the compressor that its patches go through.
+pub const ZUCCHINI: &str = "zucchini + xz";
+
 /// The plain compressed image: what no patch may be larger than.
 pub const FULL: &str = "full zstd -19";
 
@@ -179,19 +192,46 @@ const PLAIN: Tool = Tool {
 };
 
 /// Every tool, in the order of the tables.
-pub static TOOLS: [Tool; 14] = [
+pub static TOOLS: [Tool; 16] = [
     Tool {
         name: NEAP,
         needs: &["neap"],
+        diff: |job| vec![neap_diff(job)],
+        apply: |job| vec![neap_apply(job)],
+        ..PLAIN
+    },
+    Tool {
+        name: NEAP_CM,
+        needs: &["neap"],
         diff: |job| {
-            let output = job.patch();
-            let fixed: [&dyn AsRef<OsStr>; 6] =
-                [&"diff", &job.source, &job.target, &"--output", &output, &"--json"];
-            let mut argv = job.argv("neap", &fixed);
-            argv.extend_from_slice(&job.programs.neap_diff_options);
+            let mut argv = neap_diff(job);
+            argv.extend(["--coder", "cm"].map(OsString::from));
             vec![argv]
         },
         apply: |job| vec![neap_apply(job)],
+        ..PLAIN
+    },
+    Tool {
+        name: ZUCCHINI,
+        origin: Origin::User("zucchini"),
+        needs: &["zucchini", "xz"],
+        diff: |job| {
+            let delta = job.file("delta");
+            vec![
+                job.argv("zucchini", &[&"-gen", &job.source, &job.target, &delta]),
+                job.argv("xz", &[&"-9e", &"-k", &"-f", &delta]),
+            ]
+        },
+        patch_size: |job| Ok(fs::metadata(job.file("delta.xz"))?.len()),
+        apply: |job| {
+            let (delta, rebuilt) = (job.file("delta"), job.rebuilt());
+            vec![
+                job.argv("xz", &[&"-d", &"-k", &"-f", &job.file("delta.xz")]),
+                job.argv("zucchini", &[&"-apply", &job.source, &delta, &rebuilt]),
+            ]
+        },
+        // As measured on executables, both images included.
+        diff_memory: |source, _| 14 * source,
         ..PLAIN
     },
     hdiffz(HDIFFPATCH[0], |job| hdiffz_diff(job, "-c-lzma2-9")),
@@ -346,6 +386,16 @@ pub static TOOLS: [Tool; 14] = [
     },
 ];
 
+/// `neap diff` with what the user of the comparison asked for.
+fn neap_diff(job: &Job) -> Argv {
+    let output = job.patch();
+    let fixed: [&dyn AsRef<OsStr>; 6] =
+        [&"diff", &job.source, &job.target, &"--output", &output, &"--json"];
+    let mut argv = job.argv("neap", &fixed);
+    argv.extend_from_slice(&job.programs.neap_diff_options);
+    argv
+}
+
 /// `neap apply` with everything a user gets by default.
 #[must_use]
 pub fn neap_apply(job: &Job) -> Argv {
@@ -436,7 +486,7 @@ mod tests {
         for tool in &TOOLS {
             assert_eq!(TOOLS.iter().filter(|other| other.name == tool.name).count(), 1);
         }
-        for name in [NEAP, FULL].into_iter().chain(HDIFFPATCH) {
+        for name in [NEAP, NEAP_CM, ZUCCHINI, FULL].into_iter().chain(HDIFFPATCH) {
             assert!(by_name(name).is_some(), "{name}");
         }
     }
@@ -448,13 +498,41 @@ mod tests {
         assert_eq!(xdelta3_window(3 << 30), "2147483648");
     }
 
+    fn with_job<T>(programs: &Programs, ask: impl FnOnce(&Job) -> T) -> T {
+        let runner = Runner { folder: "/w".into(), limit: Default::default(), gnu_time: None };
+        let (source, target) = ("/s".into(), "/t".into());
+        ask(&Job { programs, runner: &runner, source, target, source_size: 1 })
+    }
+
+    #[test]
+    fn the_second_neap_is_the_first_with_another_coder() {
+        let options = vec!["--effort=9".into()];
+        let programs = Programs { neap_diff_options: options, ..Programs::default() };
+        let diff = |name| {
+            let tool = by_name(name).expect("it is in the table");
+            with_job(&programs, tool.diff).concat()
+        };
+        let (fast, small) = (diff(NEAP), diff(NEAP_CM));
+        assert!(fast.contains(&"--effort=9".into()));
+        assert_eq!(small[..fast.len()], fast[..]);
+        assert_eq!(small[fast.len()..], ["--coder", "cm"]);
+    }
+
+    #[test]
+    fn what_zucchini_applies_is_what_its_compressor_unpacks() {
+        let tool = by_name(ZUCCHINI).expect("it is in the table");
+        let programs = Programs::default();
+        let (diff, apply) = (with_job(&programs, tool.diff), with_job(&programs, tool.apply));
+        assert_eq!(diff[0].last(), diff[1].last(), "what is made is packed");
+        assert_eq!(apply[0].last(), Some(&"/w/delta.xz".into()));
+        assert_eq!(apply[1][2..], ["/s", "/w/delta", "/w/rebuilt"]);
+    }
+
     #[test]
     fn the_unchecked_apply_is_the_default_one_and_two_options() {
         let programs = Programs::default();
-        let runner = Runner { folder: "/w".into(), limit: Default::default(), gnu_time: None };
-        let (source, target) = ("/s".into(), "/t".into());
-        let job = Job { programs: &programs, runner: &runner, source, target, source_size: 1 };
-        let (checked, unchecked) = (neap_apply(&job), neap_apply_unchecked(&job));
+        let (checked, unchecked) =
+            with_job(&programs, |job| (neap_apply(job), neap_apply_unchecked(job)));
         assert_eq!(unchecked[..checked.len()], checked[..]);
         assert_eq!(unchecked[checked.len()..], ["--no-source-check", "--no-read-back"]);
     }

@@ -52,6 +52,25 @@ fn a_row_is_measured_compared_and_written_in_all_three_forms() {
 }
 
 #[test]
+fn an_ablation_makes_and_checks_a_patch_for_each_part_and_coder() {
+    let folder = folder("ablation");
+    write_pair(&folder);
+    let arguments = ["ablation", "--pair", "source", "target", "--output", "results"];
+    let output = compare(&folder, &arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let json = fs::read(folder.join("results/ablation.json")).expect("it was written");
+    let record: neap_bench::ablation::AblationRecord =
+        serde_json::from_slice(&json).expect("it is a record");
+    // Two coders, each with everything on and with each of four parts left out.
+    assert_eq!(record.pairs[0].patches.len(), 10);
+    for patch in &record.pairs[0].patches {
+        assert!(patch.patch_size.is_some(), "{}", patch.reason);
+    }
+    let table = fs::read_to_string(folder.join("results/ablation.md")).expect("it was written");
+    assert!(table.contains("Coder `cm`") && !table.contains("No result"), "{table}");
+}
+
+#[test]
 fn without_pairs_the_next_step_is_told() {
     let folder = folder("no-pairs");
     let output = compare(&folder, &["--tools", "4 KiB"]);

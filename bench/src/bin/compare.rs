@@ -7,12 +7,13 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use neap_bench::ablation::{self, AblationRecord};
 use neap_bench::machine::Machine;
 use neap_bench::measure::{self, Settings};
 use neap_bench::pairs::{self, Pair};
 use neap_bench::record::Record;
 use neap_bench::tools::{self, NEAP, Programs, TOOLS, Tool};
-use neap_bench::{blocks, report, scaling, svg};
+use neap_bench::{ablation_table, blocks, report, scaling, svg};
 
 /// Compare neap with the tools of today, on the same pairs in the same run.
 ///
@@ -30,6 +31,8 @@ struct Options {
 enum Verb {
     /// Measure neap on a pair and on an image twice as large
     Scaling(RunOptions),
+    /// Leave out each part of neap's diff in turn, and say what that does to the patches
+    Ablation(AblationOptions),
     /// The 4 KiB block reuse that the comparison measures
     #[command(hide = true, subcommand)]
     Blocks(Blocks),
@@ -42,7 +45,7 @@ enum Blocks {
 }
 
 #[derive(Args)]
-struct RunOptions {
+struct PairOptions {
     /// Take these sets (small, full) or pairs of the corpus cache [default: small]
     #[arg(long, num_args = 1.., value_name = "NAME")]
     set: Vec<String>,
@@ -52,6 +55,24 @@ struct RunOptions {
     /// Judge the files of --pair as this kind, as rootfs-ext4
     #[arg(long, default_value = "given")]
     kind: String,
+}
+
+#[derive(Args)]
+struct AblationOptions {
+    #[command(flatten)]
+    pairs: PairOptions,
+    /// Take these coders only
+    #[arg(long, num_args = 1.., value_name = "CODER", value_parser = ["zstd", "cm"])]
+    coders: Vec<String>,
+    /// Write ablation.md and ablation.json into this folder
+    #[arg(long, default_value = "bench-results")]
+    output: PathBuf,
+}
+
+#[derive(Args)]
+struct RunOptions {
+    #[command(flatten)]
+    pairs: PairOptions,
     /// Take the median of this many runs
     #[arg(long, default_value_t = 3)]
     runs: usize,
@@ -80,6 +101,7 @@ fn main() -> ExitCode {
     let done = match options.verb {
         None => compare(&options.run, false),
         Some(Verb::Scaling(run)) => compare(&run, true),
+        Some(Verb::Ablation(options)) => ablate(&options),
         Some(Verb::Blocks(Blocks::Diff { source, target, patch })) => {
             blocks::diff(&source, &target, &patch).map_err(|error| error.to_string())
         }
@@ -98,9 +120,9 @@ fn main() -> ExitCode {
 
 /// Measures every pair, or only the scaling of the last one, and writes the results after each.
 fn compare(options: &RunOptions, only_scaling: bool) -> Result<(), String> {
-    let pairs = wanted_pairs(options)?;
+    let pairs = wanted_pairs(&options.pairs)?;
     let tools = wanted_tools(&options.tools)?;
-    if tools.iter().any(|tool| tool.name == NEAP) {
+    if tools.iter().any(|tool| tools::is_neap(tool.name)) {
         build_neap()?;
     }
     let mut programs = Programs::of_this_machine();
@@ -137,7 +159,23 @@ fn compare(options: &RunOptions, only_scaling: bool) -> Result<(), String> {
     Ok(())
 }
 
-fn wanted_pairs(options: &RunOptions) -> Result<Vec<Pair>, String> {
+/// Leaves out each part on every pair, and writes the results after each.
+fn ablate(options: &AblationOptions) -> Result<(), String> {
+    let pairs = wanted_pairs(&options.pairs)?;
+    let machine = Machine::here(&[], &Programs::default());
+    let mut record = AblationRecord { machine, pairs: Vec::new() };
+    for (index, pair) in pairs.iter().enumerate() {
+        eprintln!("[{}/{}] {} ({})", index + 1, pairs.len(), pair.name, pair.kind);
+        record.pairs.push(ablation::pair(pair, &options.coders));
+        let json = serde_json::to_string_pretty(&record).map_err(|error| error.to_string())?;
+        let files = [("ablation.json", json), ("ablation.md", ablation_table::markdown(&record))];
+        write_files(&options.output, &files)?;
+    }
+    println!("{}", options.output.join("ablation.md").display());
+    Ok(())
+}
+
+fn wanted_pairs(options: &PairOptions) -> Result<Vec<Pair>, String> {
     let mut wanted = Vec::new();
     for files in options.pair.chunks(2) {
         let [source, target] = files else { return Err("--pair takes two files".to_owned()) };
@@ -194,6 +232,10 @@ fn write(record: &Record, folder: &Path) -> Result<(), String> {
         ("results.md", report::markdown(record, "results.svg")),
         ("results.svg", svg::draw(record)),
     ];
+    write_files(folder, &files)
+}
+
+fn write_files(folder: &Path, files: &[(&str, String)]) -> Result<(), String> {
     let name = |error: std::io::Error| format!("{}: {error}", folder.display());
     fs::create_dir_all(folder).map_err(name)?;
     for (file, text) in files {

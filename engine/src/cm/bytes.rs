@@ -29,7 +29,7 @@ pub(super) struct Around {
     pub(super) expected: [(u8, u32); EXPECTED],
     /// What is coded, less than 16: literals are 0.
     pub(super) mode: u32,
-    /// Chooses weights: less than 256.
+    /// Chooses weights: less than 512.
     pub(super) set: u32,
     /// The byte before.
     pub(super) before: u8,
@@ -46,6 +46,8 @@ pub(super) struct Bytes {
     mixers: [Mixer<INPUTS>; 2],
     last: Mixer<2>,
     refiners: [Refiner; 2],
+    /// What the last byte cost, in 256ths of a bit.
+    pub(super) cost: u32,
 }
 
 impl Bytes {
@@ -56,9 +58,10 @@ impl Bytes {
             order0: vec![0; 16 * 256],
             maps: vec![[CHANCE_NEW; 256]; 2 * (1 + HASHED)],
             expected: (0..EXPECTED).map(|_| Chances::new(1 << 10, 255)).collect(),
-            mixers: [Mixer::new(16 * 256, weight, 28, 14), Mixer::new(256, weight, 28, 14)],
+            mixers: [Mixer::new(16 * 256, weight, 28, 14), Mixer::new(512, weight, 28, 14)],
             last: Mixer::new(256, 65536 / 2, 8, 2),
             refiners: [Refiner::new(16 * 256), Refiner::new(1 << 11)],
+            cost: 0,
         }
     }
 
@@ -70,6 +73,7 @@ impl Bytes {
         around: &Around,
         byte: u8,
     ) -> u8 {
+        self.cost = 0;
         let mut node = 1_u32;
         let mut found = [0_usize; HASHED];
         let half = usize::from(around.mode != 0) * (1 + HASHED);
@@ -161,7 +165,9 @@ impl Bytes {
         let context = hash(&[around.before.into(), node, around.mode]) >> 21;
         let refined = refined + second.refine(logit, context as usize);
         let chance = (2 * squash(logit) + refined) >> 2;
-        let bit = coder.code(bit, chance.clamp(1, 65535));
+        let chance = chance.clamp(1, 65535);
+        let bit = coder.code(bit, chance);
+        self.cost += cost(if bit { chance } else { 65536 - chance });
 
         self.order0[zero] = NEXT[usize::from(states[0])][usize::from(bit)];
         for (map, state) in maps.iter_mut().zip(&states) {
@@ -174,4 +180,11 @@ impl Bytes {
         self.refiners.iter_mut().for_each(|refiner| refiner.learn(bit));
         bit
     }
+}
+
+/// What a bit of this chance costs in 256ths of a bit, about: straight lines between the powers of
+/// two.
+fn cost(chance: u32) -> u32 {
+    let log2 = chance.ilog2();
+    (16 << 8) - (log2 << 8) - (((chance << (16 - log2)) >> 8) & 0xff)
 }

@@ -35,7 +35,7 @@ const fn parts(kind: u8) -> Parts {
         LOW_12 => &[(10, 12)],
         A32_BRANCH => &[(0, 24)],
         A32_EXCHANGE => &[(24, 1), (0, 24)],
-        A32_LITERAL | A32_STUB => &[(0, 12)],
+        A32_STUB => &[(0, 12)],
         T32_BRANCH_24 => &[(16, 11), (0, 10), (27, 1), (29, 1), (10, 1)],
         T32_BRANCH_20 => &[(16, 11), (0, 6), (29, 1), (27, 1), (10, 1)],
         T32_EXCHANGE => &[(17, 10), (0, 10), (27, 1), (29, 1), (10, 1)],
@@ -43,6 +43,8 @@ const fn parts(kind: u8) -> Parts {
         T32_BRANCH_11 => &[(0, 11)],
         T32_BRANCH_8 | T32_LITERAL_8 => &[(0, 8)],
         T32_ZERO => &[(3, 5), (9, 1)],
+        PLACE_31 => &[(0, 31)],
+        INDEX_24 => &[(8, 24)],
         _ => &[],
     }
 }
@@ -68,7 +70,9 @@ fn unit(kind: u8, word: u64) -> u32 {
 /// Fields of one class share what they know: their errors are of one address.
 fn class(kind: u8) -> u32 {
     match kind {
-        PLACE_32 | BASE_32 | INDEX_32 | PAGE | LOW_12 | A32_STUB => kind.into(),
+        PLACE_32 | BASE_32 | INDEX_32 | PAGE | LOW_12 | A32_STUB | PLACE_31 | INDEX_24 => {
+            kind.into()
+        }
         _ => 0,
     }
 }
@@ -84,7 +88,6 @@ const PAGE: u8 = 13;
 const LOW_12: u8 = 14;
 const A32_BRANCH: u8 = 17;
 const A32_EXCHANGE: u8 = 18;
-const A32_LITERAL: u8 = 19;
 const A32_STUB: u8 = 20;
 const T32_BRANCH_24: u8 = 21;
 const T32_BRANCH_20: u8 = 22;
@@ -94,6 +97,8 @@ const T32_BRANCH_11: u8 = 25;
 const T32_BRANCH_8: u8 = 26;
 const T32_ZERO: u8 = 27;
 const T32_LITERAL_8: u8 = 28;
+const PLACE_31: u8 = 29;
+const INDEX_24: u8 = 30;
 
 /// Two bits of long T32 branches are stored as whether they equal the sign.
 fn flipped(kind: u8, word: u64) -> u64 {

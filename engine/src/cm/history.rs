@@ -1,22 +1,27 @@
 //! What was coded before, and the byte that followed the last time it read like this.
 
-/// Coded bytes that are remembered: 2 MiB.
-const HISTORY_LEN: usize = 1 << 21;
+/// Coded bytes that are remembered: 4 MiB.
+const HISTORY_LEN: usize = 1 << 22;
 
 /// Places remembered by the hash of the bytes before them.
-const PLACES: usize = 1 << 17;
+const PLACES: usize = 1 << 19;
 
 /// Longest match that is counted.
 const MATCH_LEN_MAX: u32 = 63;
+
+/// Places further back than this are forgotten: what is before them may be overwritten.
+const REACH: u32 = (1 << 22) - 64;
+const _: () = assert!(REACH as usize + 64 == HISTORY_LEN);
 
 /// The bytes coded lately, with one match in them.
 #[derive(Debug)]
 pub(super) struct History {
     bytes: Vec<u8>,
-    at: usize,
+    /// How many bytes were appended, modulo 2^32.
+    at: u32,
     places: Vec<u32>,
     /// Where the match goes on, and how many bytes it is long; 0 for none.
-    match_at: usize,
+    match_at: u32,
     match_len: u32,
 }
 
@@ -31,34 +36,34 @@ impl History {
         }
     }
 
-    fn byte(&self, at: usize) -> u8 {
-        self.bytes[at & (HISTORY_LEN - 1)]
+    fn byte(&self, at: u32) -> u8 {
+        self.bytes[at as usize & (HISTORY_LEN - 1)]
     }
 
     /// Appends a byte; `tail` are the last eight bytes of the target, the newest lowest.
-    pub(super) fn push(&mut self, byte: u8, tail: u64) {
+    pub(super) fn push(&mut self, byte: u8, tail: u64, is_plain: bool) {
         let hit = self.match_len > 0 && self.byte(self.match_at) == byte;
-        self.bytes[self.at & (HISTORY_LEN - 1)] = byte;
-        self.at += 1;
+        self.bytes[self.at as usize & (HISTORY_LEN - 1)] = byte;
+        self.at = self.at.wrapping_add(1);
         if hit {
-            self.match_at += 1;
+            self.match_at = self.match_at.wrapping_add(1);
             self.match_len = (self.match_len + 1).min(MATCH_LEN_MAX);
         } else {
             self.match_len = 0;
         }
         // Five bytes are hashed.
-        let hash = (tail << 24).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 47;
+        let hash = (tail << 24).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 45;
         let place = &mut self.places[usize::try_from(hash).map_or(0, |hash| hash & (PLACES - 1))];
-        let found = *place as usize;
-        *place = u32::try_from(self.at).unwrap_or(0);
-        if self.match_len == 0 && found > 0 && self.at - found < HISTORY_LEN - 64 {
-            let mut len = 0;
-            let reach = (MATCH_LEN_MAX as usize).min(found);
-            while len < reach && self.byte(found - 1 - len) == self.byte(self.at - 1 - len) {
-                len += 1;
-            }
+        let found = *place;
+        // What is coded plain only matches over many bytes: one place in eight will do.
+        if !is_plain || self.at.is_multiple_of(8) {
+            *place = self.at;
+        }
+        if self.match_len == 0 && found > 0 && self.at.wrapping_sub(found) < REACH {
+            let before = |at: u32, len| self.byte(at.wrapping_sub(1 + len));
+            let len = (0..MATCH_LEN_MAX).find(|len| before(found, *len) != before(self.at, *len));
             self.match_at = found;
-            self.match_len = u32::try_from(len).unwrap_or(0);
+            self.match_len = len.unwrap_or(MATCH_LEN_MAX);
         }
     }
 

@@ -44,7 +44,7 @@ impl<const N: usize> Mixer<N> {
         for (weight, input) in self.sets[self.chosen].iter_mut().zip(inputs) {
             *weight = (*weight + ((input * error + 0x2000) >> 14)).clamp(-WEIGHT_MAX, WEIGHT_MAX);
         }
-        self.step += 1;
+        self.step = self.step.wrapping_add(1);
         if self.step & 255 == 0 && self.rate > self.rate_min {
             self.rate -= 1;
         }

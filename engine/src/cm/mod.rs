@@ -18,6 +18,8 @@ mod numbers;
 mod range;
 mod segments;
 mod squash;
+#[cfg(test)]
+mod tests;
 
 pub use fields::FieldMark;
 pub use segments::SegmentLimits;

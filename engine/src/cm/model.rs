@@ -22,6 +22,21 @@ const NOTED: usize = 64;
 /// Most bytes of clean spans that are learned from: half a second's work.
 const ROOM: usize = 1 << 20;
 
+/// The sum of costs is of about this many literals.
+const COST_LOG2: u32 = 8;
+
+/// Literals that cost more than 8 bits each are compressed or encrypted: they are coded plain.
+const COST_PLAIN: u32 = (8 * 256 + 4) << COST_LOG2;
+
+/// So many literals are coded plain before the model is tried again.
+const PLAIN_LEN: u32 = 2048;
+
+/// The sum of costs then: what 64 literals can bring back above.
+const COST_AGAIN: u32 = (8 * 256) << COST_LOG2;
+
+/// A match of this length ends what is coded plain.
+const MATCH_LEN_PLAIN: u32 = 8;
+
 /// Contexts of whether a byte is as guessed.
 const FLAG_CONTEXTS: usize = 12;
 
@@ -47,6 +62,10 @@ pub(super) struct Model {
     differences: u32,
     /// The last differences by place in a field.
     by_place: [u8; 8],
+    /// What literals cost lately: a sum that loses one part in 256 with each, in 256ths of a bit.
+    literal_cost: u32,
+    /// Literals that are still to be coded without a model.
+    plain: u32,
     /// Bytes at the ends of clean spans that may still be learned from.
     room: usize,
 }
@@ -82,13 +101,15 @@ impl Model {
             history: History::new(),
             fields: Fields::new(),
             spans: Decider::new(14, 255, 32),
-            flags: Decider::new(16, 255, 1024),
+            flags: Decider::new(16, 255, 2048),
             tail: 0,
             missed: 0,
             since: 0,
             dirty: [0; 3],
             differences: 0,
             by_place: [0; 8],
+            literal_cost: 0,
+            plain: 0,
             room: ROOM,
         }
     }
@@ -96,8 +117,19 @@ impl Model {
     /// Codes literals, in place.
     pub(super) fn literals<C: Coder>(&mut self, coder: &mut C, out: &mut [u8]) {
         for byte in out {
-            let around = self.literal_around();
-            *byte = self.bytes.code(coder, &self.stretch, &around, *byte);
+            if self.plain > 0 && self.history.expected().1 < MATCH_LEN_PLAIN {
+                self.plain -= 1;
+                *byte = plain(coder, *byte);
+            } else {
+                let around = self.literal_around();
+                *byte = self.bytes.code(coder, &self.stretch, &around, *byte);
+                self.literal_cost += self.bytes.cost;
+                self.literal_cost -= self.literal_cost >> COST_LOG2;
+                if self.literal_cost > COST_PLAIN {
+                    self.plain = PLAIN_LEN;
+                    self.literal_cost = COST_AGAIN;
+                }
+            }
             self.push(*byte);
         }
     }
@@ -134,7 +166,7 @@ impl Model {
 
     fn push(&mut self, byte: u8) {
         self.tail = self.tail << 8 | u64::from(byte);
-        self.history.push(byte, self.tail);
+        self.history.push(byte, self.tail, self.plain > 0);
     }
 
     /// Codes a piece of a copy into `out`.
@@ -373,7 +405,7 @@ impl Model {
             let len = 32 - (len >> 1).leading_zeros();
             let contexts =
                 self.flag_contexts(guess, raw, ahead, place, (seen, left), foretold << 4 | len);
-            let set = foretold + 3 * (u32::from(seen) + 2 * (place.kind.min(17) * 8 + place.index));
+            let set = foretold + 3 * (u32::from(seen) + 2 * (place.kind.min(31) * 8 + place.index));
             self.flags.code(coder, &self.stretch, &contexts, set as usize, truth == guess)
         };
         let byte = if as_guessed {
@@ -461,14 +493,19 @@ impl Model {
             expected: [
                 (told, if told == guess { 0 } else { len.min(32) }),
                 (raw, if raw == guess { 0 } else { known }),
-                (guess.wrapping_add(by_place), 1 + place.index + 8 * place.kind.min(17)),
+                (guess.wrapping_add(by_place), 1 + place.index + 8 * place.kind.min(31)),
                 (first, if first == guess { 0 } else { known }),
             ],
             mode: if place.kind == 0 { 1 } else { 2 + place.index },
-            set: 16 + (place.kind.min(17) << 3 | place.index),
+            set: 16 + (place.kind.min(31) << 3 | place.index),
             before: guess,
         }
     }
+}
+
+/// Codes a byte that nothing is known of.
+fn plain<C: Coder>(coder: &mut C, byte: u8) -> u8 {
+    (0..8).rev().fold(0, |made, at| made << 1 | u8::from(coder.code(byte >> at & 1 == 1, 1 << 15)))
 }
 
 /// The bytes of a field in a piece, if all of them lie in it.

@@ -258,7 +258,8 @@ fn candidates(
     progress: Progress,
 ) -> Result<(Vec<Candidate>, Estimates), DiffError> {
     let price = options.price();
-    let near = near_matches(source, target, &exact, options, progress)?;
+    let suffix_len_max = options.suffix_len_max();
+    let near = near_matches(source, target, &exact, options, suffix_len_max, progress)?;
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
     let plain = Candidate::new(pieces.clone(), source, target, &none, false, price)?;
@@ -311,7 +312,8 @@ fn rematched(
     };
     let settled = pieces.iter().zip(&left).filter(|(piece, left)| settles(&piece.segment, **left));
     let settled: Vec<_> = settled.map(|(piece, _)| piece.segment).collect();
-    near.extend(near_matches(&rewritten, target, &settled, options, progress)?);
+    let suffix_len_max = options.suffix_len_max() / REMATCH_PART;
+    near.extend(near_matches(&rewritten, target, &settled, options, suffix_len_max, progress)?);
     let (mut fixed, mut touching) = (Vec::new(), Vec::new());
     for (piece, left) in pieces.into_iter().zip(left) {
         let segment = piece.segment;
@@ -339,6 +341,9 @@ fn rematched(
 /// Two estimates are clearly apart from this part of them on.
 const CLEAR: u64 = 32;
 
+/// Suffix arrays match again up to this part of what they match at first.
+const REMATCH_PART: u64 = 8;
+
 /// Least length of a piece that needs no other match, in bytes, and of how many of its bytes at
 /// most one may differ once addresses are rewritten.
 const SETTLED_LEN: u64 = 256;
@@ -353,6 +358,7 @@ fn near_matches(
     target: &dyn Source,
     exact: &[Segment],
     options: &Options,
+    suffix_len_max: u64,
     progress: Progress,
 ) -> Result<Vec<Segment>, DiffError> {
     // Shorter stretches are settled by the exact matches beside them.
@@ -377,7 +383,7 @@ fn near_matches(
     }
     progress(Event::Phase { name: "match nearby", total: sum(&unmatched) });
     near.extend(local::find(source, target, &unmatched, &found, progress)?);
-    if sum(&unmatched).max(sum(&unused)) <= options.suffix_len_max() {
+    if sum(&unmatched).max(sum(&unused)) <= suffix_len_max {
         progress(Event::Phase { name: "match suffixes", total: sum(&unmatched) });
         let memory = options.memory;
         near.extend(suffix::find(source, target, &unused, &unmatched, memory, progress)?);

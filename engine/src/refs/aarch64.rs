@@ -474,7 +474,8 @@ mod tests {
                 let at = usize::try_from(field.offset - 0x1000).unwrap_or(usize::MAX);
                 let old: [u8; 4] = bytes[at..at + 4].try_into().unwrap_or_default();
                 let mut new = old;
-                prop_assert!(write(field.form, field.offset + CODE - 0x1000, field.address, &mut new));
+                let place = field.offset + CODE - 0x1000;
+                prop_assert!(write(field.form, place, field.address, &mut new));
                 prop_assert_eq!(new, old, "{:?}", field);
             }
         }

@@ -686,7 +686,12 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read_again(form in 0..FORMS.len(), place in 1_u64 << 26..1 << 30, distance in any::<i32>(), word in any::<u32>()) {
+        fn what_is_written_is_read_again(
+            form in 0..FORMS.len(),
+            place in 1_u64 << 26..1 << 30,
+            distance in any::<i32>(),
+            word in any::<u32>(),
+        ) {
             let (form, _, unit, from, to) = FORMS[form];
             let place = place & !1;
             let distance = from + i64::from(distance).rem_euclid(to - from) / unit * unit;

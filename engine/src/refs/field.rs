@@ -69,7 +69,7 @@ pub enum Form {
         /// log2 of the unit.
         shift: u8,
     },
-    /// 4 bytes: low 31 bits of address less `place`; the high bit is not part of it (ARM unwinding).
+    /// 4 bytes: low 31 bits of address less `place`, without the high bit (ARM unwinding).
     Place31,
     /// A32 instruction: 24 bits of words from `place + 8` (`B`, `BL`).
     A32Branch,

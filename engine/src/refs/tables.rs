@@ -1,4 +1,5 @@
-//! Addresses in tables: relocations, symbols, the dynamic table, and aligned pointers.
+//! Addresses in tables: relocations, symbols, the dynamic table, aligned pointers, and headers.
+//! Tables of 32-bit files that differ in more than their words are read by `narrow`.
 //!
 //! Layouts: "System V Application Binary Interface", chapters 4 and 5.
 
@@ -79,12 +80,9 @@ impl Part<'_> {
     }
 
     fn relocations(&self, symbols: u64, addends: bool, out: &mut Vec<Field>) {
-        let word = self.either(8, 4);
-        for at in self.entries(if addends { 3 * word } else { 2 * word }) {
+        for at in self.entries(if addends { 24 } else { 16 }) {
             self.absolute(at, out);
-            if self.region.is_wide {
-                self.index(at.wrapping_add(12), symbols, 24, out);
-            }
+            self.index(at.wrapping_add(12), symbols, 24, out);
             // Relative ones hold an address, others what is added to a symbol's.
             let is_relative = match (self.region.arch, self.u32(at.wrapping_add(8))) {
                 (Arch::X86_64, Some(kind)) => matches!(kind, 8 | 37),
@@ -92,7 +90,7 @@ impl Part<'_> {
                 (_, Some(_)) => false,
                 (_, None) => true,
             };
-            if addends && self.region.is_wide && is_relative {
+            if addends && is_relative {
                 self.absolute(at.wrapping_add(16), out);
             }
         }
@@ -133,19 +131,18 @@ impl Part<'_> {
 
     fn symbols(&self, names: u64, out: &mut Vec<Field>) {
         let sections = &self.region.sections;
-        let (info_at, section_at, value_at) = self.either((4, 6, 8), (12, 14, 4));
-        for at in self.entries(self.either(24, 16)) {
+        for at in self.entries(24) {
             self.index(at, names, 1, out);
-            let section = self.u16(at.wrapping_add(section_at)).unwrap_or(0);
+            let section = self.u16(at.wrapping_add(6)).unwrap_or(0);
             // Symbols of no section and of thread-local storage have no address.
-            let kind = self.number(at.wrapping_add(info_at)).map(|[info]: [u8; 1]| info & 15);
+            let kind = self.number(at.wrapping_add(4)).map(|[info]: [u8; 1]| info & 15);
             if section == 0 || kind == Some(6) {
                 continue;
             }
             if sections.is_empty() {
-                self.absolute(at.wrapping_add(value_at), out);
+                self.absolute(at.wrapping_add(8), out);
             } else if let Some(base) = sections.get(usize::from(section)) {
-                self.based(at.wrapping_add(value_at), *base, 0, out);
+                self.based(at.wrapping_add(8), *base, 0, out);
             }
         }
     }
@@ -189,14 +186,13 @@ impl Part<'_> {
     }
 
     fn dynamic(&self, names: u64, out: &mut Vec<Field>) {
-        let word = self.either(8, 4);
-        for at in self.entries(2 * word) {
-            match self.word(at) {
+        for at in self.entries(16) {
+            match self.u64(at) {
                 // Names: needed libraries, the library's own, search paths.
-                Some(1 | 14 | 15 | 29) => self.index(at.wrapping_add(word), names, 1, out),
+                Some(1 | 14 | 15 | 29) => self.index(at.wrapping_add(8), names, 1, out),
                 // Sizes and counts.
                 Some(2 | 8 | 9 | 10 | 11 | 18 | 19 | 20 | 24 | 27 | 28 | 30) => {}
-                _ => self.absolute(at.wrapping_add(word), out),
+                _ => self.absolute(at.wrapping_add(8), out),
             }
         }
     }

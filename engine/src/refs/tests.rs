@@ -226,7 +226,8 @@ proptest! {
     #[test]
     fn hostile_headers_are_read_within_the_image_and_never_panic(
         (is_wide, kind, machine) in kinds(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..60),
+        changes in
+            prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3_u8), 1..60),
         cut: prop::sample::Index,
         diagonals: [i64; 3],
         biases: [i64; 2],

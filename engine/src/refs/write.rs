@@ -28,9 +28,18 @@ pub fn rewrite(
         if field.offset >= end || field.offset.saturating_add(len as u64) <= offset {
             continue;
         }
-        let Some(place) = region.address_of(field.offset) else { continue };
-        let place = map.place(place, diagonal);
-        let address = map.address(field.address);
+        let Some(source_place) = region.address_of(field.offset) else { continue };
+        let place = map.place(source_place, diagonal);
+        // What is copied from elsewhere takes its surroundings with it, whatever became of them.
+        let moved = |address: u64| {
+            let is_near = address.abs_diff(source_place) < NEAR;
+            if is_near && map.diagonal(field.offset) != diagonal {
+                map.place(address, diagonal)
+            } else {
+                map.address(address)
+            }
+        };
+        let address = moved(field.address);
         // Byte `index` of the field is byte `index + shift` of the bytes.
         let shift = i128::from(field.offset) - i128::from(offset);
         let within = |index: usize| usize::try_from(i128::try_from(index).ok()? + shift).ok();
@@ -38,7 +47,7 @@ pub fn rewrite(
         for (index, byte) in spelled.iter_mut().enumerate().take(len) {
             *byte = within(index).and_then(|at| bytes.get(at)).copied().unwrap_or(0);
         }
-        if !spell(field.form, place, address, map, &mut spelled) {
+        if !spell(field.form, place, address, &moved, &mut spelled) {
             continue;
         }
         for (index, byte) in spelled.iter().enumerate().take(len) {
@@ -49,8 +58,19 @@ pub fn rewrite(
     }
 }
 
+/// How near to a field, in bytes, its address must be to move with it where the field is not
+/// copied along the diagonal that the map has for it. Measured on three pairs: of 1 and 16 KiB,
+/// 1 KiB keeps the gain (2.8 % of a wheel for 32-bit ARM) and costs the others less.
+const NEAR: u64 = 1 << 10;
+
 /// Puts the address into the first bytes of `bytes`; false where it has no spelling.
-fn spell(form: Form, place: u64, address: u64, map: &Map, bytes: &mut [u8; 8]) -> bool {
+fn spell(
+    form: Form,
+    place: u64,
+    address: u64,
+    moved: &dyn Fn(u64) -> u64,
+    bytes: &mut [u8; 8],
+) -> bool {
     let signed_32 = |value: u64| i32::try_from(value.cast_signed()).ok().map(i32::to_le_bytes);
     let narrow = match form {
         Form::Behind32 => signed_32(address.wrapping_sub(place).wrapping_sub(4)),
@@ -59,17 +79,17 @@ fn spell(form: Form, place: u64, address: u64, map: &Map, bytes: &mut [u8; 8]) -
         }
         Form::Place32 => signed_32(address.wrapping_sub(place)),
         Form::Back32 => signed_32(place.wrapping_sub(address)),
-        Form::Last32(base) => signed_32(address.wrapping_sub(map.address(base)).wrapping_add(1)),
-        Form::Base32(base) => signed_32(address.wrapping_sub(map.address(base))),
+        Form::Last32(base) => signed_32(address.wrapping_sub(moved(base)).wrapping_add(1)),
+        Form::Base32(base) => signed_32(address.wrapping_sub(moved(base))),
         Form::Absolute32 => u32::try_from(address).ok().map(u32::to_le_bytes),
         Form::Index32 { base, size } => {
-            let distance = address.wrapping_sub(map.address(base));
+            let distance = address.wrapping_sub(moved(base));
             let size = u64::from(size).max(1);
             let index = distance.is_multiple_of(size).then_some(distance / size);
             index.and_then(|index| u32::try_from(index).ok()).map(u32::to_le_bytes)
         }
         Form::Index24 { base } => {
-            let distance = address.wrapping_sub(map.address(base));
+            let distance = address.wrapping_sub(moved(base));
             let index = distance.is_multiple_of(SYMBOL_LEN).then_some(distance / SYMBOL_LEN);
             let index = index.and_then(|index| u32::try_from(index).ok());
             let index = index.filter(|index| *index < 1 << 24);
@@ -80,7 +100,7 @@ fn spell(form: Form, place: u64, address: u64, map: &Map, bytes: &mut [u8; 8]) -
             return true;
         }
         Form::Base64 { base, more } => {
-            let value = address.wrapping_sub(map.address(base)).wrapping_add_signed(more.into());
+            let value = address.wrapping_sub(moved(base)).wrapping_add_signed(more.into());
             *bytes = value.to_le_bytes();
             return true;
         }
