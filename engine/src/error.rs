@@ -101,7 +101,10 @@ impl fmt::Display for FormatError {
                 write!(f, "layer {id} is listed twice or behind a higher one")
             }
             Self::UnknownCoder(id) => {
-                write!(f, "coder {id} is unknown; this program knows 0 (stored) and 1 (zstd)")
+                write!(
+                    f,
+                    "coder {id} is unknown; this program knows 0 (stored), 1 (zstd) and 2 (cm)"
+                )
             }
             Self::OutOfBounds { field, value, min, max } => {
                 write!(f, "{field} is {value}, allowed is {min} to {max}")

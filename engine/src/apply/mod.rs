@@ -76,10 +76,8 @@ enum Next {
     Make,
     /// A copy of this many bytes was read to the end of the window.
     SourceRead(usize),
-    /// The raw bytes of the piece were read.
+    /// The raw bytes of the piece were read, or something that its addresses need.
     PieceRead,
-    /// Something that the piece's addresses need was read.
-    Rewrite,
     WindowFull,
 }
 
@@ -165,24 +163,13 @@ impl Applier {
                     self.frame.add_differences(&mut self.window[from..])?;
                     self.next = Next::Make;
                 }
-                Next::PieceRead => {
-                    self.piece.begin();
-                    self.next = Next::Rewrite;
-                }
-                Next::Rewrite => {
-                    if let Some((offset, len)) = self.frame.rewriter.step(&mut self.piece) {
-                        if !self.header.source_map.covers(offset, len as u64) {
-                            let len = len as u64;
-                            return Err(FormatError::CopyUnchecked { offset, len }.into());
-                        }
-                        return Ok(Want::Source { offset, into: self.frame.rewriter.room(len) });
+                Next::PieceRead => match self.rewrite_piece()? {
+                    Some((offset, len)) => {
+                        let into = self.frame.rewriter.room(len);
+                        return Ok(Want::Source { offset, into });
                     }
-                    self.frame.piece(&self.piece, &mut self.window)?;
-                    if self.at <= self.skip_to {
-                        self.window.clear();
-                    }
-                    self.next = Next::Make;
-                }
+                    None => self.next = Next::Make,
+                },
                 Next::WindowFull => {
                     self.next = Next::Make;
                     let due = self.at - self.synced >= self.checkpoint_len;
@@ -211,6 +198,21 @@ impl Applier {
                 },
             }
         }
+    }
+
+    /// Makes the bytes of the piece, or says what must be read of the source before.
+    fn rewrite_piece(&mut self) -> Result<Option<(u64, usize)>, FormatError> {
+        if let Some((offset, len)) = self.frame.rewriter.step(&mut self.piece) {
+            if !self.header.source_map.covers(offset, len as u64) {
+                return Err(FormatError::CopyUnchecked { offset, len: len as u64 });
+            }
+            return Ok(Some((offset, len)));
+        }
+        self.frame.piece(&self.piece, &mut self.window)?;
+        if self.at <= self.skip_to {
+            self.window.clear();
+        }
+        Ok(None)
     }
 
     fn finish(&mut self) -> Result<Want<'_>, ApplyError> {

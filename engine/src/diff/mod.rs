@@ -267,11 +267,12 @@ fn candidates(
     if !options.parts.refs {
         return Ok((vec![plain], estimates));
     }
-    let regions = Regions::find(source, target, &pieces, options.parts.moves)?;
+    // Context mixing learns by itself where an address moved otherwise than the copies say.
+    let moves = options.parts.moves && options.coder == Coder::Zstd;
+    let regions = Regions::find(source, target, &pieces, moves)?;
     if regions.is_empty() {
         return Ok((vec![plain], estimates));
     }
-    let moves = options.parts.moves;
     let pieces = match options.parts.rematch {
         true => rematched(source, target, pieces, &exact, near, &regions, options, progress)?,
         false => pieces,

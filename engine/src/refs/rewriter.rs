@@ -114,12 +114,8 @@ impl Piece {
         (self.offset, self.diagonal, self.done) = (offset, diagonal, 0);
         self.raw.clear();
         self.raw.resize(len, 0);
+        self.guess.clear();
         self.marks.clear();
-    }
-
-    /// Takes the raw bytes as the first guess.
-    pub fn begin(&mut self) {
-        self.guess.clone_from(&self.raw);
     }
 }
 
@@ -214,6 +210,9 @@ impl Rewriter {
     /// put into [`Rewriter::room`] before asking again.
     pub fn step(&mut self, piece: &mut Piece) -> Option<(u64, usize)> {
         self.take_read();
+        if piece.guess.is_empty() {
+            piece.guess.clone_from(&piece.raw);
+        }
         while piece.done < piece.raw.len() {
             let at = piece.offset + piece.done as u64;
             let end = piece.offset + piece.raw.len() as u64;
