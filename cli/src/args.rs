@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
-use neap_engine::diff::Options;
+use neap_engine::diff::{Options, Parts};
 
 use crate::size;
 use crate::tariff::{Link, Overhead, Price};
@@ -15,8 +15,8 @@ pub(crate) const STATE_DIRECTORY: &str = "/var/lib/neap";
 /// large patch.
 const RESTART_LEN_MIN: u64 = 1 << 20;
 
-/// The effort that spares no time.
-const EFFORT_MAX: u8 = 9;
+/// The effort for links where a byte costs time: a little smaller, not much slower.
+const EFFORT_PORT: u8 = 7;
 
 /// Small verified updates of system images
 ///
@@ -108,17 +108,31 @@ pub(crate) struct Diff {
     /// Bytes of patch after which decoding can start afresh; less makes the patch larger
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = restart)]
     pub(crate) restart: u64,
+    /// Parts of the diff to leave out, to see what each is worth
+    #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
+    pub(crate) without: Vec<Part>,
     #[command(flatten)]
     pub(crate) common: Common,
 }
 
 impl Diff {
+    /// The parts of the diff that are not left out.
+    pub(crate) fn parts(&self) -> Parts {
+        let has = |part| !self.without.contains(&part);
+        Parts {
+            suffixes: has(Part::Suffixes),
+            refs: has(Part::Refs),
+            moves: has(Part::Moves),
+            rematch: has(Part::Rematch),
+        }
+    }
+
     /// The coder and the effort: those asked for, else those for the link, else the defaults.
     pub(crate) fn coder_and_effort(&self) -> (Coder, u8) {
         let (coder, effort) = match self.link {
             None | Some(LinkKind::Lan) => (Coder::Zstd, Options::EFFORT_DEFAULT),
-            Some(LinkKind::Port) => (Coder::Zstd, EFFORT_MAX),
-            Some(LinkKind::Sat) => (Coder::Cm, EFFORT_MAX),
+            Some(LinkKind::Port) => (Coder::Zstd, EFFORT_PORT),
+            Some(LinkKind::Sat) => (Coder::Cm, Options::EFFORT_DEFAULT),
         };
         (self.coder.unwrap_or(coder), self.effort.unwrap_or(effort))
     }
@@ -207,14 +221,27 @@ pub(crate) enum Coder {
     Cm,
 }
 
+/// Parts of the diff that can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Suffix arrays match what seeds leave over
+    Suffixes,
+    /// Addresses in executables are rewritten before they are copied
+    Refs,
+    /// Fields of the target correct where addresses moved
+    Moves,
+    /// What still differs is matched again with addresses rewritten
+    Rematch,
+}
+
 /// Links that a patch can be made for, by the price of a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LinkKind {
     /// Bytes cost nothing: the coder zstd, effort 6
     Lan,
-    /// Bytes cost time: the coder zstd, effort 9
+    /// Bytes cost time: the coder zstd, effort 7
     Port,
-    /// Bytes cost money: the coder cm, effort 9
+    /// Bytes cost money: the coder cm, effort 6
     Sat,
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Diff) -> Result<Outcome, Failure> {
             Coder::Zstd => diff::Coder::Zstd,
             Coder::Cm => diff::Coder::Cm,
         },
-        ..Options::default()
+        parts: args.parts(),
     };
     let progress = Reporter::new(args.common.quiet);
     // Without a number rayon takes one thread a core.

@@ -284,7 +284,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn more_bytes_never_cost_less(a: u64, b: u64, kbits in 1_u64..1_000_000, cents in 0_u64..1_000_000) {
+        fn more_bytes_never_cost_less(
+            a: u64,
+            b: u64,
+            kbits in 1_u64..1_000_000,
+            cents in 0_u64..1_000_000,
+        ) {
             let (less, more) = (a.min(b), a.max(b));
             let link = link(&format!("{kbits}kbit/s"));
             let price = price(&format!("{}.{:02}/MB", cents / 100, cents % 100));

@@ -279,6 +279,7 @@ mod tests {
         piece(target, len, From::Source { diagonal })
     }
 
+    #[expect(clippy::ptr_arg, reason = "vectors are sources, slices are not")]
     fn of(source: &Vec<u8>, target: &Vec<u8>, pieces: &[Piece]) -> Estimates {
         estimate(source, target, pieces, &|_| ()).expect("memory can be read")
     }
@@ -342,7 +343,7 @@ mod tests {
 
     #[test]
     fn large_image_is_sampled_and_small_one_read_whole() {
-        let noise: Vec<u8> = (0..80 << 20).map(|i: u64| (i * i >> 11).to_le_bytes()[0]).collect();
+        let noise: Vec<u8> = (0..80 << 20).map(|i: u64| ((i * i) >> 11).to_le_bytes()[0]).collect();
         let half = SourceRange { offset: 0, len: 40 << 20 };
         let whole = SourceRange { offset: 0, len: 80 << 20 };
         let [half, whole] = [half, whole].map(|r| Sampled::of(&noise, &[r]).expect("memory").fast);

@@ -73,7 +73,8 @@ impl Islands {
 }
 
 /// Parses the stretches of the target between `exact` segments, given near `matches`; both are
-/// sorted. Copies are priced with the addresses of `regions` rewritten. Returns copies only: what no piece covers is literal.
+/// sorted. Copies are priced with the addresses of `regions` rewritten. Returns copies only: what
+/// no piece covers is literal.
 pub(super) fn parse(
     source: &dyn Source,
     target: &dyn Source,
