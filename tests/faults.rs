@@ -7,6 +7,7 @@ use neap_engine::error::ApplyError;
 use neap_engine::io::drive::{Options, Stopped};
 use neap_engine::io::error::{DriveError, Part};
 use neap_sim::chain::INTERVAL_WINDOWS;
+use neap_sim::layered;
 use neap_sim::machine::{Call, Fault, Machine, Port};
 use neap_sim::pair::{Pair, WINDOW};
 use neap_sim::random::Random;
@@ -127,12 +128,14 @@ fn options(one_thread: bool) -> Options {
     Options { one_thread, checkpoint_len, ..Options::default() }
 }
 
-/// Lets each call fail, on one thread and on two, and goes on with and without a power cut.
+/// Lets each call fail, on one thread and on two, and goes on with and without a power cut; with
+/// the layer `refs` and the coder `cm` in some of the ways.
 fn every_failure(failing: Failing, kind: ErrorKind, part: Part, count_min: u64) {
-    let pair = pair();
-    for case in 0..8 {
+    let (plain, layered) = (pair(), layered::by_hand(WINDOW * 5 / 2, 3));
+    let cases = (0..8).map(|case| (&plain, case, count_min));
+    for (pair, case, count_min) in cases.chain([(&layered, 1, 1), (&layered, 6, 1)]) {
         let mut nth = 0;
-        let case = Case { pair: &pair, failing, kind, case };
+        let case = Case { pair, failing, kind, case };
         while case.fails_well(nth, part) {
             nth += 1;
         }

@@ -4,11 +4,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use neap_engine::diff::Coder;
 use neap_engine::format::Header;
 use neap_engine::io::drive;
 use neap_engine::io::memory::PatchBytes;
 use neap_fuzz::harness::choices::Choices;
 use neap_fuzz::harness::{HARNESSES, build, roundtrip, seal, whole};
+use neap_sim::executable::Arch;
 
 fn main() -> io::Result<()> {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
@@ -25,10 +27,18 @@ fn main() -> io::Result<()> {
         fs::write(seeds.join("header").join(name), fields)?;
         fs::write(seeds.join("frame").join(name), &bodies[bodies.len().min(4)..])?;
     }
+    for coder in [Coder::Zstd, Coder::Cm] {
+        for arch in Arch::ALL {
+            let (source, target) = build::program(arch);
+            let (patch, header) = roundtrip::coded_by(coder, &source, &target, 6, u64::MAX);
+            let name = format!("program-{arch:?}-{coder:?}").to_lowercase();
+            fs::write(seeds.join("patch_sealed").join(name), unsealed(&patch, &header))?;
+        }
+    }
     for (name, bytes) in [("small", &[0x7f][..]), ("large", &[0xff; 9]), ("two", &[0x80, 1])] {
         fs::write(seeds.join("varint").join(name), bytes)?;
     }
-    for target in ["journal", "roundtrip"] {
+    for target in ["cm", "journal", "regions", "roundtrip"] {
         for seed in 0..4 {
             fs::write(seeds.join(target).join(format!("choices-{seed}")), noise(seed))?;
         }

@@ -1,11 +1,14 @@
 //! A machine that loses power and whose devices fail, to apply patches on; all replayable by seed.
 //!
 //! [`machine`] is the devices, [`pair`] makes images and the patch between them, [`run`] applies
-//! one on the other, and [`chain`] cuts the power until the target is made. [`real`] is for tests
-//! that take a loop device or a file system instead.
+//! one on the other, and [`chain`] cuts the power until the target is made. [`executable`] and
+//! [`layered`] are for patches with the layer `refs` and the coder `cm`. [`real`] is for tests that
+//! take a loop device or a file system instead.
 
 pub mod chain;
 pub mod disk;
+pub mod executable;
+pub mod layered;
 pub mod machine;
 pub mod pair;
 pub mod random;

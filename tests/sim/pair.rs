@@ -4,7 +4,7 @@
 
 use neap_engine::coder::{self, LiteralEncoder};
 use neap_engine::digest::{self, Digest};
-use neap_engine::format::frame::COLUMN_COUNT;
+use neap_engine::format::frame::REGIONS;
 use neap_engine::format::{Header, Restart, SourceMap, SourceRange};
 use neap_engine::limits::WINDOW_LOG2_MIN;
 use neap_engine::varint;
@@ -57,14 +57,20 @@ impl Pair {
             }
         }
         used.sort_unstable();
-        let header = header(&source, &target, used, restarts);
+        let header = header(&source, &target, &used, restarts);
         let (header_bytes, header) = header.encode(frames.len() as u64);
         Self { source, target, patch: [header_bytes, frames].concat(), header }
     }
 }
 
-fn header(source: &[u8], target: &[u8], used: Vec<SourceRange>, restarts: Vec<Restart>) -> Header {
-    let mut source_map = SourceMap::of_used(&used, source.len() as u64, WINDOW as u64);
+/// The header of a patch without layers, yet to be put in front of its frames; `used` is in order.
+pub(crate) fn header(
+    source: &[u8],
+    target: &[u8],
+    used: &[SourceRange],
+    restarts: Vec<Restart>,
+) -> Header {
+    let mut source_map = SourceMap::of_used(used, source.len() as u64, WINDOW as u64);
     let place = |piece: &SourceRange| &source[index(piece.offset)..index(piece.end())];
     let group = |pieces: &Vec<SourceRange>| pieces.iter().flat_map(place).copied().collect();
     source_map.groups = source_map
@@ -98,7 +104,8 @@ fn header(source: &[u8], target: &[u8], used: Vec<SourceRange>, restarts: Vec<Re
 #[derive(Debug, Default)]
 struct FrameDraft {
     target_len: usize,
-    columns: [Vec<u8>; COLUMN_COUNT],
+    /// Those of the layer `refs` are left out in a patch without it.
+    columns: [Vec<u8>; REGIONS],
     literals: Vec<u8>,
     used: Vec<SourceRange>,
     diagonal: i64,
@@ -177,6 +184,6 @@ impl FrameDraft {
     }
 }
 
-fn index(offset: u64) -> usize {
+pub(crate) fn index(offset: u64) -> usize {
     usize::try_from(offset).expect("images are in memory")
 }

@@ -4,9 +4,10 @@ use std::sync::LazyLock;
 
 use neap_engine::coder::{self, LiteralEncoder};
 use neap_engine::digest::Digest;
-use neap_engine::format::frame::COLUMN_COUNT;
+use neap_engine::format::frame::REGIONS;
 use neap_engine::format::{Header, Restart, SourceMap, SourceRange};
 use neap_engine::varint;
+use neap_sim::executable::{Arch, images};
 
 use super::choices::Choices;
 use super::seal;
@@ -32,6 +33,23 @@ pub fn size(choices: &mut Choices) -> usize {
 pub fn image(len: usize) -> &'static [u8] {
     static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(longest_image);
     &IMAGE[..len]
+}
+
+/// Images with a program in each, known by their sizes.
+pub fn programs() -> &'static [Vec<u8>; 3] {
+    static PROGRAMS: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| Arch::ALL.map(|a| program(a).0));
+    &PROGRAMS
+}
+
+/// An image with a program, and after an update.
+pub fn program(arch: Arch) -> (Vec<u8>, Vec<u8>) {
+    images(arch, 60, 1)
+}
+
+/// The source of sealed patches that say their source has this size.
+pub fn source_of(size: u64) -> &'static [u8] {
+    let program = programs().iter().find(|program| program.len() as u64 == size);
+    program.map_or_else(|| image(200_001), |program| &program[..])
 }
 
 fn longest_image() -> Vec<u8> {
@@ -89,10 +107,10 @@ struct Builder {
     stream: LiteralEncoder,
 }
 
-/// The columns of a frame before they are coded.
+/// The columns of a frame before they are coded, but for those of the layer `refs`.
 #[derive(Default)]
 struct Columns {
-    raw: [Vec<u8>; COLUMN_COUNT],
+    raw: [Vec<u8>; REGIONS],
     literals: Vec<u8>,
     target_len: u64,
     /// Bytes that copies make.
@@ -185,7 +203,7 @@ impl Builder {
     /// The body of a frame, with a fault in every other field now and then.
     fn coded(&mut self, choices: &mut Choices, mut columns: Columns) -> Vec<u8> {
         let fault = choices.below(32);
-        let index = choices.below(COLUMN_COUNT);
+        let index = choices.below(REGIONS);
         let (place, value) = if fault < 8 { (choices.byte(), choices.byte()) } else { (0, 0) };
         let place = usize::from(place);
         match fault {

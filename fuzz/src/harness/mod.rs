@@ -5,6 +5,7 @@
 pub mod build;
 pub mod choices;
 pub mod decoders;
+pub mod layers;
 pub mod roundtrip;
 pub mod seal;
 pub mod sparse;
@@ -15,12 +16,14 @@ pub type Named = (&'static str, fn(&[u8]));
 
 /// Every harness.
 pub const HARNESSES: &[Named] = &[
+    ("cm", layers::cm),
     ("fast_vs_reference", whole::fast_vs_reference),
     ("frame", decoders::frame),
     ("header", decoders::header),
     ("journal", decoders::journal),
     ("patch_apply", whole::patch_apply),
     ("patch_sealed", whole::patch_sealed),
+    ("regions", layers::regions),
     ("roundtrip", roundtrip::roundtrip),
     ("varint", decoders::varint),
 ];

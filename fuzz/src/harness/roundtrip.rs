@@ -1,7 +1,8 @@
 //! Diff, then apply, gives the target: for images that are edits of each other.
 
-use neap_engine::diff::{self, Options};
+use neap_engine::diff::{self, Coder, Options};
 use neap_engine::format::Header;
+use neap_sim::executable::{Arch, images};
 
 use super::choices::Choices;
 use super::{build, whole};
@@ -9,16 +10,22 @@ use super::{build, whole};
 /// Bytes of the largest image made here.
 const IMAGE_LEN_MAX: usize = 300_000;
 
-/// Makes two images from the fuzzer's choices, diffs them, and applies the patch in every way.
+/// Makes two images, with a program in them or without, from the fuzzer's choices, diffs them, and applies the patch in every way.
 pub fn roundtrip(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
     // Higher efforts than 6 match small images in the same way, and only code them slower.
     let effort = [1, 1, 2, 2, 3, 3, 4, 6][choices.below(8)];
     let restart_len = [u64::MAX, 1, 512, 8192][choices.below(4)];
-    let source = edited(build::image(build::size(&mut choices)).to_vec(), &mut choices);
-    let base = if choices.below(8) == 0 { Vec::new() } else { source.clone() };
+    let (source, base) = match choices.below(4) {
+        0 => {
+            let image = edited(build::image(build::size(&mut choices)).to_vec(), &mut choices);
+            (image.clone(), if choices.below(8) == 0 { Vec::new() } else { image })
+        }
+        arch => images(Arch::ALL[arch - 1], 20 + u32::from(choices.byte()), choices.byte().into()),
+    };
     let target = edited(base, &mut choices);
-    let (patch, header) = patch_of(&source, &target, effort, restart_len);
+    let coder = if choices.below(3) == 0 { Coder::Cm } else { Coder::Zstd };
+    let (patch, header) = coded_by(coder, &source, &target, effort, restart_len);
     assert_eq!(header.target_size, target.len() as u64);
     let made = whole::agreed(&patch, &source).expect("our own patch is accepted");
     assert!(made == target, "the target differs");
@@ -26,8 +33,19 @@ pub fn roundtrip(bytes: &[u8]) {
 
 /// The patch between two images.
 pub fn patch_of(source: &[u8], target: &[u8], effort: u8, restart_len: u64) -> (Vec<u8>, Header) {
-    let options =
-        Options { effort, restart_len, memory: Options::MEMORY_MIN, ..Options::default() };
+    coded_by(Coder::Zstd, source, target, effort, restart_len)
+}
+
+/// The same by another coder.
+pub fn coded_by(
+    coder: Coder,
+    source: &[u8],
+    target: &[u8],
+    effort: u8,
+    restart_len: u64,
+) -> (Vec<u8>, Header) {
+    let memory = Options::MEMORY_MIN;
+    let options = Options { effort, restart_len, memory, coder, ..Options::default() };
     let mut frames = Vec::new();
     let (source, target) = (source.to_vec(), target.to_vec());
     let patch = diff::diff(&source, &target, &options, &mut frames, &|_| {})

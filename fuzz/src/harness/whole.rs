@@ -27,7 +27,8 @@ pub fn patch_apply(bytes: &[u8]) {
 /// Wrong contents with right digests around them are refused, or make what they promise.
 pub fn patch_sealed(bytes: &[u8]) {
     let Some(mut patch) = seal::patch(&seal::sections(bytes)) else { return };
-    let source = build::image(200_001);
+    let size = patch.get(24..).and_then(<[u8]>::first_chunk).map_or(0, |s| u64::from_le_bytes(*s));
+    let source = build::source_of(size);
     seal::promise_what_is_made(&mut patch, source);
     agreed(&patch, source);
 }
@@ -68,7 +69,14 @@ pub fn agreed(patch: &[u8], source: &[u8]) -> Option<Vec<u8>> {
     if is_large(patch) {
         return None;
     }
-    match (neap_reference::apply(patch, source), &made) {
+    let expected = neap_reference::apply(patch, source);
+    // It knows neither the layer `refs` nor the coder `cm`.
+    let is_unknown =
+        |refusal: &String| refusal.starts_with("coder is") || refusal.starts_with("layer id is");
+    if expected.as_ref().is_err_and(is_unknown) {
+        return made.ok();
+    }
+    match (expected, &made) {
         (Ok(expected), Ok(made)) => assert!(*made == expected, "the targets differ"),
         (expected, made) => assert!(
             expected.is_err() && made.is_err(),

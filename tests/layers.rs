@@ -1,0 +1,153 @@
+//! The layer `refs` and the coder `cm` through the whole machine: diff, then apply with power cuts,
+//! resumes and hostile headers.
+
+use neap_engine::apply::Checkpoint;
+use neap_engine::diff::{self, Coder, Options, Parts};
+use neap_engine::error::{ApplyError, FormatError};
+use neap_engine::format::SourceRange;
+use neap_engine::io::drive;
+use neap_engine::io::error::DriveError;
+use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
+use neap_engine::journal::Slot;
+use neap_sim::chain::Chain;
+use neap_sim::executable::{self, Arch};
+use neap_sim::layered;
+use neap_sim::machine::Moment;
+use neap_sim::pair::{Pair, WINDOW};
+use rayon::ThreadPoolBuilder;
+
+/// Effort 4 has all parts, suffixes too.
+fn options(coder: Coder, refs: bool) -> Options {
+    let parts = Parts { refs, ..Parts::default() };
+    Options { effort: 4, memory: Options::MEMORY_MIN, coder, parts, ..Options::default() }
+}
+
+fn diffed(arch: Arch, functions: u32, seed: u64, coder: Coder, refs: bool) -> Pair {
+    let (source, target) = executable::images(arch, functions, seed);
+    layered::diffed(source, target, &options(coder, refs)).0
+}
+
+/// What an apply makes that finds `windows` made.
+fn applied(pair: &Pair, windows: u64, one_thread: bool) -> Result<Vec<u8>, DriveError> {
+    let mut journal = MemoryJournal::default();
+    let checkpoint = Checkpoint { patch: pair.header.id, windows };
+    journal.slots[1] = Slot { sequence: 1, checkpoint }.encode();
+    let done = (usize::try_from(windows).expect("few windows") * WINDOW).min(pair.target.len());
+    let mut target = MemoryTarget::default();
+    target.bytes.extend(&pair.target[..done]);
+    let options = drive::Options { one_thread, ..drive::Options::default() };
+    let mut patch = PatchBytes::new(&pair.patch);
+    let applied =
+        drive::apply(&mut patch, &pair.source, &mut target, &mut journal, options, &|_| {});
+    let applied = applied.map_err(|stopped| stopped.error)?;
+    assert_eq!(applied.windows_resumed, windows);
+    Ok(target.bytes)
+}
+
+#[test]
+fn rewriting_makes_patches_of_moved_code_smaller() {
+    for arch in Arch::ALL {
+        for coder in [Coder::Zstd, Coder::Cm] {
+            let [with, without] = [true, false].map(|refs| diffed(arch, 800, 1, coder, refs));
+            assert!(with.header.refs && !without.header.refs, "{arch:?}");
+            let [with, without] = [with, without].map(|pair| pair.patch.len());
+            println!("{arch:?} {coder:?}: {with} bytes with refs, {without} without");
+            assert!(with * 5 < without * 4, "{arch:?} {coder:?}: {with} and {without} bytes");
+        }
+    }
+}
+
+#[test]
+fn patches_of_every_kind_make_the_target_from_any_window_on() {
+    let mut pairs: Vec<_> = (0..12).map(|seed| layered::by_hand(400_000, seed)).collect();
+    for arch in Arch::ALL {
+        for coder in [Coder::Zstd, Coder::Cm] {
+            pairs.extend([true, false].map(|refs| diffed(arch, 1200, 2, coder, refs)));
+        }
+    }
+    for pair in pairs {
+        for windows in 0..=pair.header.target_windows.len() as u64 {
+            let made = applied(&pair, windows, windows % 2 == 1);
+            assert!(made.is_ok(), "from window {windows} on: {:?}", made.err());
+            assert!(made.is_ok_and(|made| made == pair.target), "differs from window {windows} on");
+        }
+    }
+}
+
+#[test]
+fn power_cuts_end_in_the_target_with_every_layer_and_coder() {
+    let mut cuts = 0;
+    for seed in 0..4 {
+        cuts += sweep(&layered::by_hand(WINDOW * 7 / 2, seed), seed);
+    }
+    for (seed, coder) in [(1, Coder::Zstd), (2, Coder::Cm)] {
+        for arch in Arch::ALL {
+            cuts += sweep(&diffed(arch, 700, seed, coder, true), seed);
+        }
+        cuts += sweep(&diffed(Arch::X86_64, 600, seed, coder, false), seed);
+    }
+    println!("{cuts} power cuts survived");
+    assert!(cuts > 300, "only {cuts} power cuts happened");
+}
+
+/// Cuts at every tick until a run has no more, and returns the count of cuts.
+fn sweep(pair: &Pair, seed: u64) -> u64 {
+    let mut cuts = 0;
+    for tick in 0.. {
+        let mut here = 0;
+        for moment in Moment::ALL {
+            let chain = Chain { tick, moment, seed: seed << 32 | tick };
+            let survived = chain.run(pair);
+            assert!(survived.is_ok(), "{chain:?}, {} bytes: {survived:?}", pair.target.len());
+            here += survived.unwrap_or_default();
+        }
+        if here == 0 {
+            return cuts;
+        }
+        cuts += here;
+    }
+    cuts
+}
+
+/// The map of addresses is made from what the applier reads; a patch whose source map leaves out
+/// the headers of an executable would have it read bytes that nobody checked.
+#[test]
+fn region_whose_headers_are_not_in_the_source_map_is_refused() {
+    for coder in [Coder::Zstd, Coder::Cm] {
+        let pair = diffed(Arch::X86_64, 800, 3, coder, true);
+        // The program starts in the third block, and that it does so is read.
+        let used = [(0, 8192), (12288, pair.source.len() as u64 - 12288)];
+        let used = used.map(|(offset, len)| SourceRange { offset, len });
+        let pair = layered::reheaded(pair, &used);
+        let refused = applied(&pair, 0, true);
+        assert!(
+            matches!(
+                refused,
+                Err(DriveError::Apply(ApplyError::Format(FormatError::CopyUnchecked { .. })))
+            ),
+            "{coder:?}: {:?}",
+            refused.err()
+        );
+    }
+}
+
+/// Of what is kept by hash nothing may be taken in its order, and no thread may wait for another.
+#[test]
+fn patches_are_the_same_on_any_number_of_threads_and_each_time() {
+    let patch = |source: &Vec<u8>, target: &Vec<u8>, options: &Options| {
+        let mut frames = Vec::new();
+        let made = diff::diff(source, target, options, &mut frames, &|_| {});
+        [made.expect("images in memory can be read").header_bytes, frames].concat()
+    };
+    for (arch, coder) in Arch::ALL.into_iter().zip([Coder::Cm, Coder::Zstd, Coder::Cm]) {
+        let (source, target) = executable::images(arch, 1500, 4);
+        let options = Options { effort: 6, ..options(coder, true) };
+        let first = patch(&source, &target, &options);
+        for threads in [1, 4] {
+            let pool = ThreadPoolBuilder::new().num_threads(threads).build();
+            let pool = pool.expect("threads can be started");
+            let again = pool.install(|| patch(&source, &target, &options));
+            assert!(again == first, "{arch:?} {coder:?}: other bytes on {threads} threads");
+        }
+    }
+}
