@@ -194,7 +194,6 @@ impl Layered {
             let mut piece = Piece::default();
             piece.reset(offset, segment.diagonal, index(len));
             piece.raw.copy_from_slice(&self.source[index(offset)..index(offset + len)]);
-            piece.begin();
             while let Some((offset, len)) = rewriter.step(&mut piece) {
                 self.used.push(SourceRange { offset, len: len as u64 });
                 let bytes = &self.source[index(offset)..index(offset) + len];
