@@ -202,12 +202,14 @@ fn scanned(image: &[u8], start: u64, choices: &mut Choices) {
 /// Drives a reader, with few reads within the image.
 fn read(image: &[u8], start: u64) -> Option<Region> {
     let mut reader = RegionReader::new(start, image.len() as u64);
-    for _ in 0..=HEADER_READS_MAX {
+    let mut reads = 0;
+    loop {
         let Some((offset, len)) = reader.want() else { return reader.finish() };
+        reads += 1;
+        assert!(reads <= HEADER_READS_MAX, "more than {HEADER_READS_MAX} reads");
         assert!((1..=READ_LEN_MAX).contains(&len), "{len} bytes at once");
         reader.give(&image[offset as usize..][..len]);
     }
-    panic!("more than {HEADER_READS_MAX} reads");
 }
 
 /// The columns `regions` and `moves`: raw bytes, or entries of which most are in bounds.
@@ -246,9 +248,9 @@ fn piece(rewriter: &mut Rewriter, copy: Copy, image: &[u8], regions: usize) -> V
     let len = copy.len as usize;
     piece.reset(copy.offset, copy.diagonal, len);
     piece.raw.copy_from_slice(&image[copy.offset as usize..][..len]);
-    piece.begin();
     let reads_max = (HEADER_READS_MAX + 2) * regions + 2;
-    for _ in 0..=reads_max {
+    let mut reads = 0;
+    loop {
         let Some((offset, wanted)) = rewriter.step(&mut piece) else {
             let mut end = 0;
             for mark in &piece.marks {
@@ -259,8 +261,9 @@ fn piece(rewriter: &mut Rewriter, copy: Copy, image: &[u8], regions: usize) -> V
             assert_eq!(piece.guess.len(), len);
             return piece.guess;
         };
+        reads += 1;
+        assert!(reads <= reads_max, "more than {reads_max} reads for a piece of {len} bytes");
         assert!((1..=READ_LEN_MAX).contains(&wanted), "{wanted} bytes at once");
         rewriter.room(wanted).copy_from_slice(&image[offset as usize..][..wanted]);
     }
-    panic!("more than {reads_max} reads for a piece of {len} bytes");
 }
