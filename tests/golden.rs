@@ -11,8 +11,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use common::{FrameScript, Run, Script, both, noise, patch_of};
+use common::{FrameScript, Run, Script, both, fast, noise, patch_of};
+use neap_engine::diff::{Coder, Options, Parts};
 use neap_engine::digest::Digest;
+use neap_engine::io::drive::read_header;
+use neap_engine::io::memory::PatchBytes;
+use neap_sim::executable::{self, Arch};
+use neap_sim::layered;
 
 /// Longest golden patch, in bytes: they are read by people with a hex dump beside `format.md`.
 const PATCH_LEN_MAX: usize = 4096;
@@ -27,6 +32,8 @@ struct Golden {
 enum MadeBy {
     /// `diff`, from this target, with a restart point after so many bytes.
     Diff(Vec<u8>, u64),
+    /// `diff`, from this target, by this coder, with addresses rewritten or not.
+    Layers(Vec<u8>, Coder, bool),
     /// Hand, for what `diff` does not write.
     Hand(Box<Script>),
 }
@@ -52,6 +59,10 @@ fn goldens() -> Vec<Golden> {
         Golden { name: "v1-stored", source: noise(9000, 8), made_by: by_hand(0, noise(9000, 8)) },
         Golden { name: "v1-islands", source: noise(9000, 8), made_by: by_hand(1, noise(9000, 8)) },
         notes(),
+        layers("v1-refs", Arch::X86_64, Coder::Zstd, true),
+        layers("v1-cm", Arch::X86_64, Coder::Cm, false),
+        layers("v1-cm-refs-aarch64", Arch::AArch64, Coder::Cm, true),
+        layers("v1-cm-refs-arm", Arch::Arm, Coder::Cm, true),
     ]
 }
 
@@ -92,6 +103,12 @@ fn notes() -> Golden {
     Golden { name: "v1-notes", source, made_by: MadeBy::Hand(Box::new(script)) }
 }
 
+/// A program whose functions grew.
+fn layers(name: &'static str, arch: Arch, coder: Coder, refs: bool) -> Golden {
+    let (source, target) = executable::images(arch, 100, 16);
+    Golden { name, source, made_by: MadeBy::Layers(target, coder, refs) }
+}
+
 /// So many literals that they take several frames, each in a group of its own.
 fn restarts() -> Golden {
     let source = noise(100_000, 13);
@@ -122,7 +139,20 @@ impl MadeBy {
     fn patch(&self, source: &[u8]) -> Vec<u8> {
         match self {
             Self::Diff(target, restart_len) => patch_of(source, target, *restart_len),
+            Self::Layers(target, coder, refs) => {
+                let parts = Parts { refs: *refs, ..Parts::default() };
+                let options = Options { coder: *coder, parts, ..Options::default() };
+                layered::diffed(source.to_vec(), target.clone(), &options).0.patch
+            }
             Self::Hand(script) => script.patch(),
+        }
+    }
+
+    /// What the patch makes. The reference knows neither the layer `refs` nor the coder `cm` yet.
+    fn applied(&self, patch: &[u8], source: &[u8]) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Layers(..) => fast(patch, source).map_err(|error| error.to_string()),
+            _ => both(patch, source),
         }
     }
 }
@@ -149,10 +179,10 @@ fn golden_patches_make_what_they_made() {
         let (name, source) = (golden.name, golden.source);
         let patch = fs::read(folder().join(format!("{name}.neap"))).expect(name);
         assert!(patch.len() < PATCH_LEN_MAX, "{name} has {} bytes", patch.len());
-        let target = both(&patch, &source);
+        let target = golden.made_by.applied(&patch, &source);
         assert!(target.is_ok(), "{name}: {target:?}");
         let target = target.unwrap_or_default();
-        if let MadeBy::Diff(expected, _) = golden.made_by {
+        if let MadeBy::Diff(expected, _) | MadeBy::Layers(expected, ..) = golden.made_by {
             assert!(target == expected, "{name}: the target is not the one that was diffed");
         }
         let digests = [patch, source, target].map(|bytes| Digest::of(&bytes).to_string());
@@ -188,6 +218,20 @@ fn golden_patches_show_frames_restart_points_and_both_coders() {
 }
 
 #[test]
+fn golden_patches_show_the_layer_refs_and_the_coder_cm() {
+    let shows = |name: &str| {
+        let patch = fs::read(folder().join(format!("{name}.neap"))).expect("it is there");
+        let header = read_header(&mut PatchBytes::new(&patch)).expect("it has a header");
+        let body = usize::try_from(header.header_len).expect("a header is in memory") + 20;
+        (header.refs, patch[body])
+    };
+    assert_eq!(shows("v1-refs"), (true, 1));
+    assert_eq!(shows("v1-cm"), (false, 2));
+    assert_eq!(shows("v1-cm-refs-aarch64"), (true, 2));
+    assert_eq!(shows("v1-cm-refs-arm"), (true, 2));
+}
+
+#[test]
 #[ignore = "writes files: run it by name after adding a patch to this file"]
 fn missing_golden_patches_are_written() {
     let mut manifest = manifest();
@@ -197,7 +241,8 @@ fn missing_golden_patches_are_written() {
             continue;
         }
         let patch = golden.made_by.patch(&golden.source);
-        let target = both(&patch, &golden.source).expect("a new patch applies");
+        let target = golden.made_by.applied(&patch, &golden.source);
+        let target = target.expect("a new patch applies");
         fs::write(&path, &patch).expect("the folder can be written to");
         let digests = [patch, golden.source, target].map(|bytes| Digest::of(&bytes).to_string());
         manifest.insert(golden.name.into(), digests);

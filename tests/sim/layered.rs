@@ -52,7 +52,13 @@ pub fn reheaded(pair: Pair, used: &[SourceRange]) -> Pair {
 /// A pair coded by hand, with a target of this size; the seed chooses all else.
 #[must_use]
 pub fn by_hand(target_size: usize, seed: u64) -> Pair {
-    Layered::pair(target_size, seed)
+    Layered::pair(target_size, seed, 0)
+}
+
+/// The same, whose copies leave out the headers of the program, and its source map too.
+#[must_use]
+pub fn with_unchecked_headers(target_size: usize, seed: u64) -> Pair {
+    Layered::pair(target_size, seed, 12288)
 }
 
 /// A pair that is being made by hand.
@@ -63,12 +69,14 @@ struct Layered {
     restarts: Vec<Restart>,
     used: Vec<SourceRange>,
     random: Random,
+    /// Bytes at the front of the source that are not used.
+    front: u64,
     literals: LiteralEncoder,
     mixer: Encoder,
 }
 
 impl Layered {
-    fn pair(target_size: usize, seed: u64) -> Pair {
+    fn pair(target_size: usize, seed: u64, front: u64) -> Pair {
         let mut random = Random::new(seed);
         let arch = Arch::ALL[random.index(3)];
         let (source, _) = executable::images(arch, 500, seed);
@@ -79,6 +87,7 @@ impl Layered {
             restarts: Vec::new(),
             used: Vec::new(),
             random,
+            front,
             literals: LiteralEncoder::new(1 << 20, 1),
             mixer: Encoder::new(),
         };
@@ -94,6 +103,7 @@ impl Layered {
             let len = room.min(1 + made.random.index(3 * WINDOW / 2));
             made.frame(len);
         }
+        made.used.retain(|range| range.offset >= front);
         made.used.sort_unstable();
         let mut header = pair::header(&made.source, &made.target, &made.used, made.restarts);
         header.refs = true;
@@ -154,7 +164,8 @@ impl Layered {
             let run = (1 + self.random.below(40_000)).min(end - start);
             let zeros = run > 0 && self.random.happens(30);
             if run > 0 && !zeros {
-                let offset = self.random.below(self.source.len() as u64 - run + 1);
+                let room = self.source.len() as u64 - self.front - run;
+                let offset = self.front + self.random.below(room + 1);
                 diagonal = offset.cast_signed() - start.cast_signed();
             }
             segments.push(Segment { literals, run, zeros, diagonal });

@@ -62,9 +62,8 @@ impl FrameCursor {
     /// The coders forget what they learned.
     pub(super) fn restart(&mut self) {
         self.decoder.restart();
-        if let Some(mixer) = &mut self.mixer {
-            mixer.restart();
-        }
+        // Its 20 MiB go before the next frame that needs it takes as many.
+        self.mixer = None;
     }
 
     /// Opens the frame with this body, whose first byte is byte `at` of the target.

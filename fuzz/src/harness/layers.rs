@@ -1,6 +1,8 @@
 //! The coder `cm` and the layer `refs`, below the patch: any code, any regions, any executable.
 
 use neap_engine::cm::{Decoder, FieldMark, Guess, SegmentLimits};
+use neap_engine::digest::Digest;
+use neap_engine::error::FormatError;
 use neap_engine::limits::SOURCE_BLOCK;
 use neap_engine::refs::Copy;
 use neap_engine::refs::field::Field;
@@ -19,61 +21,68 @@ const HEADER_READS_MAX: usize = 8;
 /// Most bytes that are asked for at once.
 const READ_LEN_MAX: usize = 64 << 10;
 
-/// A decoder gives as many bytes as it is asked for, or refuses, and does the same again; what was
-/// never coded runs out.
+/// A decoder gives as many bytes as it is asked for, or refuses, and the next one does the same;
+/// what was never coded runs out.
 pub fn cm(bytes: &[u8]) {
+    // One behind the other: the model of each is most of what may be held at once.
+    let first = decoded(bytes);
+    assert_eq!(first, decoded(bytes), "two decoders of the same code differ");
+}
+
+/// What came of each call, and digests of what was decoded.
+fn decoded(bytes: &[u8]) -> Vec<(Result<(), FormatError>, Digest)> {
     let (plan, code) = bytes.split_at(bytes.len() / 2);
-    let (mut first, mut again) = (Decoder::new(), Decoder::new());
+    let mut decoder = Decoder::new();
     let mut choices = Choices::new(plan);
     let mut codes = code.chunks(1 + choices.below(256));
+    let mut outcomes = Vec::new();
     for _ in 0..choices.below(24) {
-        let call = choices.below(6);
-        let outcomes = match call {
+        let mut made = Vec::new();
+        let result = match choices.below(6) {
             0 => {
-                first.restart();
-                again = Decoder::new();
-                continue;
+                drop(decoder);
+                decoder = Decoder::new();
+                Ok(())
             }
             1 => {
-                let code = codes.next().unwrap_or_default();
-                first.open(code);
-                again.open(code);
-                continue;
+                decoder.open(codes.next().unwrap_or_default());
+                Ok(())
             }
             2 => {
-                let limits =
-                    SegmentLimits { count: 1 << choices.below(10), target_len: choices.number() };
-                let mut lists = [Vec::new(), Vec::new()];
-                let [one, two] = &mut lists;
-                let outcomes = [first.segments(one, limits), again.segments(two, limits)];
-                assert!(lists[0].len() as u64 <= limits.count);
-                let sum = lists[0]
-                    .iter()
-                    .fold(0_u64, |sum, s| sum.saturating_add(s.literals).saturating_add(s.run));
-                assert!(sum <= limits.target_len, "the segments pass the limit");
-                assert_eq!(lists[0], lists[1]);
-                outcomes
+                let count = 1 << choices.below(10);
+                segments(&mut decoder, SegmentLimits { count, target_len: choices.number() })
             }
-            3 => [first.close(), again.close()],
+            3 => decoder.close(),
             4 => {
-                let len = choices.word() as usize >> 6;
-                let mut made = [vec![0; len], vec![0; len]];
-                let [one, two] = &mut made;
-                let outcomes = [first.literals(one), again.literals(two)];
-                assert_eq!(made[0], made[1]);
-                outcomes
+                made.resize(choices.word() as usize >> 6, 0);
+                decoder.literals(&mut made)
             }
-            _ => copy(&mut choices, [&mut first, &mut again]),
+            _ => copy(&mut choices, &mut decoder, &mut made),
         };
-        assert_eq!(outcomes[0], outcomes[1], "two decoders of the same code differ");
+        outcomes.push((result, Digest::of(&made)));
     }
+    outcomes
+}
+
+/// Decodes a list of segments, which must be within the limits.
+fn segments(decoder: &mut Decoder, limits: SegmentLimits) -> Result<(), FormatError> {
+    let mut list = Vec::new();
+    let result = decoder.segments(&mut list, limits);
+    assert!(list.len() as u64 <= limits.count);
+    if result.is_ok() {
+        let lens = list.iter().map(|s| s.literals.saturating_add(s.run));
+        let sum = lens.fold(0_u64, u64::saturating_add);
+        assert!(sum <= limits.target_len, "the segments pass the limit");
+    }
+    result
 }
 
 /// Decodes a copy whose marks may overlap and pass its ends.
 fn copy(
     choices: &mut Choices,
-    decoders: [&mut Decoder; 2],
-) -> [Result<(), neap_engine::error::FormatError>; 2] {
+    decoder: &mut Decoder,
+    made: &mut Vec<u8>,
+) -> Result<(), FormatError> {
     let len = choices.word() as usize >> choices.below(12);
     let raw = Random::new(choices.word()).bytes(len);
     let mut guess = raw.clone();
@@ -96,12 +105,8 @@ fn copy(
     }
     fields.retain(|field| (field.at as usize) < len && field.skip < field.len);
     let guess = Guess { bytes: &guess, raw: &raw, fields: &fields };
-    let mut made = [vec![0; len], vec![0; len]];
-    let mut made_by = made.iter_mut();
-    let outcomes =
-        decoders.map(|decoder| made_by.next().map_or(Ok(()), |into| decoder.copy(&guess, into)));
-    assert_eq!(made[0], made[1]);
-    outcomes
+    made.resize(len, 0);
+    decoder.copy(&guess, made)
 }
 
 /// An image with an executable that was damaged: regions of any shape are read, scanned and
@@ -197,12 +202,14 @@ fn scanned(image: &[u8], start: u64, choices: &mut Choices) {
 /// Drives a reader, with few reads within the image.
 fn read(image: &[u8], start: u64) -> Option<Region> {
     let mut reader = RegionReader::new(start, image.len() as u64);
-    for _ in 0..=HEADER_READS_MAX {
+    let mut reads = 0;
+    loop {
         let Some((offset, len)) = reader.want() else { return reader.finish() };
+        reads += 1;
+        assert!(reads <= HEADER_READS_MAX, "more than {HEADER_READS_MAX} reads");
         assert!((1..=READ_LEN_MAX).contains(&len), "{len} bytes at once");
         reader.give(&image[offset as usize..][..len]);
     }
-    panic!("more than {HEADER_READS_MAX} reads");
 }
 
 /// The columns `regions` and `moves`: raw bytes, or entries of which most are in bounds.
@@ -241,9 +248,9 @@ fn piece(rewriter: &mut Rewriter, copy: Copy, image: &[u8], regions: usize) -> V
     let len = copy.len as usize;
     piece.reset(copy.offset, copy.diagonal, len);
     piece.raw.copy_from_slice(&image[copy.offset as usize..][..len]);
-    piece.begin();
     let reads_max = (HEADER_READS_MAX + 2) * regions + 2;
-    for _ in 0..=reads_max {
+    let mut reads = 0;
+    loop {
         let Some((offset, wanted)) = rewriter.step(&mut piece) else {
             let mut end = 0;
             for mark in &piece.marks {
@@ -254,8 +261,9 @@ fn piece(rewriter: &mut Rewriter, copy: Copy, image: &[u8], regions: usize) -> V
             assert_eq!(piece.guess.len(), len);
             return piece.guess;
         };
+        reads += 1;
+        assert!(reads <= reads_max, "more than {reads_max} reads for a piece of {len} bytes");
         assert!((1..=READ_LEN_MAX).contains(&wanted), "{wanted} bytes at once");
         rewriter.room(wanted).copy_from_slice(&image[offset as usize..][..wanted]);
     }
-    panic!("more than {reads_max} reads for a piece of {len} bytes");
 }
