@@ -174,18 +174,7 @@ impl Program {
         start.extend(0_u32.to_le_bytes());
         let counts: [u16; 6] = [start_len, load_len, 2, section_len, sections, sections - 1];
         start.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
-        for (flags, at, shift, len) in [(5_u32, 0, 0, data), (6, data, DATA_SHIFT, names - data)] {
-            let numbers = [at, BASE + shift + at, BASE + shift + at, len, len];
-            start.extend(1_u32.to_le_bytes());
-            if is_wide {
-                start.extend(flags.to_le_bytes());
-            }
-            numbers.iter().for_each(|value| word(&mut start, *value, is_wide));
-            if !is_wide {
-                start.extend(flags.to_le_bytes());
-            }
-            word(&mut start, 4096, is_wide);
-        }
+        loads(&mut start, [(5, 0, 0, data), (6, data, DATA_SHIFT, names - data)], is_wide);
         file[..start.len()].copy_from_slice(&start);
         file
     }
@@ -290,6 +279,22 @@ fn number(random: &mut Random, bound: u32) -> u32 {
 
 fn bits(random: &mut Random) -> u32 {
     u32::try_from(random.any() >> 32).expect("32 bits are left")
+}
+
+/// Appends program headers of loads: flags, offset, what the address is further on, length.
+fn loads(start: &mut Vec<u8>, loads: [(u32, u64, u64, u64); 2], is_wide: bool) {
+    for (flags, at, shift, len) in loads {
+        let numbers = [at, BASE + shift + at, BASE + shift + at, len, len];
+        start.extend(1_u32.to_le_bytes());
+        if is_wide {
+            start.extend(flags.to_le_bytes());
+        }
+        numbers.iter().for_each(|value| word(start, *value, is_wide));
+        if !is_wide {
+            start.extend(flags.to_le_bytes());
+        }
+        word(start, 4096, is_wide);
+    }
 }
 
 fn index_of(number: u32) -> usize {

@@ -10,7 +10,8 @@ use super::{build, whole};
 /// Bytes of the largest image made here.
 const IMAGE_LEN_MAX: usize = 300_000;
 
-/// Makes two images, with a program in them or without, from the fuzzer's choices, diffs them, and applies the patch in every way.
+/// Makes two images, with a program in them or without, from the fuzzer's choices, diffs them, and
+/// applies the patch in every way.
 pub fn roundtrip(bytes: &[u8]) {
     let mut choices = Choices::new(bytes);
     // Higher efforts than 6 match small images in the same way, and only code them slower.
