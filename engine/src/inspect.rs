@@ -17,6 +17,12 @@ use crate::varint;
 /// itself, and 2 MiB that the allocator cannot give out again.
 const PROGRAM_LEN: u64 = 6 << 20;
 
+/// What the coder `cm` holds, in bytes: its model, and the segments of a frame.
+const MODEL_LEN: u64 = 24 << 20;
+
+/// What the layer `refs` holds, in bytes: a frame's copies and moves, and the maps made of them.
+const MAPS_LEN: u64 = 4 << 20;
+
 /// What the frames of a patch hold. All sums are bytes unless the name says otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
@@ -161,7 +167,11 @@ impl Walk {
             len => len.next_power_of_two().min(1 << LITERAL_WINDOW_LOG2),
         };
         let windows = WINDOWS_IN_FLIGHT as u64 * header.window_len().min(header.target_size);
-        let held = windows + literal_window + self.body_len_max + self.columns_len_max;
+        // A model and a frame's segments; maps, and headers of executables.
+        let model = if self.report.mixed > 0 { MODEL_LEN } else { 0 };
+        let maps = if self.report.regions > 0 { MAPS_LEN } else { 0 };
+        let held =
+            windows + literal_window + self.body_len_max + self.columns_len_max + model + maps;
         // The header's tables are there twice: as read, and in the applier.
         let memory = PROGRAM_LEN + held + 2 * tables as u64;
         (self.header, Report { memory, ..self.report })
