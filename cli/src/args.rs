@@ -295,9 +295,9 @@ mod tests {
         };
         assert_eq!(picked(""), Some((Coder::Zstd, 6)));
         assert_eq!(picked("--for lan"), Some((Coder::Zstd, 6)));
-        assert_eq!(picked("--for port"), Some((Coder::Zstd, 9)));
-        assert_eq!(picked("--for sat"), Some((Coder::Cm, 9)));
-        assert_eq!(picked("--for sat --coder zstd"), Some((Coder::Zstd, 9)));
+        assert_eq!(picked("--for port"), Some((Coder::Zstd, 7)));
+        assert_eq!(picked("--for sat"), Some((Coder::Cm, 6)));
+        assert_eq!(picked("--for sat --coder zstd"), Some((Coder::Zstd, 6)));
         assert_eq!(picked("--effort 3 --for sat"), Some((Coder::Cm, 3)));
         assert_eq!(picked("--coder cm"), Some((Coder::Cm, 6)));
         assert_eq!(picked("--for moon"), None);
