@@ -8,10 +8,9 @@ use neap_engine::io::drive;
 use neap_engine::io::error::DriveError;
 use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
 use neap_engine::journal::Slot;
-use neap_sim::chain::Chain;
+use neap_sim::chain::sweep;
 use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
-use neap_sim::machine::Moment;
 use neap_sim::pair::{Pair, WINDOW};
 use rayon::ThreadPoolBuilder;
 
@@ -87,25 +86,6 @@ fn power_cuts_end_in_the_target_with_every_layer_and_coder() {
     }
     println!("{cuts} power cuts survived");
     assert!(cuts > 300, "only {cuts} power cuts happened");
-}
-
-/// Cuts at every tick until a run has no more, and returns the count of cuts.
-fn sweep(pair: &Pair, seed: u64) -> u64 {
-    let mut cuts = 0;
-    for tick in 0.. {
-        let mut here = 0;
-        for moment in Moment::ALL {
-            let chain = Chain { tick, moment, seed: seed << 32 | tick };
-            let survived = chain.run(pair);
-            assert!(survived.is_ok(), "{chain:?}, {} bytes: {survived:?}", pair.target.len());
-            here += survived.unwrap_or_default();
-        }
-        if here == 0 {
-            return cuts;
-        }
-        cuts += here;
-    }
-    cuts
 }
 
 /// The map of addresses is made from what the applier reads; a patch whose source map leaves out

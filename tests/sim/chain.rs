@@ -85,6 +85,29 @@ impl Chain {
     }
 }
 
+/// Cuts at every tick until a run has no more, and returns the count of cuts.
+///
+/// # Panics
+/// If a chain does not end in the target.
+#[must_use]
+pub fn sweep(pair: &Pair, seed: u64) -> u64 {
+    let mut cuts = 0;
+    for tick in 0.. {
+        let mut here = 0;
+        for moment in Moment::ALL {
+            let chain = Chain { tick, moment, seed: seed << 32 | tick };
+            let survived = chain.run(pair);
+            assert!(survived.is_ok(), "{chain:?}, {} bytes: {survived:?}", pair.target.len());
+            here += survived.unwrap_or_default();
+        }
+        if here == 0 {
+            return cuts;
+        }
+        cuts += here;
+    }
+    cuts
+}
+
 /// A target with junk on it: a device, or a file of any size.
 fn machine(pair: &Pair, random: &mut Random) -> Machine {
     let size = pair.target.len();
