@@ -67,7 +67,13 @@ fn equal_runs(
     pieces: &[Piece],
     progress: Progress,
 ) -> Result<Vec<Segment>, DiffError> {
-    let parts: Vec<_> = pieces.iter().flat_map(|piece| parts(piece.segment)).collect();
+    // Zeros are not compared, so one part will do.
+    let part_len = |segment: &Segment| match segment.from {
+        From::Zeros => segment.len.max(1),
+        From::Source { .. } => PART,
+    };
+    let segments = pieces.iter().map(|piece| piece.segment);
+    let parts: Vec<_> = segments.flat_map(|s| s.parts(part_len(&s))).collect();
     progress(Event::Phase { name: "estimate", total: parts.iter().map(|part| part.len).sum() });
     let equal = parts
         .par_iter()
@@ -91,19 +97,6 @@ fn equal_runs(
     }
     runs.retain(|run| run.len >= COPY_MIN);
     Ok(runs)
-}
-
-fn parts(segment: Segment) -> impl Iterator<Item = Segment> {
-    let count = match segment.from {
-        From::Zeros => 1,
-        From::Source { .. } => segment.len.div_ceil(PART),
-    };
-    let part_len = if count == 1 { segment.len } else { PART };
-    (0..count).map(move |index| {
-        let at = index * part_len;
-        let len = part_len.min(segment.len - at);
-        Segment { target: segment.target + at, len, ..segment }
-    })
 }
 
 fn equal_in(part: &Segment, ours: &[u8], theirs: &[u8]) -> Vec<Segment> {

@@ -328,7 +328,7 @@ fn rematched(
     }
     near.extend(exact.iter().filter(|segment| regions.touch(segment)));
     near.extend(touching.iter().map(|piece| piece.segment));
-    let mut near: Vec<_> = near.into_iter().flat_map(in_parts).collect();
+    let mut near: Vec<_> = near.into_iter().flat_map(|s| s.parts(MATCH_LEN_MAX)).collect();
     near.sort_unstable();
     near.dedup();
     let ends: Vec<_> = fixed.iter().map(|piece| piece.segment).collect();
@@ -343,14 +343,8 @@ fn rematched(
 /// Two estimates are clearly apart from this part of them on.
 const CLEAR: u64 = 32;
 
-/// A segment in parts: the parse looks as far back for matches as the longest of them reaches.
-fn in_parts(segment: Segment) -> impl Iterator<Item = Segment> {
-    const PART: u64 = 64 << 10;
-    (0..segment.len.div_ceil(PART)).map(move |index| {
-        let target = segment.target + index * PART;
-        Segment { target, len: PART.min(segment.end() - target), from: segment.from }
-    })
-}
+/// Longest match of the second parse, in bytes: it looks as far back as the longest reaches.
+const MATCH_LEN_MAX: u64 = 64 << 10;
 
 /// Suffix arrays match again up to this part of what they match at first.
 const REMATCH_PART: u64 = 8;

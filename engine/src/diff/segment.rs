@@ -29,6 +29,14 @@ impl Segment {
     pub(super) fn end(&self) -> u64 {
         self.target + self.len
     }
+
+    /// The same segment in parts of `len` bytes, the last one shorter.
+    pub(super) fn parts(self, len: u64) -> impl Iterator<Item = Self> {
+        (0..self.len.div_ceil(len)).map(move |index| {
+            let target = self.target + index * len;
+            Self { target, len: len.min(self.end() - target), from: self.from }
+        })
+    }
 }
 
 /// How many bytes two slices have in common from the front.
