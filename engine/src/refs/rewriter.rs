@@ -137,7 +137,6 @@ pub struct Rewriter {
     entries: Vec<RegionEntry>,
     /// Copies that touch a region, by source offset.
     copies: Vec<Copy>,
-    source_size: u64,
     /// The last loaded first.
     loaded: Vec<Loaded>,
     reader: Option<RegionReader>,
@@ -160,7 +159,6 @@ impl Rewriter {
         source_size: u64,
     ) -> Result<(), FormatError> {
         self.entries = decode_regions(regions, moves)?;
-        self.source_size = source_size;
         self.copies.clear();
         self.loaded.clear();
         self.blocks.clear();
