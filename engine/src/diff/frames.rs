@@ -13,6 +13,7 @@ use crate::format::SourceRange;
 use crate::io::Source;
 use crate::limits::COPIES_MAX;
 use crate::refs::map::Map;
+use crate::refs::votes::Worth;
 
 /// The pieces of one frame.
 #[derive(Debug, Clone, Default)]
@@ -107,7 +108,7 @@ pub(super) fn rewrite(
     source: &dyn Source,
     target: &dyn Source,
     regions: &Regions,
-    moves: bool,
+    moves: Worth,
     price: &Price,
 ) -> Result<(), DiffError> {
     plans.par_iter_mut().try_for_each(|plan| plan.rewrite(source, target, regions, moves, price))
@@ -143,7 +144,7 @@ impl Plan {
         source: &dyn Source,
         target: &dyn Source,
         regions: &Regions,
-        moves: bool,
+        moves: Worth,
         price: &Price,
     ) -> Result<(), DiffError> {
         let copies = regions.copies(&self.pieces);

@@ -27,6 +27,7 @@ use crate::format::frame::COLUMN_COUNT;
 use crate::format::{Estimates, Header, SourceMap, SourceRange};
 use crate::io::{self, Event, Progress, Source, Spool};
 use crate::limits::{IMAGE_SIZE_MAX, RESTART_LEN, WINDOW_LOG2_MAX, WINDOW_LOG2_MIN};
+use crate::refs::votes::Worth;
 use parse::{Islands, Piece};
 use plan::Candidate;
 use price::Price;
@@ -262,13 +263,16 @@ fn candidates(
     let near = near_matches(source, target, &exact, options, suffix_len_max, progress)?;
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
-    let plain = Candidate::new(pieces.clone(), source, target, &none, false, price)?;
+    let plain = Candidate::new(pieces.clone(), source, target, &none, Worth::NONE, price)?;
     let estimates = estimate::estimate(source, target, &pieces, progress)?;
     if !options.parts.refs {
         return Ok((vec![plain], estimates));
     }
-    // Context mixing learns by itself where an address moved otherwise than the copies say.
-    let moves = options.parts.moves && options.coder == Coder::Zstd;
+    let moves = match options.coder {
+        _ if !options.parts.moves => Worth::NONE,
+        Coder::Zstd => Worth::ZSTD,
+        Coder::Cm => Worth::CM,
+    };
     let regions = Regions::find(source, target, &pieces, moves)?;
     if regions.is_empty() {
         return Ok((vec![plain], estimates));

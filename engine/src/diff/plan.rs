@@ -14,6 +14,7 @@ use crate::coder;
 use crate::digest::Digest;
 use crate::format::{SourceMap, SourceRange};
 use crate::io::{Event, Progress, Source, Spool};
+use crate::refs::votes::Worth;
 
 /// Every how many bytes a sample of the target is compressed to guess its full size.
 const SAMPLE_STRIDE: u64 = 4 << 20;
@@ -41,7 +42,7 @@ impl Candidate {
         source: &dyn Source,
         target: &dyn Source,
         regions: &Regions,
-        moves: bool,
+        moves: Worth,
         price: &Price,
     ) -> Result<Self, DiffError> {
         // Differences are only known once the copies of a frame are: leave room for more of them.

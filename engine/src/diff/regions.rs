@@ -16,7 +16,7 @@ use crate::refs::field::Field;
 use crate::refs::map::{Copy, Map, Move};
 use crate::refs::region::{Region, RegionReader};
 use crate::refs::rewriter::{RegionEntry, encode_regions};
-use crate::refs::votes::Votes;
+use crate::refs::votes::{Votes, Worth};
 use crate::refs::{rewrite, scan};
 
 /// The first bytes of an ELF file (System V ABI, "ELF Identification") and of a PE file
@@ -97,7 +97,7 @@ impl Regions {
         source: &dyn Source,
         target: &dyn Source,
         pieces: &[Piece],
-        moves: bool,
+        moves: Worth,
     ) -> Result<Self, DiffError> {
         let starts = starts(source)?;
         let candidates: Vec<_> = starts
@@ -213,15 +213,15 @@ impl Moved {
         copies: &[Copy],
         source: &dyn Source,
         target: &dyn Source,
-        moves: bool,
+        moves: Worth,
     ) -> Result<Self, DiffError> {
         let mut moved = self.clone();
         let Self { region, entry, map, .. } = &mut moved;
         *map = Map::of(copies.iter().copied(), region, &entry.biases, &[]);
-        if !moves {
+        if moves == Worth::NONE {
             return Ok(moved);
         }
-        entry.moves = self.moves(map, copies, source, target)?;
+        entry.moves = self.moves(map, copies, source, target, moves)?;
         *map = Map::of(copies.iter().copied(), region, &entry.biases, &entry.moves);
         Ok(moved)
     }
@@ -233,6 +233,7 @@ impl Moved {
         copies: &[Copy],
         source: &dyn Source,
         target: &dyn Source,
+        worth: Worth,
     ) -> Result<Vec<Move>, DiffError> {
         let mut votes = Votes::default();
         let (mut made, mut scans) = (Vec::new(), Scans::default());
@@ -250,7 +251,7 @@ impl Moved {
                 at += len as u64;
             }
         }
-        Ok(votes.moves(map))
+        Ok(votes.moves(map, worth))
     }
 
     /// As [`Regions::rewrite`], for this region only; `each` takes the fields of each block that

@@ -140,6 +140,12 @@ impl Region {
     /// The address of the first name of BTF, for offsets of names.
     pub const NAMES: u64 = 6 << 60;
 
+    /// Whether an address is an index of a type, or the offset of a name: no byte's address.
+    #[must_use]
+    pub fn is_index(address: u64) -> bool {
+        (Self::TYPES >> 60..=Self::NAMES >> 60).contains(&(address >> 60))
+    }
+
     /// The byte behind the last.
     #[must_use]
     pub fn end(&self) -> u64 {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::field::Field;
 use super::map::{Copy, Map, Move};
 use super::region::{Arch, Kind, Load, Region, RegionReader};
-use super::votes::Votes;
+use super::votes::{Votes, Worth};
 use super::{rewrite, scan};
 
 /// Sections of the made executables: name, type, flags.
@@ -259,7 +259,8 @@ proptest! {
             rewrite(&region, &map, &found, diagonals[0], 0, &mut bytes);
             let mut votes = Votes::default();
             votes.count(&region, &map, &found, diagonals[1], 0, &image);
-            let ordered = votes.moves(&map).is_sorted_by(|a, b| a.start + a.len <= b.start);
+            let moves = votes.moves(&map, Worth::ZSTD);
+            let ordered = moves.is_sorted_by(|a, b| a.start + a.len <= b.start);
             prop_assert!(ordered);
         }
     }
@@ -341,12 +342,43 @@ fn votes_that_agree_against_the_map_make_one_move() {
     let map = map(&[(100, 1000, 0)]);
     let mut votes = Votes::default();
     votes.count(&region, &map, &found, 0, 0, &image);
-    let moves = votes.moves(&map);
+    let moves = votes.moves(&map, Worth::ZSTD);
     assert_eq!(moves, [Move { start: 0x1250, len: 37, shift: 12 }]);
     let map = Map::of([Copy { offset: 100, len: 1000, diagonal: 0 }], &region, &[], &moves);
     assert_eq!(map.address(0x1274), 0x1280);
     assert_eq!(map.address(0x1275), 0x1275);
     assert_eq!(map.address(0x124f), 0x124f);
+}
+
+#[test]
+fn the_mixing_coder_is_sent_moves_of_indices_and_of_no_addresses() {
+    let region = bare(1000);
+    let mut image = vec![0; 1100];
+    let mut found = Vec::new();
+    for entry in 0..50_u32 {
+        let index = Region::TYPES + 1000 + u64::from(entry);
+        let offset = 100 + u64::from(entry) * 16;
+        let is_moved = entry >= 20;
+        let value = 1000 + entry + if is_moved { 7 } else { 0 };
+        image[self::index(offset)..][..4].copy_from_slice(&value.to_le_bytes());
+        let form = super::field::Form::Base32(Region::TYPES);
+        found.push(Field { offset, address: index, form });
+        let address = 0x1200 + u64::from(entry) * 4;
+        let moved = address + if is_moved { 12 } else { 0 };
+        image[self::index(offset) + 8..][..8].copy_from_slice(&moved.to_le_bytes());
+        found.push(Field { offset: offset + 8, address, form: super::field::Form::Absolute64 });
+    }
+    let map = map(&[(100, 1000, 0)]);
+    let moves = |worth| {
+        let mut votes = Votes::default();
+        votes.count(&region, &map, &found, 0, 0, &image);
+        votes.moves(&map, worth)
+    };
+    let indices = Move { start: Region::TYPES + 1020, len: 30, shift: 7 };
+    let addresses = Move { start: 0x1250, len: 117, shift: 12 };
+    assert_eq!(moves(Worth::CM), [indices]);
+    assert_eq!(moves(Worth::ZSTD), [addresses, indices]);
+    assert_eq!(moves(Worth::NONE), []);
 }
 
 #[test]

@@ -11,9 +11,33 @@ use super::map::{Map, Move};
 use super::region::Region;
 use super::write;
 
-/// What one vote is worth, and what a move costs, in halves of a byte of the patch.
-const VOTE_WORTH: i64 = 3;
+/// What a move costs, in halves of a byte of the patch.
 const MOVE_COST: i64 = 16;
+
+/// What one vote against the map is worth to a coder, in halves of a byte of the patch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worth {
+    /// Where copies say how addresses move.
+    pub mapped: i64,
+    /// For indices of types and offsets of names, of which copies say nothing.
+    pub unmapped: i64,
+}
+
+impl Worth {
+    /// No moves at all.
+    pub const NONE: Self = Self { mapped: 0, unmapped: 0 };
+
+    /// For zstd, to which each wrong field is news.
+    pub const ZSTD: Self = Self { mapped: 3, unmapped: 3 };
+
+    /// For the coder `cm`, which learns by itself where addresses are a little off the map, but
+    /// not where there is none.
+    pub const CM: Self = Self { mapped: 0, unmapped: 3 };
+
+    fn of(self, address: u64) -> i64 {
+        if Region::is_index(address) { self.unmapped } else { self.mapped }
+    }
+}
 
 /// Votes on the addresses of one region.
 #[derive(Debug, Default)]
@@ -56,7 +80,7 @@ impl Votes {
     /// their own this is the best one: a path through the voted addresses in order, whose states
     /// are the shifts.
     #[must_use]
-    pub fn moves(mut self, map: &Map) -> Vec<Move> {
+    pub fn moves(mut self, map: &Map, worth: Worth) -> Vec<Move> {
         self.votes.sort_unstable();
         let mut paths = Paths::default();
         for votes in self.votes.chunk_by(|a, b| a.0 == b.0) {
@@ -66,7 +90,8 @@ impl Votes {
             let mut default_count = 0;
             for same in votes.chunk_by(|a, b| a.1 == b.1) {
                 let Some((_, shift)) = same.first() else { continue };
-                let worth = VOTE_WORTH.saturating_mul(i64::try_from(same.len()).unwrap_or(0));
+                let worth =
+                    worth.of(*address).saturating_mul(i64::try_from(same.len()).unwrap_or(0));
                 if *shift == default {
                     default_count = worth;
                 } else {
