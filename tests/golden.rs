@@ -148,10 +148,10 @@ impl MadeBy {
         }
     }
 
-    /// What the patch makes. The reference knows neither the layer `refs` nor the coder `cm` yet.
+    /// What the patch makes. The reference does not know the coder `cm` yet.
     fn applied(&self, patch: &[u8], source: &[u8]) -> Result<Vec<u8>, String> {
         match self {
-            Self::Layers(..) => fast(patch, source).map_err(|error| error.to_string()),
+            Self::Layers(_, Coder::Cm, _) => fast(patch, source).map_err(|error| error.to_string()),
             _ => both(patch, source),
         }
     }

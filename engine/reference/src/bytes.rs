@@ -45,6 +45,12 @@ impl<'a> Bytes<'a> {
         Err("an integer is too long".to_owned())
     }
 
+    /// A zigzag varint.
+    pub(crate) fn signed(&mut self) -> Result<i64> {
+        let value = self.varint()?;
+        Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+    }
+
     /// Refuses bytes that are left over.
     pub(crate) fn end(&self) -> Result<()> {
         must(self.0.is_empty(), &format!("bytes are left over after the {}", self.1))

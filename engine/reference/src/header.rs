@@ -16,6 +16,8 @@ pub(crate) struct Header {
     pub(crate) target_size: u64,
     /// Offsets in the patch and in the target.
     pub(crate) restarts: Vec<(u64, u64)>,
+    /// Whether there is the layer `refs`.
+    pub(crate) refs: bool,
     window_len: u64,
     target_windows: Vec<[u8; 32]>,
     /// Sorted, disjoint ranges of the source, in bytes.
@@ -44,13 +46,18 @@ impl Header {
         let (_only_for_metadata, target_root) = (rest.digest()?, rest.digest()?);
         let restart_count = within(0..=65536, rest.number(4)?, "restart_count")?;
         let source_map_len = rest.number(4)?;
-        let mut id = 0x7fff; // What has an id up to here is a layer, and unknown; behind are notes.
+        let mut id = 0;
         for _ in 0..layer_count {
             id = within(id + 1..=0xffff, rest.number(2)?, "layer id")?;
             let len = rest.number(2)?;
-            let mut note = Bytes::new(rest.take(len)?, "layers");
-            if id == 0x8000 {
-                (0..3).try_for_each(|_| note.varint().map(drop)).and_then(|()| note.end())?;
+            let mut layer = Bytes::new(rest.take(len)?, "layers");
+            header.refs |= id == 1;
+            match id {
+                1 => layer.end()?,
+                0x8000 => {
+                    (0..3).try_for_each(|_| layer.varint().map(drop)).and_then(|()| layer.end())?
+                }
+                _ => must(id > 0x8000, &format!("layer id is {id}: not known"))?,
             }
         }
         for _ in 0..restart_count {
@@ -82,6 +89,14 @@ impl Header {
         let groups = used.chunks(memory(self.window_len)).map(blake3::hash);
         let groups: Vec<_> = groups.flat_map(|group| group.as_bytes()[..16].to_vec()).collect();
         must(groups == self.groups, "the source is not what the patch needs")
+    }
+
+    /// Bytes of the source, all of which must be in the source map.
+    pub(crate) fn used<'a>(&self, source: &'a [u8], start: u64, len: u64) -> Result<&'a [u8]> {
+        let end = start.saturating_add(len);
+        let is_in = self.runs.iter().any(|run| run.start <= start && end <= run.end);
+        must(is_in, "bytes of the source are used that are not in the source map")?;
+        Ok(&source[memory(start)..memory(end)])
     }
 
     /// Checks each window of the target.

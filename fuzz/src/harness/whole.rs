@@ -70,11 +70,9 @@ pub fn agreed(patch: &[u8], source: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let expected = neap_reference::apply(patch, source);
-    // It knows neither the layer `refs` nor the coder `cm`.
-    let is_unknown = |refusal: &String| {
-        // Frames of `cm` may be shorter than those it knows.
-        ["coder is", "layer id is", "body_len is"].iter().any(|start| refusal.starts_with(start))
-    };
+    // It does not know the coder `cm`, whose frames may be shorter than those it knows.
+    let is_unknown =
+        |refusal: &String| ["coder is", "body_len is"].iter().any(|it| refusal.starts_with(it));
     if expected.as_ref().is_err_and(is_unknown) {
         return made.ok();
     }

@@ -1,0 +1,243 @@
+//! Headers of ELF files (9.2): loads, spans, and what relocatable files have.
+
+use super::region::{FILE, Kind, Load, Machine, Reader, Region, Span, number};
+use crate::Result;
+
+/// Most of a table that is read, in bytes.
+const TABLE_LEN_MAX: u64 = 64 << 10;
+
+const PROGRAMS_MAX: u64 = 64;
+const SECTIONS_MAX: u64 = 1024;
+const LOADS_MAX: usize = 16;
+
+/// A section header, with what it says about addresses made out.
+struct Section<'a> {
+    name: &'a [u8],
+    kind: u64,
+    flags: u64,
+    /// From the region's start.
+    offset: u64,
+    /// 0 where the section has no bytes.
+    len: u64,
+    link: u64,
+    info: u64,
+}
+
+/// A table of headers: where it is from the region's start, its bytes, and the length of one.
+struct Table<'a> {
+    offset: u64,
+    bytes: &'a [u8],
+    entry_len: u64,
+}
+
+/// Reads the headers of a file, unless they do not fit.
+pub(super) fn read(reader: &mut Reader<'_>) -> Result<()> {
+    let front = reader.part(0, 64.min(reader.len()))?;
+    let is_wide = match front.get(4..6) {
+        Some([1, 1]) => false,
+        Some([2, 1]) => true,
+        _ => return Ok(()),
+    };
+    let (header_len, word_len) = if is_wide { (64, 8) } else { (52, 4) };
+    let (Some(front), field) = (front.get(..header_len), |at, len| number(front, at, len)) else {
+        return Ok(());
+    };
+    let field = |at, len| field(at, len).unwrap_or(0);
+    let region = &mut reader.region;
+    region.is_wide = is_wide;
+    region.is_relocatable = field(16, 2) == 1;
+    region.is_fixed = field(16, 2) == 2;
+    region.machine = match (field(18, 2), is_wide) {
+        (62, true) => Machine::X86_64,
+        (183, true) => Machine::AArch64,
+        (40, false) => Machine::Arm,
+        _ => Machine::Other,
+    };
+    let behind = 24 + 3 * word_len + 4;
+    let counts = |at| (field(behind + at, 2), field(behind + at + 2, 2));
+    let programs = match region.is_relocatable {
+        true => None,
+        false => table(reader, field(24 + word_len, word_len), counts(2), [32, 56], PROGRAMS_MAX)?,
+    };
+    let sections =
+        table(reader, field(24 + 2 * word_len, word_len), counts(6), [40, 64], SECTIONS_MAX)?;
+    let mut spans = Vec::new();
+    read_loads(&mut reader.region, programs.as_ref());
+    match &sections {
+        Some(sections) => spans = read_sections(reader, sections, field(behind + 10, 2))?,
+        None => spans.extend(reader.region.loads.iter().rev().skip(1).rev().map(span_of_load)),
+    }
+    let start = reader.region.range.start;
+    let file_header = (Kind::FileHeader, 0, front.len() as u64);
+    let tables = [(Kind::Programs, programs), (Kind::Sections, sections)];
+    let tables = tables.iter().filter_map(|(kind, table)| {
+        table.as_ref().map(|table| (*kind, table.offset, table.bytes.len() as u64))
+    });
+    spans.extend([file_header].into_iter().chain(tables).map(|(kind, offset, len)| Span {
+        kind,
+        offset: start + offset,
+        len,
+        address: FILE + offset,
+        link: 0,
+        info: 0,
+    }));
+    spans.sort_by_key(|span| span.offset);
+    let mut end = 0;
+    spans.retain(|span| {
+        let is_free = span.offset >= end;
+        end = if is_free { span.offset + span.len } else { end };
+        is_free
+    });
+    reader.region.spans = spans;
+    Ok(())
+}
+
+/// A table at `offset` of entries of a size, so many: narrow or wide ones.
+fn table<'a>(
+    reader: &Reader<'a>,
+    offset: u64,
+    (size, count): (u64, u64),
+    sizes: [u64; 2],
+    count_max: u64,
+) -> Result<Option<Table<'a>>> {
+    let entry_len = sizes[usize::from(reader.region.is_wide)];
+    let len = count.min(count_max) * entry_len;
+    if offset == 0 || size != entry_len || len == 0 || !reader.holds(offset, len) {
+        return Ok(None);
+    }
+    Ok(Some(Table { offset, bytes: reader.part(offset, len)?, entry_len }))
+}
+
+impl<'a> Table<'a> {
+    /// Each entry, as what reads a number of it.
+    fn entries(&self) -> impl Iterator<Item = impl Fn(u64, u64) -> u64 + 'a> {
+        let bytes = self.bytes;
+        let starts = (0..bytes.len() as u64 / self.entry_len).map(|index| index * self.entry_len);
+        starts.map(move |start| move |at, len| number(bytes, start + at, len).unwrap_or(0))
+    }
+}
+
+fn read_loads(region: &mut Region, programs: Option<&Table<'_>>) {
+    let (range, is_wide) = (region.range.clone(), region.is_wide);
+    let loads = programs.iter().flat_map(|programs| programs.entries()).filter_map(|entry| {
+        let word = |narrow, wide| if is_wide { entry(wide, 8) } else { entry(narrow, 4) };
+        let (offset, address) = (word(4, 8), word(8, 16));
+        let (file_len, memory_len) = (word(16, 32), word(20, 40));
+        let flags = if is_wide { entry(4, 4) } else { entry(24, 4) };
+        let len = memory_len.max(file_len);
+        let end = offset.checked_add(file_len)?;
+        let is_in = file_len > 0 && end <= range.end - range.start;
+        let is_apart =
+            address.checked_add(len).is_some_and(|end| end < FILE) || address > FILE + (1 << 32);
+        let offset = range.start + offset;
+        let load = Load { offset, file_len, address, len, is_code: flags & 1 != 0 };
+        (entry(0, 4) == 1 && is_in && is_apart).then_some(load)
+    });
+    let mut loads: Vec<_> = loads.collect();
+    loads.sort_by_key(|load| load.address);
+    loads.truncate(LOADS_MAX);
+    loads.append(&mut region.loads);
+    region.loads = loads;
+    if let Some(whole) = region.loads.last_mut() {
+        whole.is_code = region.is_relocatable;
+    }
+}
+
+fn span_of_load(load: &Load) -> Span {
+    Span {
+        kind: if load.is_code { Kind::Code } else { Kind::Pointers },
+        offset: load.offset,
+        len: load.file_len,
+        address: load.address,
+        link: 0,
+        info: 0,
+    }
+}
+
+/// The spans that sections make; notes where sections and their names are.
+fn read_sections(reader: &mut Reader<'_>, table: &Table<'_>, names: u64) -> Result<Vec<Span>> {
+    let is_wide = reader.region.is_wide;
+    let mut sections: Vec<Section<'_>> = Vec::new();
+    let mut addresses = Vec::new();
+    let mut name_offsets = Vec::new();
+    for entry in table.entries() {
+        let word = |narrow, wide| if is_wide { entry(wide, 8) } else { entry(narrow, 4) };
+        let (kind, flags, offset) = (entry(4, 4), word(8, 8), word(16, 24));
+        let has_bytes = !matches!(kind, 0 | 8) && reader.holds(offset, word(20, 32));
+        addresses.push(match kind {
+            0 => 0,
+            _ if flags & 2 != 0 && !reader.region.is_relocatable => word(12, 16),
+            _ => FILE.wrapping_add(offset),
+        });
+        name_offsets.push(entry(0, 4));
+        let len = if has_bytes { word(20, 32) } else { 0 };
+        let (link, info) = if is_wide { (40, 44) } else { (24, 28) };
+        let (link, info) = (entry(link, 4), entry(info, 4));
+        sections.push(Section { name: &[], kind, flags, offset, len, link, info });
+    }
+    if let Some(section) = sections.get(crate::bytes::memory(names)) {
+        reader.region.names = FILE.wrapping_add(section.offset);
+        let bytes = reader.part(section.offset, section.len.min(TABLE_LEN_MAX))?;
+        for (section, at) in sections.iter_mut().zip(name_offsets) {
+            let name = bytes.get(crate::bytes::memory(at)..).unwrap_or_default();
+            section.name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        }
+    }
+    let address = |index: u64| addresses.get(crate::bytes::memory(index)).copied().unwrap_or(0);
+    let mut spans = Vec::new();
+    for (section, own) in sections.iter().zip(&addresses) {
+        if section.len == 0 || section.flags & 0x800 != 0 {
+            continue;
+        }
+        let Some(kind) = section.span(&reader.region) else { continue };
+        spans.push(Span {
+            kind,
+            offset: reader.region.range.start + section.offset,
+            len: section.len,
+            address: *own,
+            link: address(section.link),
+            info: address(section.info),
+        });
+    }
+    if is_wide && reader.region.is_relocatable {
+        if let Some(symbols) = sections.iter().find(|section| section.kind == 2) {
+            let bytes = reader.part(symbols.offset, symbols.len.min(TABLE_LEN_MAX))?;
+            reader.region.section_symbols = bytes
+                .chunks_exact(24)
+                .map(|symbol| {
+                    let index = number(symbol, 6, 2)?;
+                    let section = sections.get(crate::bytes::memory(index))?;
+                    (symbol[4] & 15 == 3 && section.len > 0).then(|| address(index))
+                })
+                .collect();
+        }
+        reader.region.sections = addresses;
+    }
+    Ok(spans)
+}
+
+impl Section<'_> {
+    /// What the section holds: the first row that fits.
+    fn span(&self, region: &Region) -> Option<Kind> {
+        const ARM_INDEX: u64 = 0x7000_0001;
+        let (is_plain, is_allocated) = (self.kind == 1, self.flags & 2 != 0);
+        Some(match (self.kind, self.name) {
+            (1 | ARM_INDEX, b".eh_frame") if is_allocated => Kind::CallFrames,
+            (1, b".eh_frame_hdr") if is_allocated => Kind::SearchTable,
+            (ARM_INDEX, _) if is_allocated && region.machine == Machine::Arm => Kind::UnwindIndex,
+            (1, b".BTF") => Kind::Types,
+            (1, b".ARM.extab") if is_allocated => Kind::UnwindTables,
+            _ if is_plain && is_allocated && self.flags & 4 != 0 => Kind::Code,
+            _ if is_plain && is_allocated && self.flags & 1 != 0 => Kind::Pointers,
+            (1, name) if is_allocated && name.starts_with(b".rodata") => Kind::Constants,
+            (14 | 15 | 16 | 19, _) => Kind::Pointers,
+            (4, _) if region.is_relocatable => Kind::SectionRelocations,
+            (9, _) if region.is_relocatable => return None,
+            (4, _) => Kind::Relocations { has_addends: true },
+            (9, _) => Kind::Relocations { has_addends: false },
+            (2 | 11, _) => Kind::Symbols,
+            (6, _) => Kind::Dynamic,
+            _ => return None,
+        })
+    }
+}

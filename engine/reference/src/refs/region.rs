@@ -1,0 +1,178 @@
+//! A region (9.2): what of an executable is where, in the source and in memory.
+
+use std::ops::Range;
+
+use super::{btf, elf};
+use crate::Result;
+use crate::bytes::memory;
+use crate::header::Header;
+
+/// Address of what is not loaded: that of the region's first byte.
+pub(super) const FILE: u64 = 1 << 62;
+
+/// What an instruction is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Machine {
+    X86_64,
+    AArch64,
+    Arm,
+    Other,
+}
+
+pub(super) struct Load {
+    /// Of its first byte in the source.
+    pub(super) offset: u64,
+    /// Bytes of it in the source; never 0.
+    pub(super) file_len: u64,
+    pub(super) address: u64,
+    pub(super) len: u64,
+    pub(super) is_code: bool,
+}
+
+/// What a span holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    CallFrames,
+    SearchTable,
+    UnwindIndex,
+    UnwindTables,
+    Types,
+    Code,
+    Pointers,
+    Constants,
+    SectionRelocations,
+    Relocations { has_addends: bool },
+    Symbols,
+    Dynamic,
+    FileHeader,
+    Programs,
+    Sections,
+}
+
+pub(super) struct Span {
+    pub(super) kind: Kind,
+    /// Of its first byte in the source.
+    pub(super) offset: u64,
+    pub(super) len: u64,
+    pub(super) address: u64,
+    /// Address of the section that it links to, and of the one it is for; 0 for none.
+    pub(super) link: u64,
+    pub(super) info: u64,
+}
+
+pub(super) struct Region {
+    pub(super) range: Range<u64>,
+    pub(super) is_wide: bool,
+    pub(super) machine: Machine,
+    pub(super) is_fixed: bool,
+    pub(super) is_relocatable: bool,
+    /// By address; behind them the region as a whole.
+    pub(super) loads: Vec<Load>,
+    /// By offset; they do not overlap.
+    pub(super) spans: Vec<Span>,
+    /// Addresses of the sections, by index, 0 for none.
+    pub(super) sections: Vec<u64>,
+    /// Where the names of sections are, 0 for nowhere.
+    pub(super) names: u64,
+    /// Addresses of the sections that symbols stand for, by the symbol's index.
+    pub(super) section_symbols: Vec<Option<u64>>,
+}
+
+impl Region {
+    /// Reads the headers of what is in this range of the source.
+    pub(super) fn read(header: &Header, source: &[u8], range: Range<u64>) -> Result<Self> {
+        let whole = Load {
+            offset: range.start,
+            file_len: range.end - range.start,
+            address: FILE,
+            len: range.end - range.start,
+            is_code: false,
+        };
+        let region = Self {
+            range,
+            is_wide: false,
+            machine: Machine::Other,
+            is_fixed: false,
+            is_relocatable: false,
+            loads: vec![whole],
+            spans: Vec::new(),
+            sections: Vec::new(),
+            names: 0,
+            section_symbols: Vec::new(),
+        };
+        let mut reader = Reader { header, source, region };
+        let front = reader.part(0, 64.min(reader.len()))?;
+        if front.starts_with(b"\x7fELF") {
+            elf::read(&mut reader)?;
+        } else if let Some(span) = btf::span(front, &reader.region) {
+            reader.region.spans.push(span);
+        }
+        Ok(reader.region)
+    }
+
+    /// Length of a word.
+    pub(super) fn word_len(&self) -> u64 {
+        if self.is_wide { 8 } else { 4 }
+    }
+
+    /// The load that the map takes an address to be in (9.4), and its index.
+    pub(super) fn load_of(&self, address: u64) -> Option<(usize, &Load)> {
+        let before = self.loads.iter().enumerate().filter(|(_, load)| load.address <= address);
+        let (index, load) = before.max_by_key(|(_, load)| load.address)?;
+        (address - load.address <= load.len).then_some((index, load))
+    }
+
+    /// The address of a byte of the source.
+    pub(super) fn address_of(&self, offset: u64) -> u64 {
+        let has = |load: &&Load| load.offset <= offset && offset - load.offset < load.file_len;
+        let load = self.loads.iter().find(has);
+        load.map_or(0, |load| load.address.wrapping_add(offset - load.offset))
+    }
+
+    pub(super) fn is_loaded(&self, address: u64) -> bool {
+        self.loads.iter().any(|load| load.address != FILE && load.has(address))
+    }
+
+    pub(super) fn is_code(&self, address: u64) -> bool {
+        self.loads.iter().any(|load| load.is_code && load.has(address))
+    }
+}
+
+impl Load {
+    fn has(&self, address: u64) -> bool {
+        self.address <= address && address - self.address < self.len
+    }
+}
+
+/// Reads parts of a region, which must lie in the source map.
+pub(super) struct Reader<'a> {
+    header: &'a Header,
+    source: &'a [u8],
+    pub(super) region: Region,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn len(&self) -> u64 {
+        self.region.range.end - self.region.range.start
+    }
+
+    /// Bytes from `offset` of the region on.
+    pub(super) fn part(&self, offset: u64, len: u64) -> Result<&'a [u8]> {
+        match len {
+            0 => Ok(&[]),
+            _ => self.header.used(self.source, self.region.range.start + offset, len),
+        }
+    }
+
+    /// Whether this part lies within the region.
+    pub(super) fn holds(&self, offset: u64, len: u64) -> bool {
+        offset.checked_add(len).is_some_and(|end| end <= self.len())
+    }
+}
+
+/// The little-endian number of `len` bytes at `at`; nothing if it is not all there.
+pub(super) fn number(bytes: &[u8], at: u64, len: u64) -> Option<u64> {
+    let end = at.checked_add(len).filter(|end| *end <= bytes.len() as u64)?;
+    let bytes = &bytes[memory(at)..memory(end)];
+    Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+}
