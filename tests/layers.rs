@@ -12,6 +12,7 @@ use neap_sim::chain::sweep;
 use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
 use neap_sim::pair::{Pair, WINDOW};
+use neap_sim::random::Random;
 use rayon::ThreadPoolBuilder;
 
 /// Effort 4 has all parts, suffixes too.
@@ -124,4 +125,20 @@ fn patches_are_the_same_on_any_number_of_threads_and_each_time() {
             assert!(again == first, "{arch:?} {coder:?}: other bytes on {threads} threads");
         }
     }
+}
+
+/// Noise in which short stretches come again, a mebibyte apart, for which the coder `cm` does not
+/// look.
+#[test]
+fn coder_cm_never_loses_to_zstd_on_noise() {
+    let mut target = Random::new(3).bytes(3 << 20);
+    for at in (1 << 20..target.len() - 24).step_by(200) {
+        target.copy_within(at - (1 << 20)..at - (1 << 20) + 24, at);
+    }
+    let [zstd, cm] = [Coder::Zstd, Coder::Cm].map(|coder| {
+        let pair = layered::diffed(Vec::new(), target.clone(), &options(coder, true)).0;
+        assert!(applied(&pair, 0, true).is_ok_and(|made| made == target), "{coder:?}");
+        pair.patch.len()
+    });
+    assert!(cm <= zstd, "{cm} bytes with cm, {zstd} with zstd");
 }

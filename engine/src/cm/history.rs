@@ -40,8 +40,9 @@ impl History {
         self.bytes[at as usize & (HISTORY_LEN - 1)]
     }
 
-    /// Appends a byte; `tail` are the last eight bytes of the target, the newest lowest.
-    pub(super) fn push(&mut self, byte: u8, tail: u64, is_plain: bool) {
+    /// Appends a byte; `tail` are the last eight bytes of the target, the newest lowest. Without a
+    /// match, `seek` says whether to look for one: that waits for memory.
+    pub(super) fn push(&mut self, byte: u8, tail: u64, is_plain: bool, seek: bool) {
         let hit = self.match_len > 0 && self.byte(self.match_at) == byte;
         self.bytes[self.at as usize & (HISTORY_LEN - 1)] = byte;
         self.at = self.at.wrapping_add(1);
@@ -59,7 +60,7 @@ impl History {
         if !is_plain || self.at.is_multiple_of(8) {
             *place = self.at;
         }
-        if self.match_len == 0 && found > 0 && self.at.wrapping_sub(found) < REACH {
+        if seek && self.match_len == 0 && found > 0 && self.at.wrapping_sub(found) < REACH {
             let before = |at: u32, len| self.byte(at.wrapping_sub(1 + len));
             let len = (0..MATCH_LEN_MAX).find(|len| before(found, *len) != before(self.at, *len));
             self.match_at = found;

@@ -22,6 +22,9 @@ const NOTED: usize = 64;
 /// Most bytes of clean spans that are learned from: half a second's work.
 const ROOM: usize = 1 << 20;
 
+/// Bytes as guessed are learned from if one of the four before them was not.
+const MISSED_LATELY: u64 = 0xf;
+
 /// The sum of costs is of about this many literals.
 const COST_LOG2: u32 = 8;
 
@@ -130,7 +133,7 @@ impl Model {
                     self.literal_cost = COST_AGAIN;
                 }
             }
-            self.push(*byte);
+            self.push(*byte, true);
         }
     }
 
@@ -164,9 +167,9 @@ impl Model {
         self.bytes.note(&around, byte);
     }
 
-    fn push(&mut self, byte: u8) {
+    fn push(&mut self, byte: u8, seek: bool) {
         self.tail = self.tail << 8 | u64::from(byte);
-        self.history.push(byte, self.tail, self.plain > 0);
+        self.history.push(byte, self.tail, self.plain > 0, seek);
     }
 
     /// Codes a piece of a copy into `out`.
@@ -288,7 +291,7 @@ impl Model {
         for byte in &piece.out[from..end] {
             if room == NOTED {
                 self.note(*byte);
-                self.push(*byte);
+                self.push(*byte, false);
             } else {
                 self.tail = self.tail << 8 | u64::from(*byte);
             }
@@ -409,7 +412,9 @@ impl Model {
             self.flags.code(coder, &self.stretch, &contexts, set as usize, truth == guess)
         };
         let byte = if as_guessed {
-            self.note(guess);
+            if self.missed & MISSED_LATELY != 0 {
+                self.note(guess);
+            }
             guess
         } else {
             let around = self.missed_around(guess, raw, first, ahead, place);
@@ -422,7 +427,7 @@ impl Model {
         piece.out[at] = byte;
         self.missed = self.missed << 1 | u64::from(!as_guessed);
         self.since = if as_guessed { self.since.saturating_add(1) } else { 0 };
-        self.push(byte);
+        self.push(byte, !as_guessed);
         as_guessed
     }
 

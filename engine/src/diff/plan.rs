@@ -19,6 +19,10 @@ use crate::refs::votes::Worth;
 /// Every how many bytes a sample of the target is compressed to guess its full size.
 const SAMPLE_STRIDE: u64 = 4 << 20;
 
+/// Where mixing makes literals shorter by less than this part, they are noise with repeats in it
+/// at best, and zstd finds those over a longer distance: it is tried, too.
+const NOISE: u64 = 16;
+
 /// Bytes in a sample.
 const SAMPLE: u64 = 128 << 10;
 
@@ -84,6 +88,12 @@ impl Candidate {
         used
     }
 
+    /// Bytes of the target that are neither copied nor zero.
+    fn literals(&self) -> u64 {
+        let made = |plan: &Plan| plan.pieces.iter().map(|piece| piece.segment.len).sum::<u64>();
+        self.plans.iter().map(|plan| plan.target_len - made(plan)).sum()
+    }
+
     fn summary(&self, target_size: u64) -> Summary {
         let mut summary = Summary { is_full: self.is_full, ..Summary::default() };
         summary.literals = target_size;
@@ -103,6 +113,7 @@ impl Candidate {
 
     fn pack(
         &self,
+        coder: Coder,
         source: &dyn Source,
         target: &dyn Source,
         options: &Options,
@@ -112,7 +123,7 @@ impl Candidate {
         let total = self.plans.iter().map(|plan| plan.draft_len).sum();
         progress(Event::Phase { name: if self.is_full { "code in full" } else { "code" }, total });
         let restart_len = if self.is_full { FULL_RESTART_LEN } else { options.restart_len };
-        match options.coder {
+        match coder {
             Coder::Zstd => {
                 let drafts = self.plans.par_iter().flat_map_iter(Drafts::of_plan).collect();
                 let level = options.level();
@@ -150,9 +161,17 @@ pub(super) fn choose(
     let mut kept: Option<(u64, Packed, Candidate)> = None;
     let mut appended = 0;
     let mut try_out = |candidate: Candidate, kept: &mut Option<(u64, Packed, Candidate)>| {
-        let packed = candidate.pack(source, target, options, spool, progress)?;
-        let from = appended;
+        let mut packed = candidate.pack(options.coder, source, target, options, spool, progress)?;
+        let mut from = appended;
         appended += packed.len;
+        if options.coder == Coder::Cm && packed.len / NOISE * (NOISE + 1) > candidate.literals() {
+            let fast = candidate.pack(Coder::Zstd, source, target, options, spool, progress)?;
+            let fast_from = appended;
+            appended += fast.len;
+            if fast.len < packed.len {
+                (packed, from) = (fast, fast_from);
+            }
+        }
         if kept.as_ref().is_none_or(|(_, best, _)| packed.len < best.len) {
             *kept = Some((from, packed, candidate));
         }
