@@ -351,7 +351,7 @@ const CLEAR: u64 = 32;
 const MATCH_LEN_MAX: u64 = 64 << 10;
 
 /// Suffix arrays match again up to this part of what they match at first.
-const REMATCH_PART: u64 = 8;
+const REMATCH_PART: u64 = 2;
 
 /// Least length of a piece that needs no other match, in bytes, and of how many of its bytes at
 /// most one may differ once addresses are rewritten.
