@@ -60,6 +60,7 @@ fn goldens() -> Vec<Golden> {
         Golden { name: "v1-islands", source: noise(9000, 8), made_by: by_hand(1, noise(9000, 8)) },
         notes(),
         layers("v1-refs", Arch::X86_64, Coder::Zstd, true),
+        pe(),
         layers("v1-cm", Arch::X86_64, Coder::Cm, false),
         layers("v1-cm-refs-aarch64", Arch::AArch64, Coder::Cm, true),
         layers("v1-cm-refs-arm", Arch::Arm, Coder::Cm, true),
@@ -107,6 +108,12 @@ fn notes() -> Golden {
 fn layers(name: &'static str, arch: Arch, coder: Coder, refs: bool) -> Golden {
     let (source, target) = executable::images(arch, 100, 16);
     Golden { name, source, made_by: MadeBy::Layers(target, coder, refs) }
+}
+
+/// The same in a PE file.
+fn pe() -> Golden {
+    let (source, target) = executable::pe_images(Arch::AArch64, 100, 17);
+    Golden { name: "v1-refs-pe", source, made_by: MadeBy::Layers(target, Coder::Zstd, true) }
 }
 
 /// So many literals that they take several frames, each in a group of its own.

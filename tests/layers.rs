@@ -57,6 +57,21 @@ fn rewriting_makes_patches_of_moved_code_smaller() {
 }
 
 #[test]
+fn rewriting_makes_patches_of_pe_files_smaller() {
+    for arch in Arch::ALL {
+        let (source, target) = executable::pe_images(arch, 800, 1);
+        let [with, without] = [true, false].map(|refs| {
+            let options = options(Coder::Zstd, refs);
+            layered::diffed(source.clone(), target.clone(), &options).0
+        });
+        assert!(with.header.refs && !without.header.refs, "{arch:?}");
+        let [with, without] = [with, without].map(|pair| pair.patch.len());
+        println!("{arch:?}: {with} bytes with refs, {without} without");
+        assert!(with * 5 < without * 4, "{arch:?}: {with} and {without} bytes");
+    }
+}
+
+#[test]
 fn patches_of_every_kind_make_the_target_from_any_window_on() {
     let mut pairs: Vec<_> = (0..12).map(|seed| layered::by_hand(400_000, seed)).collect();
     for arch in Arch::ALL {

@@ -41,7 +41,7 @@ const ENGINE_DEPENDENCIES: &[&str] = &["blake3", "zstd", "bidiff"];
 /// The reference applier must be read in one sitting, each layer in one more: lines of all files of
 /// a folder, without tests.
 const REFERENCE_LINES_MAX: [(&str, usize); 2] =
-    [("engine/reference/src/", 450), ("engine/reference/src/refs/", 2000)];
+    [("engine/reference/src/", 450), ("engine/reference/src/refs/", 2150)];
 
 /// Tables of `docs/format.md` that code repeats: header, frame and window at the least.
 const FORMAT_TABLES_MIN: usize = 3;

@@ -61,6 +61,58 @@ pub fn images(arch: Arch, functions: u32, seed: u64) -> (Vec<u8>, Vec<u8>) {
     (source, target)
 }
 
+/// The same images with programs in PE files (Microsoft, "PE Format").
+#[must_use]
+pub fn pe_images(arch: Arch, functions: u32, seed: u64) -> (Vec<u8>, Vec<u8>) {
+    let (mut source, mut target) = images(arch, functions, seed);
+    pe_header(arch, &mut source[8192..]);
+    pe_header(arch, &mut target[4096..]);
+    (source, target)
+}
+
+/// Writes a PE header over that of a program, for its code, constants and pointers.
+fn pe_header(arch: Arch, file: &mut [u8]) {
+    let is_wide = arch.is_wide();
+    let (optional_len, section_len, word_len) = if is_wide { (240, 64, 8) } else { (224, 40, 4) };
+    let number = |at: usize| {
+        let bytes = file[at..at + 4].try_into().expect("four bytes");
+        u32::from_le_bytes(bytes)
+    };
+    let table = usize::try_from(number(if is_wide { 40 } else { 32 })).expect("a small file");
+    let flags = [0x6000_0020, 0x4000_0040, 0xc000_0040_u32];
+    let sections = [1, 2, 4].into_iter().zip(flags).flat_map(|(index, flags)| {
+        let at = table + index * section_len + 8 + word_len;
+        let [address, offset, len] = [0, 1, 2].map(|word| number(at + word * word_len));
+        let base = u32::try_from(BASE).expect("a small address");
+        let numbers = [len, address - base, len, offset, 0, 0, 0, flags];
+        let numbers = numbers.into_iter().flat_map(u32::to_le_bytes);
+        [0; 8].into_iter().chain(numbers).collect::<Vec<_>>()
+    });
+    let machine: u16 = match arch {
+        Arch::X86_64 => 0x8664,
+        Arch::AArch64 => 0xaa64,
+        Arch::Arm => 0x1c4,
+    };
+    let mut header = b"MZ".to_vec();
+    header.resize(60, 0);
+    header.extend(64_u32.to_le_bytes());
+    header.extend(b"PE\0\0");
+    header.extend(machine.to_le_bytes());
+    header.extend(3_u16.to_le_bytes());
+    header.resize(84, 0);
+    header.extend(u16::to_le_bytes(optional_len));
+    header.resize(88, 0);
+    header.extend((if is_wide { 0x20b_u16 } else { 0x10b }).to_le_bytes());
+    header.resize(88 + if is_wide { 24 } else { 28 }, 0);
+    header.extend(BASE.to_le_bytes());
+    header.resize(88 + 60, 0);
+    header.extend(4096_u32.to_le_bytes());
+    header.resize(88 + usize::from(optional_len), 0);
+    let header: Vec<_> = header.into_iter().chain(sections).collect();
+    file[..1024].fill(0);
+    file[..header.len()].copy_from_slice(&header);
+}
+
 /// A program whose addresses are not yet fixed.
 #[derive(Debug, Clone)]
 struct Program {

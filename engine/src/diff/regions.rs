@@ -14,7 +14,7 @@ use crate::io::{self, Source};
 use crate::limits::SOURCE_BLOCK;
 use crate::refs::field::Field;
 use crate::refs::map::{Copy, Map, Move};
-use crate::refs::region::{Region, RegionReader};
+use crate::refs::region::{Kind, Region, RegionReader};
 use crate::refs::rewriter::{RegionEntry, encode_regions};
 use crate::refs::votes::{Votes, Worth};
 use crate::refs::{rewrite, scan};
@@ -102,20 +102,24 @@ impl Regions {
         let starts = starts(source)?;
         let candidates: Vec<_> = starts
             .par_iter()
-            .map(|start| read(source, *start).map_err(DiffError::Source))
+            .map(|start| read(source, *start, source.size()).map_err(DiffError::Source))
             .collect::<Result<_, _>>()?;
         let mut regions = Self::default();
         let candidates: Vec<_> = candidates.into_iter().flatten().collect();
         for (index, (region, reads)) in candidates.iter().enumerate() {
             let end = region.offset + region.len;
             let within = candidates[index + 1..].partition_point(|next| next.0.offset < end);
+            let within = &candidates[index + 1..][..within];
             let is_free = regions.0.last().is_none_or(|last| last.end() <= region.offset);
-            if is_free && within <= NESTED_MAX {
-                let entry =
-                    RegionEntry { offset: region.offset, len: region.len, ..Default::default() };
-                let (region, reads) = (region.clone(), reads.clone());
-                regions.0.push(Moved { region, entry, map: Map::default(), reads });
-            }
+            let cut = if is_free { cut(source, region, within)? } else { None };
+            let (region, reads) = match cut {
+                Some(cut) => cut,
+                None if is_free && within.len() <= NESTED_MAX => (region.clone(), reads.clone()),
+                None => continue,
+            };
+            let entry =
+                RegionEntry { offset: region.offset, len: region.len, ..Default::default() };
+            regions.0.push(Moved { region, entry, map: Map::default(), reads });
         }
         let copies = regions.copies(pieces);
         let damaged = regions.damaged(pieces);
@@ -330,9 +334,29 @@ fn starts(source: &dyn Source) -> Result<Vec<u64>, DiffError> {
     Ok(found.concat())
 }
 
-/// The region at `start`, if one is there, and what was read to know it.
-fn read(image: &dyn Source, start: u64) -> Result<Option<(Region, Vec<SourceRange>)>, io::Error> {
-    let mut reader = RegionReader::new(start, image.size());
+/// A region, and what was read to know it.
+type Known = (Region, Vec<SourceRange>);
+
+/// The front of a PE file that wraps others, as a kernel wraps its types and a boot loader its
+/// modules: up to the first types, or the first file if there are many.
+fn cut(source: &dyn Source, region: &Region, within: &[Known]) -> Result<Option<Known>, DiffError> {
+    let is_types = |known: &&Known| known.0.spans.iter().all(|span| span.kind == Kind::Types);
+    let types = within.iter().find(is_types);
+    let Some((first, _)) = types.or_else(|| within.first().filter(|_| within.len() > NESTED_MAX))
+    else {
+        return Ok(None);
+    };
+    let mut magic = [0; PE.len()];
+    source.read_at(region.offset, &mut magic).map_err(DiffError::Source)?;
+    if magic != PE {
+        return Ok(None);
+    }
+    read(source, region.offset, first.offset).map_err(DiffError::Source)
+}
+
+/// The region at `start`, if one is there, as if the image ended at `end`.
+fn read(image: &dyn Source, start: u64, end: u64) -> Result<Option<Known>, io::Error> {
+    let mut reader = RegionReader::new(start, end);
     let mut reads = Vec::new();
     let mut bytes = Vec::new();
     while let Some((offset, len)) = reader.want() {
@@ -351,7 +375,7 @@ fn read(image: &dyn Source, start: u64) -> Result<Option<(Region, Vec<SourceRang
 fn biases(moved: &Moved, target: &dyn Source) -> Result<Vec<i64>, io::Error> {
     let start =
         moved.entry.offset.wrapping_sub(moved.map.diagonal(moved.entry.offset).cast_unsigned());
-    let twin = if start < target.size() { read(target, start)? } else { None };
+    let twin = if start < target.size() { read(target, start, target.size())? } else { None };
     let Some((twin, _)) = twin.filter(|twin| twin.0.loads.len() == moved.region.loads.len()) else {
         return Ok(Vec::new());
     };

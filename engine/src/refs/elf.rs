@@ -3,11 +3,7 @@
 //! Everything is bounded and nothing is refused: what is malformed, or lies outside the image, is
 //! left out. Layouts: "System V Application Binary Interface", chapters 4 and 5.
 
-use super::btf;
 use super::region::{Arch, Kind, Load, Region, Span};
-
-/// Most loads of a region.
-const LOADS_MAX: usize = 16;
 
 /// Most program headers that are read.
 const PROGRAMS_MAX: u16 = 64;
@@ -21,11 +17,11 @@ const READ_LEN_MAX: u64 = 64 << 10;
 /// Bytes of an entry of a wide symbol table.
 const SYMBOL_LEN: usize = 24;
 
-/// Reads the headers of an executable that starts at an offset of an image.
+/// Reads the headers of an ELF file that starts at an offset of an image.
 ///
-/// Ask for [`RegionReader::want`] and [`RegionReader::give`] that, until nothing is wanted.
+/// Ask for [`ElfReader::want`] and [`ElfReader::give`] that, until nothing is wanted.
 #[derive(Debug)]
-pub struct RegionReader {
+pub(super) struct ElfReader {
     image_size: u64,
     step: Step,
     header: Header,
@@ -78,23 +74,11 @@ struct Section {
     info: u32,
 }
 
-impl RegionReader {
-    /// A reader of the executable at byte `offset` of an image, of which bytes up to `image_size`
-    /// may be read.
-    #[must_use]
-    pub fn new(offset: u64, image_size: u64) -> Self {
-        let region = Region {
-            offset,
-            len: 0,
-            arch: Arch::Other,
-            is_wide: false,
-            is_fixed: false,
-            loads: Vec::new(),
-            spans: Vec::new(),
-            sections: Vec::new(),
-            section_symbols: Vec::new(),
-        };
-        let image_size = image_size.min(offset.saturating_add(u32::MAX.into()));
+impl ElfReader {
+    /// A reader of the file at byte `offset` of an image, of which bytes up to `image_size` may be
+    /// read.
+    pub(super) fn new(offset: u64, image_size: u64) -> Self {
+        let region = Region::new(offset);
         let (loads, sections, names) = (Vec::new(), Vec::new(), Vec::new());
         let (step, header) = (Step::Header, Header::default());
         let mut reader = Self { image_size, step, header, loads, end: 0, sections, names, region };
@@ -103,15 +87,14 @@ impl RegionReader {
     }
 
     /// Which bytes of the image are needed next, at most 64 KiB, if any: offset and length.
-    #[must_use]
-    pub fn want(&self) -> Option<(u64, usize)> {
+    pub(super) fn want(&self) -> Option<(u64, usize)> {
         let (offset, len) = self.wanted();
         let is_wanted = self.step != Step::Done;
         is_wanted.then(|| Some((offset, usize::try_from(len).ok()?)))?
     }
 
     /// Takes the bytes that were wanted.
-    pub fn give(&mut self, bytes: &[u8]) {
+    pub(super) fn give(&mut self, bytes: &[u8]) {
         match self.step {
             Step::Header => self.take_header(bytes),
             Step::Programs => self.take_programs(bytes),
@@ -125,28 +108,14 @@ impl RegionReader {
     }
 
     /// The region, once nothing more is wanted; none where no executable starts.
-    #[must_use]
-    pub fn finish(mut self) -> Option<Region> {
-        if self.region.len > 0 {
-            return Some(self.region);
-        }
+    pub(super) fn finish(mut self) -> Option<Region> {
         if self.step != Step::Done || self.end == 0 {
             return None;
         }
-        self.region.len = self.end;
-        self.loads.sort_by_key(|load| load.address);
-        self.loads.truncate(LOADS_MAX);
-        let file = Load {
-            offset: self.region.offset,
-            len: self.end,
-            address: Region::FILE,
-            memory_len: self.end,
-            code: self.header.is_relocatable,
-        };
-        self.loads.push(file);
         self.region.spans = self.spans();
-        self.region.loads = self.loads;
-        Some(self.region)
+        let Self { mut region, end, loads, header, .. } = self;
+        region.load(end, loads, header.is_relocatable);
+        Some(region)
     }
 
     /// Bytes that this step needs: offset in the image and length, 0 if they are not all there.
@@ -203,10 +172,6 @@ impl RegionReader {
     }
 
     fn take_header(&mut self, bytes: &[u8]) {
-        if let Some(region) = btf::region(self.region.offset, bytes, self.image_size) {
-            self.region = region;
-            return;
-        }
         let fields = Fields { bytes, is_wide: bytes.get(4) == Some(&2) };
         let is_elf = bytes.starts_with(b"\x7fELF") && matches!(bytes.get(4), Some(1 | 2));
         // Byte 5: little-endian.
@@ -265,10 +230,8 @@ impl RegionReader {
                 memory_len: fields.word(40, 20).max(len),
                 code: flags & 1 == 1,
             };
-            let is_sound = load.address.checked_add(load.memory_len).is_some_and(|end| {
-                end < Region::FILE || load.address > Region::FILE + u64::from(u32::MAX)
-            });
-            if fields.u32(0) == LOAD && load.len > 0 && is_sound && self.covers(file_offset, len) {
+            let is_load = fields.u32(0) == LOAD && load.len > 0 && load.is_sound();
+            if is_load && self.covers(file_offset, len) {
                 self.loads.push(load);
             }
         }
@@ -355,16 +318,7 @@ impl RegionReader {
         spans.extend(
             headers.into_iter().filter(|span| span.len > 0 && span.offset - base < self.end),
         );
-        spans.sort_by_key(|span| span.offset);
-        let mut end = 0;
-        spans.retain(|span| {
-            let is_apart = span.offset >= end;
-            if is_apart {
-                end = span.offset.saturating_add(span.len);
-            }
-            is_apart
-        });
-        spans
+        Region::apart(spans)
     }
 
     /// The spans of the headers themselves.
@@ -434,9 +388,9 @@ impl Section {
 }
 
 /// Little-endian fields of a header; what is behind its end is 0.
-struct Fields<'a> {
-    bytes: &'a [u8],
-    is_wide: bool,
+pub(super) struct Fields<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) is_wide: bool,
 }
 
 impl Fields<'_> {
@@ -445,16 +399,16 @@ impl Fields<'_> {
         bytes.copied().unwrap_or([0; LEN])
     }
 
-    fn u16(&self, at: usize) -> u16 {
+    pub(super) fn u16(&self, at: usize) -> u16 {
         u16::from_le_bytes(self.number(at))
     }
 
-    fn u32(&self, at: usize) -> u32 {
+    pub(super) fn u32(&self, at: usize) -> u32 {
         u32::from_le_bytes(self.number(at))
     }
 
     /// A field of 8 bytes at `wide`, or of 4 bytes at `narrow`.
-    fn word(&self, wide: usize, narrow: usize) -> u64 {
+    pub(super) fn word(&self, wide: usize, narrow: usize) -> u64 {
         if self.is_wide { u64::from_le_bytes(self.number(wide)) } else { self.u32(narrow).into() }
     }
 }

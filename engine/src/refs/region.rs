@@ -1,6 +1,9 @@
 //! A region: an executable found in the source, its address space, and what stands where in it.
 
-pub use super::elf::RegionReader;
+pub use super::reader::RegionReader;
+
+/// Most loads of a region, beside the file itself.
+const LOADS_MAX: usize = 16;
 
 /// The processor whose code a region holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,13 @@ pub enum Kind {
     Constants,
     /// Aligned pointers, among others.
     Pointers,
+    /// Pointers and jump tables, as data of PE files is.
+    Data,
+    /// The table of functions of a PE file (`.pdata`).
+    Functions {
+        /// The address that its numbers count from.
+        base: u64,
+    },
     /// Relocations of loaded bytes.
     Relocations {
         /// The address of the symbol table that they point into.
@@ -103,6 +113,13 @@ impl Load {
     pub fn holds(&self, address: u64) -> bool {
         address.wrapping_sub(self.address) < self.memory_len
     }
+
+    /// Whether its addresses keep clear of those of the file.
+    pub(super) fn is_sound(&self) -> bool {
+        self.address.checked_add(self.memory_len).is_some_and(|end| {
+            end < Region::FILE || self.address > Region::FILE + u64::from(u32::MAX)
+        })
+    }
 }
 
 /// An executable in the source.
@@ -139,6 +156,44 @@ impl Region {
 
     /// The address of the first name of BTF, for offsets of names.
     pub const NAMES: u64 = 6 << 60;
+
+    /// A region of which nothing is known yet.
+    pub(super) fn new(offset: u64) -> Self {
+        Self {
+            offset,
+            len: 0,
+            arch: Arch::Other,
+            is_wide: false,
+            is_fixed: false,
+            loads: Vec::new(),
+            spans: Vec::new(),
+            sections: Vec::new(),
+            section_symbols: Vec::new(),
+        }
+    }
+
+    /// Sets length and address space: these loads by address, and the file behind them.
+    pub(super) fn load(&mut self, len: u64, mut loads: Vec<Load>, is_file_code: bool) {
+        let (offset, address, code) = (self.offset, Self::FILE, is_file_code);
+        loads.sort_by_key(|load| load.address);
+        loads.truncate(LOADS_MAX);
+        loads.push(Load { offset, len, address, memory_len: len, code });
+        (self.len, self.loads) = (len, loads);
+    }
+
+    /// Spans in order, without those that start in one before them.
+    pub(super) fn apart(mut spans: Vec<Span>) -> Vec<Span> {
+        spans.sort_by_key(|span| span.offset);
+        let mut end = 0;
+        spans.retain(|span| {
+            let is_apart = span.offset >= end;
+            if is_apart {
+                end = span.offset.saturating_add(span.len);
+            }
+            is_apart
+        });
+        spans
+    }
 
     /// Whether an address is an index of a type, or the offset of a name: no byte's address.
     #[must_use]

@@ -28,6 +28,11 @@ pub(super) fn fields(
             table.jump_tables(out);
         }
         Kind::Pointers => table.pointers(out),
+        Kind::Data => {
+            table.pointers(out);
+            table.jump_tables(out);
+        }
+        Kind::Functions { base } => table.functions(base, out),
         Kind::Relocations { symbols, addends } => table.relocations(symbols, addends, out),
         Kind::Symbols { names } => table.symbols(names, out),
         Kind::SectionRelocations { symbols, section } if region.is_wide => {

@@ -32,6 +32,9 @@ const SECTION_LEN: usize = 1 << 13;
 fn image(is_wide: bool, kind: u16, machine: u16, lead: usize, seed: u64) -> Vec<u8> {
     let header_len = 0x400;
     let mut random = Random(seed);
+    if kind == PE {
+        return pe_image(is_wide, machine, lead, &mut random);
+    }
     let mut names = Vec::new();
     let mut image = vec![0; lead + header_len];
     let mut headers = Vec::new();
@@ -86,6 +89,57 @@ fn image(is_wide: bool, kind: u16, machine: u16, lead: usize, seed: u64) -> Vec<
     image[lead..lead + start.len()].copy_from_slice(&start);
     image.extend(headers);
     image
+}
+
+/// The type that stands for a PE file, which is none of ELF.
+const PE: u16 = 0;
+
+/// As [`image`], a PE file whose sections are loaded as they stand in it, from `0x10000` on.
+fn pe_image(is_wide: bool, machine: u16, lead: usize, random: &mut Random) -> Vec<u8> {
+    const SECTIONS: [(&[u8; 8], u32); 5] = [
+        (b".text\0\0\0", 0x6000_0020),
+        (b".rdata\0\0", 0x4000_0040),
+        (b".pdata\0\0", 0x4000_0040),
+        (b".rela\0\0\0", 0x4000_0040),
+        (b".dynamic", 0xc000_0040),
+    ];
+    let machine: u16 = match machine {
+        62 => 0x8664,
+        183 => 0xaa64,
+        40 => 0x1c4,
+        _ => 0x5064,
+    };
+    let header_len = 0x400_u32;
+    let section_len = u32::try_from(SECTION_LEN).expect("a section is small");
+    let mut file = vec![0; index(header_len.into())];
+    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"MZ");
+    put(60, &64_u32.to_le_bytes());
+    put(64, b"PE\0\0");
+    put(68, &machine.to_le_bytes());
+    put(70, &5_u16.to_le_bytes());
+    put(84, &240_u16.to_le_bytes());
+    let mut optional = vec![0; 240];
+    optional[..2].copy_from_slice(&(if is_wide { 0x20b_u16 } else { 0x10b }).to_le_bytes());
+    let (base, entries) = if is_wide { (24, 112) } else { (28, 96) };
+    optional[base..base + 4].copy_from_slice(&0x10000_u32.to_le_bytes());
+    optional[60..64].copy_from_slice(&header_len.to_le_bytes());
+    optional[entries - 4..entries].copy_from_slice(&16_u32.to_le_bytes());
+    let pdata = header_len + 2 * section_len;
+    optional[entries + 24..entries + 28].copy_from_slice(&pdata.to_le_bytes());
+    put(88, &optional);
+    for (place, (name, flags)) in (0_u32..).zip(SECTIONS) {
+        let at = header_len + place * section_len;
+        let mut header = name.to_vec();
+        for number in [section_len + 99, at, section_len, at, 0, 0, 0, flags] {
+            header.extend(number.to_le_bytes());
+        }
+        put(328 + 40 * index(place.into()), &header);
+    }
+    for _ in 0..SECTION_LEN / 8 * SECTIONS.len() {
+        file.extend(random.number(file.len()).to_le_bytes());
+    }
+    [vec![0; lead], file].concat()
 }
 
 fn word(out: &mut Vec<u8>, value: u64, is_wide: bool) {
@@ -164,7 +218,7 @@ fn kinds() -> impl Strategy<Value = (bool, u16, u16)> {
         Just((false, 3)),
         Just((true, 243)),
     ];
-    (machines, 1..4_u16).prop_map(|((is_wide, machine), kind)| (is_wide, kind, machine))
+    (machines, PE..4_u16).prop_map(|((is_wide, machine), kind)| (is_wide, kind, machine))
 }
 
 proptest! {
@@ -379,6 +433,96 @@ fn the_mixing_coder_is_sent_moves_of_indices_and_of_no_addresses() {
     assert_eq!(moves(Worth::CM), [indices]);
     assert_eq!(moves(Worth::ZSTD), [addresses, indices]);
     assert_eq!(moves(Worth::NONE), []);
+}
+
+#[test]
+fn a_pe_file_has_a_load_for_its_headers_and_each_section() {
+    for (is_wide, machine, arch) in
+        [(true, 62, Arch::X86_64), (true, 183, Arch::AArch64), (false, 40, Arch::Arm)]
+    {
+        let image = image(is_wide, PE, machine, 512, 1);
+        let region = read(&image, 512).expect("the image holds an executable");
+        assert_eq!((region.arch, region.is_wide, region.is_fixed), (arch, is_wide, false));
+        assert_eq!(region.end(), image.len() as u64);
+        let load = |at: u64, len, more, code| Load {
+            offset: 512 + at,
+            len,
+            address: 0x10000 + at,
+            memory_len: len + more,
+            code,
+        };
+        let sections = (0..5).map(|place| load(0x400 + place * 0x2000, 0x2000, 99, place == 0));
+        let mut loads = vec![load(0, 0x400, 0, false)];
+        loads.extend(sections);
+        let (offset, len) = (512, region.len);
+        let file = Load { offset, len, address: Region::FILE, memory_len: len, code: false };
+        loads.push(file);
+        assert_eq!(region.loads, loads);
+        let rela = Kind::Relocations { symbols: 0, addends: true };
+        let kinds = [
+            Kind::Code,
+            Kind::Data,
+            Kind::Functions { base: 0x10000 },
+            if is_wide { rela } else { Kind::Data },
+            Kind::Dynamic { names: 0 },
+        ];
+        assert!(region.spans.iter().map(|span| span.kind).eq(kinds), "{:?}", region.spans);
+    }
+}
+
+#[test]
+fn a_pe_file_is_cut_where_its_region_ends() {
+    let image = image(true, PE, 62, 0, 1);
+    let region = read(&image[..0x3000], 0).expect("the image holds an executable");
+    assert_eq!(region.len, 0x3000);
+    let lens: Vec<_> = region.loads.iter().map(|load| (load.len, load.memory_len)).collect();
+    let whole = 0x2000 + 99;
+    assert_eq!(lens, [(0x400, 0x400), (0x2000, whole), (0xc00, whole), (0x3000, 0x3000)]);
+    assert_eq!(region.spans.len(), 2);
+}
+
+#[test]
+fn what_only_begins_like_a_pe_file_is_no_region() {
+    let image = image(true, PE, 62, 0, 1);
+    assert!(read(&image, 0).is_some());
+    for (at, value) in [(0, 0), (60, 65), (64, 0), (85, 16), (88, 0), (1, 0)] {
+        let mut image = image.clone();
+        image[at] ^= 1;
+        image[at] = if value == 0 { image[at] } else { value };
+        assert!(read(&image, 0).is_none(), "byte {at}");
+    }
+    for len in [63, 87, 527] {
+        assert!(read(&image[..len], 0).is_none(), "{len} bytes");
+    }
+    assert!(read(&image[..528], 0).is_some());
+}
+
+#[test]
+fn functions_have_a_start_an_end_on_x86_64_and_their_unwinding() {
+    let base = 0x10000;
+    let found = |machine, words: [u32; 6]| {
+        let mut image = image(true, PE, machine, 0, 1);
+        let at = 0x4400;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        image[at..at + SECTION_LEN].fill(0);
+        image[at..at + bytes.len()].copy_from_slice(&bytes);
+        let region = read(&image, 0).expect("the image holds an executable");
+        let of_table = |field: &Field| (0x4400..0x6400).contains(&field.offset);
+        let found = fields(&region, &image).into_iter().filter(of_table);
+        found.map(|f| ((f.offset - 0x4400) / 4, f.address, f.form)).collect::<Vec<_>>()
+    };
+    let (from, last) = (super::field::Form::Base32(base), super::field::Form::Last32(base));
+    let words = [0x401, 0x433, 0x2404, 0x433, 0x500, 0x2402];
+    let expected = [
+        (0, 0x10401, from),
+        (1, 0x10432, last),
+        (2, 0x12404, from),
+        (3, 0x10433, from),
+        (4, 0x104ff, last),
+    ];
+    assert_eq!(found(62, words), expected);
+    let words = [0x404, 0x2404, 0x434, 0x0123_4561, 0x0fff_fff0, 0x2405];
+    assert_eq!(found(183, words), [(0, 0x10404, from), (1, 0x12404, from), (2, 0x10434, from)]);
 }
 
 #[test]

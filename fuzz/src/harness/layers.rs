@@ -10,7 +10,7 @@ use neap_engine::refs::map::Map;
 use neap_engine::refs::region::{Region, RegionReader};
 use neap_engine::refs::rewriter::{Piece, Rewriter, decode_regions};
 use neap_engine::refs::{rewrite, scan};
-use neap_sim::executable::{Arch, images};
+use neap_sim::executable::{Arch, images, pe_images};
 use neap_sim::random::Random;
 
 use super::choices::Choices;
@@ -155,13 +155,14 @@ pub fn regions(bytes: &[u8]) {
 
 /// An image with an executable, some bytes of its headers and of the rest changed.
 fn damaged(choices: &mut Choices) -> Vec<u8> {
-    let arch = Arch::ALL[choices.below(3)];
-    let (mut image, _) = images(arch, 60, choices.byte().into());
+    let kind = choices.below(6);
+    let (arch, seed) = (Arch::ALL[kind % 3], choices.byte().into());
+    let (mut image, _) = if kind < 3 { images(arch, 60, seed) } else { pe_images(arch, 60, seed) };
     for _ in 0..choices.below(20) {
         let (place, value) = (choices.word() as usize, choices.byte());
         // The file's header and the programs', the sections', and any.
         let at = match choices.below(3) {
-            0 => 8192 + place % 176,
+            0 => 8192 + place % 448,
             1 => image.len() - 5000 - 1 - place % 384,
             _ => place % image.len(),
         };

@@ -1,6 +1,7 @@
 //! Constants (9.3.4): jump tables, and pointers in files that are not moved.
 
 use super::form::Form;
+use super::region::Kind;
 use super::scan::Scan;
 
 /// Fewest entries of a jump table.
@@ -10,7 +11,7 @@ const ENTRIES_MIN: usize = 4;
 const STEP_MAX: u64 = 65536;
 
 pub(super) fn scan(scan: &mut Scan<'_>) {
-    if scan.region.is_fixed {
+    if scan.region.is_fixed || scan.span.kind == Kind::Data {
         scan.multiples(scan.region.word_len()).for_each(|at| scan.pointer(at));
     }
     // Places of the run's entries, and what they point to.

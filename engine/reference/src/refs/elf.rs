@@ -81,14 +81,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<()> {
         link: 0,
         info: 0,
     }));
-    spans.sort_by_key(|span| span.offset);
-    let mut end = 0;
-    spans.retain(|span| {
-        let is_free = span.offset >= end;
-        end = if is_free { span.offset + span.len } else { end };
-        is_free
-    });
-    reader.region.spans = spans;
+    reader.region.spans = Span::apart(spans);
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! The layer `refs` of one frame (9.1, 9.5): copies of executables, with their addresses changed.
 //!
-//! Read `region` (what is where in an executable), `elf`, `scan` (which calls the scanners of each
-//! kind of span), `form` (how an address is spelled), `map` (what it becomes), then the scanners.
+//! Read `region` (what is where in an executable), `elf`, `pe`, `scan` (which calls the scanners of
+//! each kind of span), `form` (how an address is spelled), `map` (what it becomes), then the
+//! scanners.
 
 mod aarch64;
 mod arm;
@@ -11,6 +12,7 @@ mod constants;
 mod elf;
 mod form;
 mod map;
+mod pe;
 mod region;
 mod scan;
 mod tables;

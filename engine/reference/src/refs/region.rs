@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{btf, elf};
+use super::{btf, elf, pe};
 use crate::Result;
 use crate::bytes::memory;
 use crate::header::Header;
@@ -40,6 +40,8 @@ pub(super) enum Kind {
     Code,
     Pointers,
     Constants,
+    Data,
+    Functions,
     SectionRelocations,
     Relocations { has_addends: bool },
     Symbols,
@@ -58,6 +60,20 @@ pub(super) struct Span {
     /// Address of the section that it links to, and of the one it is for; 0 for none.
     pub(super) link: u64,
     pub(super) info: u64,
+}
+
+impl Span {
+    /// The spans by offset, without those that start before the end of one that is kept.
+    pub(super) fn apart(mut spans: Vec<Self>) -> Vec<Self> {
+        spans.sort_by_key(|span| span.offset);
+        let mut end = 0;
+        spans.retain(|span| {
+            let is_free = span.offset >= end;
+            end = if is_free { span.offset + span.len } else { end };
+            is_free
+        });
+        spans
+    }
 }
 
 pub(super) struct Region {
@@ -104,6 +120,8 @@ impl Region {
         let front = reader.part(0, 64.min(reader.len()))?;
         if front.starts_with(b"\x7fELF") {
             elf::read(&mut reader)?;
+        } else if front.starts_with(b"MZ") {
+            pe::read(&mut reader, front)?;
         } else if let Some(span) = btf::span(front, &reader.region) {
             reader.region.spans.push(span);
         }

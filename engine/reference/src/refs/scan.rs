@@ -2,7 +2,7 @@
 
 use super::form::{Field, Form};
 use super::region::{Kind, Machine, Region, Span, number};
-use super::{BLOCK_LEN, aarch64, arm, btf, call_frames, constants, tables, x86_64};
+use super::{BLOCK_LEN, aarch64, arm, btf, call_frames, constants, pe, tables, x86_64};
 use crate::bytes::memory;
 
 /// The part of a span that lies in a block, and the fields that were found in it.
@@ -51,7 +51,8 @@ impl Scan<'_> {
             (Kind::Code, Machine::AArch64) => aarch64::scan(self),
             (Kind::Code, Machine::Arm) => arm::scan(self),
             (Kind::Code, Machine::Other) => {}
-            (Kind::Constants, _) => constants::scan(self),
+            (Kind::Constants | Kind::Data, _) => constants::scan(self),
+            (Kind::Functions, _) => pe::scan_functions(self),
             (Kind::CallFrames, _) => call_frames::scan(self),
             (Kind::SearchTable, _) => call_frames::scan_search_table(self),
             (Kind::UnwindIndex, _) => arm::scan_unwind_index(self),
