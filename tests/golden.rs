@@ -136,6 +136,7 @@ fn by_hand(coder: u8, source: Vec<u8>) -> MadeBy {
             (b"a last word".to_vec(), Run::None),
         ],
         islands: vec![(0, vec![1]), (97, vec![2, 3, 4, 5]), (0, vec![255]), (804, vec![6])],
+        refs: None,
     };
     let frames = vec![frame(false, 0), frame(false, 3996), frame(true, 50)];
     let runs = vec![(0, 1), (2, 1)];

@@ -14,3 +14,4 @@ pub mod pair;
 pub mod random;
 pub mod real;
 pub mod run;
+pub mod strange;

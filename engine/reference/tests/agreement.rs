@@ -102,7 +102,7 @@ fn frames() -> impl Strategy<Value = Vec<FrameScript>> {
                 end = if fits { next } else { end };
                 fits
             });
-            FrameScript { coder, is_restart, segments, islands }
+            FrameScript { coder, is_restart, segments, islands, refs: None }
         }),
         0..5,
     )

@@ -20,6 +20,7 @@ fn script() -> Script {
             (vec![6; 50], Run::Copy(0, 4096)),
         ],
         islands: vec![(0, vec![1]), (298, vec![2, 3]), (4000, vec![5; 95])],
+        refs: None,
     };
     Script::new(noise(10_000, 9), vec![frame(false), frame(true)])
 }
@@ -396,4 +397,52 @@ fn target_that_is_not_as_promised_is_refused() {
     assert!(both(&changed, &script.source).is_ok());
     changed[..header.len()].copy_from_slice(&header);
     assert!(both(&changed, &script.source).is_err());
+}
+
+/// What both answer to a frame with these columns of the layer `refs`, over 4096 bytes.
+fn with_refs(regions: &[u64], moves: &[u64]) -> Result<Vec<u8>, String> {
+    let column = |numbers: &[u64]| {
+        let mut column = Vec::new();
+        numbers.iter().for_each(|number| common::put(&mut column, *number));
+        column
+    };
+    let refs = Some([column(regions), column(moves)]);
+    let segments = vec![(Vec::new(), Run::Copy(0, 4096))];
+    let frame = FrameScript { segments, refs, ..FrameScript::default() };
+    let layers = vec![vec![1, 0, 0, 0]];
+    let script = Script { layers, ..Script::new(noise(4096, 9), vec![frame]) };
+    both(&script.patch(), &script.source)
+}
+
+#[test]
+fn layer_refs_has_no_bytes_of_its_own_and_two_columns() {
+    assert!(with_refs(&[], &[]).is_ok());
+    assert!(with_layers(&[&[1, 0, 1, 0, 0]]).is_err());
+    // Without the columns a frame is too short for it.
+    assert!(with_layers(&[&[1, 0, 0, 0]]).is_err());
+}
+
+#[test]
+fn regions_lie_in_the_source_and_are_listed_in_full() {
+    assert!(with_refs(&[0, 4096, 0, 0], &[]).is_ok());
+    assert!(with_refs(&[1, 4095, 0, 0], &[]).is_ok());
+    for regions in [[0, 4097, 0, 0], [1, 4096, 0, 0], [4096, 1, 0, 0], [0, 0, 0, 0]] {
+        assert!(with_refs(&regions, &[]).is_err(), "{regions:?}");
+    }
+    assert!(with_refs(&[0, 9, 0, 0, 7, 4080, 0, 0], &[]).is_ok());
+    assert!(with_refs(&[0, 9, 0, 0, 7, 4081, 0, 0], &[]).is_err());
+    assert!(with_refs(&[0, 9, 0], &[]).is_err());
+    let biases = |count| [vec![0, 9, count, 0], vec![3; 16]].concat();
+    assert!(with_refs(&biases(16), &[]).is_ok());
+    assert!(with_refs(&[biases(17), vec![3]].concat(), &[]).is_err());
+}
+
+#[test]
+fn moves_are_used_up_and_pass_no_last_address() {
+    assert!(with_refs(&[0, 9, 0, 1], &[5, 6, 7]).is_ok());
+    assert!(with_refs(&[0, 9, 0, 1], &[5, 6]).is_err());
+    assert!(with_refs(&[0, 9, 0, 1], &[5, 6, 7, 8]).is_err());
+    assert!(with_refs(&[0, 9, 0, 1], &[u64::MAX - 6, 6, 7]).is_ok());
+    assert!(with_refs(&[0, 9, 0, 1], &[u64::MAX - 5, 6, 7]).is_err());
+    assert!(with_refs(&[0, 9, 0, 2], &[9, u64::MAX - 9, 7, 1, 0, 7]).is_err());
 }

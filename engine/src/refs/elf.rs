@@ -289,7 +289,7 @@ impl ElfReader {
         } else if section.kind == 0 {
             0
         } else {
-            Region::FILE.saturating_add(section.offset)
+            Region::FILE.wrapping_add(section.offset)
         }
     }
 
@@ -307,7 +307,9 @@ impl ElfReader {
             })
             .collect();
         if self.sections.is_empty() {
-            spans.extend(self.loads.iter().map(|load| Span {
+            // All but the file itself.
+            let loads = self.loads.iter().filter(|load| load.address != Region::FILE);
+            spans.extend(loads.map(|load| Span {
                 offset: load.offset,
                 len: load.len,
                 address: load.address,
@@ -315,16 +317,15 @@ impl ElfReader {
             }));
         }
         let headers = self.headers();
-        spans.extend(
-            headers.into_iter().filter(|span| span.len > 0 && span.offset - base < self.end),
-        );
+        spans.extend(headers.into_iter().filter(|span| {
+            span.len > 0 && span.offset.saturating_add(span.len) <= base.saturating_add(self.end)
+        }));
         Region::apart(spans)
     }
 
     /// The spans of the headers themselves.
     fn headers(&self) -> [Span; 3] {
-        let names =
-            Region::FILE.saturating_add(self.section(self.header.names_index.into()).offset);
+        let names = Region::FILE.wrapping_add(self.section(self.header.names_index.into()).offset);
         let (sections, programs) = (self.header.sections.range(), self.header.programs.range());
         let header_len = if self.region.is_wide { 64 } else { 52 };
         [

@@ -133,8 +133,15 @@ impl Map {
 /// The load that an address belongs to, and its index: the last one that starts at or before it,
 /// its end included, since that is what a pointer behind the last byte means.
 fn load_of(loads: &[Load], address: u64) -> Option<(usize, &Load)> {
-    let index = loads.partition_point(|load| load.address <= address).checked_sub(1)?;
-    let load = loads.get(index)?;
+    // The file stands behind all others, also behind those of higher addresses.
+    let (file, others) = loads.split_last()?;
+    let before = others.partition_point(|load| load.address <= address).checked_sub(1);
+    let other = before.and_then(|index| Some((index, others.get(index)?)));
+    let (index, load) = match other {
+        Some(found) if found.1.address > file.address => found,
+        _ if file.address <= address => (others.len(), file),
+        found => found?,
+    };
     (address - load.address <= load.memory_len).then_some((index, load))
 }
 

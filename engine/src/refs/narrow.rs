@@ -80,7 +80,7 @@ impl Narrow<'_> {
             match self.0.u32(at) {
                 // Names: needed libraries, the library's own, search paths.
                 Some(1 | 14 | 15 | 29) if names != 0 => {
-                    if let Some(name) = self.0.u32(at.wrapping_add(4)) {
+                    if let Some(name) = self.0.u32(at.wrapping_add(4)).filter(|name| *name != 0) {
                         let address = names.wrapping_add(name.into());
                         let form = Form::Index32 { base: names, size: 1 };
                         out.push(Field { offset: at.wrapping_add(4), address, form });

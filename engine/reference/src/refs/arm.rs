@@ -9,6 +9,9 @@ use super::scan::Scan;
 /// Bytes that are judged together: which set of instructions they are of.
 const STRETCH_LEN: u64 = 128;
 
+/// Most words of them.
+const STRETCH_WORDS: usize = 32;
+
 /// What is known of the code before.
 #[derive(Default)]
 struct State {
@@ -19,14 +22,14 @@ struct State {
 }
 
 pub(super) fn scan(scan: &mut Scan<'_>) {
-    let mut is_a32 = judged(scan, 0, scan.len()).unwrap_or(false);
+    let mut is_a32 = judged(scan, 0, usize::MAX).unwrap_or(false);
     let mut state = State::default();
     let (mut index, mut stretch) = (scan.start & 1, None);
     while index + 2 <= scan.len() {
         if stretch != Some(index / STRETCH_LEN) {
             stretch = Some(index / STRETCH_LEN);
             let start = index / STRETCH_LEN * STRETCH_LEN;
-            is_a32 = judged(scan, start, start + STRETCH_LEN).unwrap_or(is_a32);
+            is_a32 = judged(scan, start, STRETCH_WORDS).unwrap_or(is_a32);
         }
         let at = scan.start.wrapping_add(index);
         index += if at.is_multiple_of(4) && state.pool.contains(&at) {
@@ -39,10 +42,10 @@ pub(super) fn scan(scan: &mut Scan<'_>) {
     }
 }
 
-/// Whether these bytes of the part are A32; nothing where it is unclear.
-fn judged(scan: &Scan<'_>, start: u64, end: u64) -> Option<bool> {
-    let is_in = |at: &u64| (start..end).contains(&at.wrapping_sub(scan.start));
-    let words = scan.multiples(4).filter(is_in).filter_map(|at| scan.u32(at));
+/// Whether the first words from byte `start` of the part on are A32; nothing where it is unclear.
+fn judged(scan: &Scan<'_>, start: u64, count_max: usize) -> Option<bool> {
+    let is_behind = |at: &u64| at.wrapping_sub(scan.start) >= start;
+    let words = scan.multiples(4).filter(is_behind).filter_map(|at| scan.u32(at)).take(count_max);
     let (count, always) = words
         .fold((0, 0), |(count, always), word| (count + 1, always + u64::from(word >> 28 == 14)));
     match (100 * always).checked_div(count)? {
@@ -55,9 +58,8 @@ fn judged(scan: &Scan<'_>, start: u64, end: u64) -> Option<bool> {
 impl State {
     /// Words at `at` are loaded, into a register if there is one.
     fn load(&mut self, scan: &Scan<'_>, at: u64, words: u64, register: Option<u64>) {
-        let at = at & 0xffff_ffff;
         for word in 0..words {
-            self.pool.insert(at + 4 * word);
+            self.pool.insert(at.wrapping_add(4 * word) & !3);
         }
         if let Some(register) = register {
             self.loaded[crate::bytes::memory(register)] = scan.u32(at).map(|_| at);
@@ -67,11 +69,10 @@ impl State {
     /// A register is added to a base.
     fn using(&mut self, scan: &mut Scan<'_>, register: u64, base: u64) {
         if let Some(at) = self.loaded[crate::bytes::memory(register)].take() {
-            let form = Form::Base(base & 0xffff_ffff);
             let Some(word) = scan.u32(at) else { return };
             let address = base.wrapping_add(word) & 0xffff_ffff;
             if scan.region.is_loaded(address) {
-                scan.add(at, form, address);
+                scan.add(at, Form::Base(base), address);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! BTF, descriptions of types (9.3.9).
 
 use super::form::Form;
-use super::region::{FILE, Kind, Region, Span, number};
+use super::region::{FILE, Kind, Reader, Span, number};
 use super::scan::Scan;
 
 /// Addresses of types are these plus their index, of names plus their offset.
@@ -9,15 +9,15 @@ const TYPES: u64 = 5 << 60;
 const NAMES: u64 = 6 << 60;
 
 /// The types of a region that is BTF and nothing else.
-pub(super) fn span(front: &[u8], region: &Region) -> Option<Span> {
-    let field = |at| number(front, at, 4);
-    let is_btf = front.starts_with(&[0x9f, 0xeb, 1, 0]) && field(4) == Some(24);
+pub(super) fn span(reader: &mut Reader<'_>, head: &[u8]) -> Option<Span> {
+    let field = |at| number(head, at, 4);
+    let is_btf = head.starts_with(&[0x9f, 0xeb, 1, 0]) && field(4) == Some(24);
     let types = (24 + field(8)?, field(12)?);
     let names = (24 + field(16)?, field(20)?);
-    let fits = |part: (u64, u64)| part.0 + part.1 <= region.range.end - region.range.start;
-    (is_btf && types.1 > 0 && fits(types) && fits(names)).then(|| Span {
+    let len = (types.0 + types.1).max(names.0 + names.1);
+    (is_btf && types.1 > 0 && reader.holds(0, len)).then(|| Span {
         kind: Kind::Types,
-        offset: region.range.start + types.0,
+        offset: reader.region.range.start + types.0,
         len: types.1,
         address: FILE + types.0,
         link: 0,
@@ -82,8 +82,8 @@ fn fields(scan: &mut Scan<'_>, at: u64) {
     let Some((kind, count)) = kind(scan, at) else { return };
     let mut field = |offset: u64, base| {
         let at = at.wrapping_add(offset);
-        if scan.u32(at).is_some_and(|number| number != 0) {
-            scan.add_if(at, Form::Base(base), |_, _| true);
+        if let Some(number) = scan.u32(at).filter(|number| *number != 0) {
+            scan.add(at, Form::Base(base), base + number);
         }
     };
     field(0, NAMES);

@@ -42,7 +42,7 @@ pub(super) fn scan_search_table(scan: &mut Scan<'_>) {
     for at in scan.multiples(4) {
         match at.wrapping_sub(base) {
             4 => scan.add_if(at, Form::Place, Region::is_loaded),
-            12.. => scan.add_if(at, Form::Base(base), Region::is_loaded),
+            9.. => scan.add_if(at, Form::Base(base), Region::is_loaded),
             _ => None,
         };
     }

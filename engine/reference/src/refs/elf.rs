@@ -2,6 +2,7 @@
 
 use super::region::{FILE, Kind, Load, Machine, Reader, Region, Span, number};
 use crate::Result;
+use crate::bytes::memory;
 
 /// Most of a table that is read, in bytes.
 const TABLE_LEN_MAX: u64 = 64 << 10;
@@ -31,18 +32,15 @@ struct Table<'a> {
 }
 
 /// Reads the headers of a file, unless they do not fit.
-pub(super) fn read(reader: &mut Reader<'_>) -> Result<()> {
-    let front = reader.part(0, 64.min(reader.len()))?;
-    let is_wide = match front.get(4..6) {
+pub(super) fn read(reader: &mut Reader<'_>, head: &[u8]) -> Result<()> {
+    let is_wide = match head.get(4..6) {
         Some([1, 1]) => false,
         Some([2, 1]) => true,
         _ => return Ok(()),
     };
     let (header_len, word_len) = if is_wide { (64, 8) } else { (52, 4) };
-    let (Some(front), field) = (front.get(..header_len), |at, len| number(front, at, len)) else {
-        return Ok(());
-    };
-    let field = |at, len| field(at, len).unwrap_or(0);
+    let field = |at, len| number(head, at, len).unwrap_or(0);
+    reader.holds(0, header_len);
     let region = &mut reader.region;
     region.is_wide = is_wide;
     region.is_relocatable = field(16, 2) == 1;
@@ -62,13 +60,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<()> {
     let sections =
         table(reader, field(24 + 2 * word_len, word_len), counts(6), [40, 64], SECTIONS_MAX)?;
     let mut spans = Vec::new();
-    read_loads(&mut reader.region, programs.as_ref());
+    read_loads(reader, programs.as_ref());
     match &sections {
         Some(sections) => spans = read_sections(reader, sections, field(behind + 10, 2))?,
-        None => spans.extend(reader.region.loads.iter().rev().skip(1).rev().map(span_of_load)),
+        None => spans.extend(reader.region.loads.iter().map(span_of_load)),
     }
     let start = reader.region.range.start;
-    let file_header = (Kind::FileHeader, 0, front.len() as u64);
+    let file_header = (Kind::FileHeader, 0, header_len);
     let tables = [(Kind::Programs, programs), (Kind::Sections, sections)];
     let tables = tables.iter().filter_map(|(kind, table)| {
         table.as_ref().map(|table| (*kind, table.offset, table.bytes.len() as u64))
@@ -87,7 +85,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<()> {
 
 /// A table at `offset` of entries of a size, so many: narrow or wide ones.
 fn table<'a>(
-    reader: &Reader<'a>,
+    reader: &mut Reader<'a>,
     offset: u64,
     (size, count): (u64, u64),
     sizes: [u64; 2],
@@ -110,30 +108,25 @@ impl<'a> Table<'a> {
     }
 }
 
-fn read_loads(region: &mut Region, programs: Option<&Table<'_>>) {
-    let (range, is_wide) = (region.range.clone(), region.is_wide);
-    let loads = programs.iter().flat_map(|programs| programs.entries()).filter_map(|entry| {
+fn read_loads(reader: &mut Reader<'_>, programs: Option<&Table<'_>>) {
+    let (start, is_wide) = (reader.region.range.start, reader.region.is_wide);
+    let mut loads = Vec::new();
+    for entry in programs.iter().flat_map(|programs| programs.entries()) {
         let word = |narrow, wide| if is_wide { entry(wide, 8) } else { entry(narrow, 4) };
         let (offset, address) = (word(4, 8), word(8, 16));
         let (file_len, memory_len) = (word(16, 32), word(20, 40));
         let flags = if is_wide { entry(4, 4) } else { entry(24, 4) };
         let len = memory_len.max(file_len);
-        let end = offset.checked_add(file_len)?;
-        let is_in = file_len > 0 && end <= range.end - range.start;
-        let is_apart =
-            address.checked_add(len).is_some_and(|end| end < FILE) || address > FILE + (1 << 32);
-        let offset = range.start + offset;
-        let load = Load { offset, file_len, address, len, is_code: flags & 1 != 0 };
-        (entry(0, 4) == 1 && is_in && is_apart).then_some(load)
-    });
-    let mut loads: Vec<_> = loads.collect();
+        let is_apart = |end: u64| end < FILE || address >= FILE + (1 << 32);
+        let is_sound = address.checked_add(len).is_some_and(is_apart);
+        if entry(0, 4) == 1 && file_len > 0 && is_sound && reader.holds(offset, file_len) {
+            let (offset, is_code) = (start + offset, flags & 1 != 0);
+            loads.push(Load { offset, file_len, address, len, is_code });
+        }
+    }
     loads.sort_by_key(|load| load.address);
     loads.truncate(LOADS_MAX);
-    loads.append(&mut region.loads);
-    region.loads = loads;
-    if let Some(whole) = region.loads.last_mut() {
-        whole.is_code = region.is_relocatable;
-    }
+    reader.region.loads = loads;
 }
 
 fn span_of_load(load: &Load) -> Span {
@@ -155,28 +148,31 @@ fn read_sections(reader: &mut Reader<'_>, table: &Table<'_>, names: u64) -> Resu
     let mut name_offsets = Vec::new();
     for entry in table.entries() {
         let word = |narrow, wide| if is_wide { entry(wide, 8) } else { entry(narrow, 4) };
-        let (kind, flags, offset) = (entry(4, 4), word(8, 8), word(16, 24));
-        let has_bytes = !matches!(kind, 0 | 8) && reader.holds(offset, word(20, 32));
+        let (kind, offset, len) = (entry(4, 4), word(16, 24), word(20, 32));
+        let len = if matches!(kind, 0 | 8) { 0 } else { len };
+        let (link, info) = if is_wide { (40, 44) } else { (24, 28) };
+        let (flags, link, info) = (word(8, 8), entry(link, 4), entry(info, 4));
+        // What is not wholly in the region is no section.
+        let is_here = len == 0 || reader.holds(offset, len);
+        let (kind, flags) = if is_here { (kind, flags) } else { (0, 0) };
         addresses.push(match kind {
-            0 => 0,
             _ if flags & 2 != 0 && !reader.region.is_relocatable => word(12, 16),
+            0 => 0,
             _ => FILE.wrapping_add(offset),
         });
         name_offsets.push(entry(0, 4));
-        let len = if has_bytes { word(20, 32) } else { 0 };
-        let (link, info) = if is_wide { (40, 44) } else { (24, 28) };
-        let (link, info) = (entry(link, 4), entry(info, 4));
+        let (offset, len) = if is_here { (offset, len) } else { (0, 0) };
         sections.push(Section { name: &[], kind, flags, offset, len, link, info });
     }
-    if let Some(section) = sections.get(crate::bytes::memory(names)) {
+    if let Some(section) = sections.get(memory(names)) {
         reader.region.names = FILE.wrapping_add(section.offset);
         let bytes = reader.part(section.offset, section.len.min(TABLE_LEN_MAX))?;
         for (section, at) in sections.iter_mut().zip(name_offsets) {
-            let name = bytes.get(crate::bytes::memory(at)..).unwrap_or_default();
+            let name = bytes.get(memory(at)..).unwrap_or_default();
             section.name = name.split(|byte| *byte == 0).next().unwrap_or_default();
         }
     }
-    let address = |index: u64| addresses.get(crate::bytes::memory(index)).copied().unwrap_or(0);
+    let address = |index: u64| addresses.get(memory(index)).copied().unwrap_or(0);
     let mut spans = Vec::new();
     for (section, own) in sections.iter().zip(&addresses) {
         if section.len == 0 || section.flags & 0x800 != 0 {
@@ -192,19 +188,19 @@ fn read_sections(reader: &mut Reader<'_>, table: &Table<'_>, names: u64) -> Resu
             info: address(section.info),
         });
     }
-    if is_wide && reader.region.is_relocatable {
+    if reader.region.is_relocatable {
         if let Some(symbols) = sections.iter().find(|section| section.kind == 2) {
             let bytes = reader.part(symbols.offset, symbols.len.min(TABLE_LEN_MAX))?;
-            reader.region.section_symbols = bytes
-                .chunks_exact(24)
-                .map(|symbol| {
-                    let index = number(symbol, 6, 2)?;
-                    let section = sections.get(crate::bytes::memory(index))?;
-                    (symbol[4] & 15 == 3 && section.len > 0).then(|| address(index))
-                })
-                .collect();
+            let section_of = |symbol: &[u8]| {
+                let index = number(symbol, 6, 2)?;
+                let section = sections.get(memory(index))?;
+                (symbol[4] & 15 == 3 && section.len > 0).then(|| address(index))
+            };
+            reader.region.section_symbols = bytes.chunks_exact(24).map(section_of).collect();
         }
-        reader.region.sections = addresses;
+        if is_wide {
+            reader.region.sections = addresses;
+        }
     }
     Ok(spans)
 }

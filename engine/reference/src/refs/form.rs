@@ -147,18 +147,14 @@ impl Form {
     pub(super) fn write(self, word: u64, address: u64, place: u64) -> Option<u64> {
         let mut distance = match self {
             Self::Back => place.wrapping_sub(address),
-            Self::Page => (address >> 12).wrapping_sub(place >> 12),
+            Self::Page => sext((address >> 12).wrapping_sub(place >> 12), 52),
             Self::Low12(_) => address & 4095,
             _ => address.wrapping_sub(self.origin(place)),
         };
-        if self.is_modular() {
-            distance = sext(distance & 0xffff_ffff, 32);
-        }
         let (parts, unit, is_signed) = self.spelling();
         let mut word = word;
         match self {
             Self::A32Stub(part) => {
-                distance &= 0xffff_ffff;
                 if distance >> 28 != 0 {
                     return None;
                 }

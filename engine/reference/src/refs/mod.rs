@@ -159,10 +159,10 @@ impl Loaded {
     /// Writes the fields of this region anew.
     fn rewrite(&mut self, source: &[u8], copy: Copy, guess: &mut Guess) {
         let Self { region, map, blocks } = self;
-        if map.is_empty() {
+        let range = copy.source.max(region.range.start)..copy.end().min(region.range.end);
+        if range.is_empty() {
             return;
         }
-        let range = copy.source.max(region.range.start)..copy.end().min(region.range.end);
         for block in range.start / BLOCK_LEN..=(range.end - 1) / BLOCK_LEN {
             let fields = blocks.entry(block).or_insert_with(|| scan::fields(region, source, block));
             for field in fields {
@@ -171,7 +171,10 @@ impl Loaded {
                     continue;
                 }
                 let old = &source[memory(field.offset)..memory(end)];
-                let new = rewritten(field, old, region, map, copy.diagonal());
+                let new = match map.is_empty() {
+                    true => old.to_vec(),
+                    false => rewritten(field, old, region, map, copy.diagonal()),
+                };
                 let copied = field.offset.max(copy.source)..end.min(copy.end());
                 let (at, skip) = (copied.start - copy.source, copied.start - field.offset);
                 for index in 0..memory(copied.end - copied.start) {

@@ -23,7 +23,7 @@ struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    fn read(reader: &Reader<'a>, front: &[u8]) -> Result<Option<Self>> {
+    fn read(reader: &mut Reader<'a>, front: &[u8]) -> Result<Option<Self>> {
         let at = number(front, 60, 4).unwrap_or(0);
         if front.len() < 64 || !reader.holds(at, FILE_HEADER_LEN) {
             return Ok(None);
@@ -66,7 +66,7 @@ pub(super) fn read(reader: &mut Reader<'_>, front: &[u8]) -> Result<()> {
     let base = if is_wide { optional(24, 8) } else { optional(28, 4) };
     let (table_count, table) = if is_wide { (108, 136) } else { (92, 120) };
     let functions = if optional(table_count, 4) > 3 { optional(table, 4) } else { 0 };
-    let (source, room) = (reader.region.range.start, reader.len());
+    let (source, room) = (reader.region.range.start, reader.len);
     let load = |offset: u64, file_len: u64, address: u64, len: u64, is_code| {
         let file_len = file_len.min(room.saturating_sub(offset));
         let len = len.max(file_len);
@@ -106,8 +106,6 @@ pub(super) fn read(reader: &mut Reader<'_>, front: &[u8]) -> Result<()> {
     reader.region.range.end = end;
     loads.sort_by_key(|load| load.address);
     loads.truncate(LOADS_MAX);
-    let (file_len, len) = (end - source, end - source);
-    loads.push(Load { offset: source, file_len, address: FILE, len, is_code: false });
     reader.region.loads = loads;
     reader.region.spans = Span::apart(spans);
     Ok(())

@@ -10,6 +10,9 @@ use crate::header::Header;
 /// Address of what is not loaded: that of the region's first byte.
 pub(super) const FILE: u64 = 1 << 62;
 
+/// Bytes at the front that are read before all others.
+const HEAD_LEN: u64 = 64;
+
 /// What an instruction is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Machine {
@@ -77,6 +80,7 @@ impl Span {
 }
 
 pub(super) struct Region {
+    /// From its start in the source to the end of the last thing that its headers name.
     pub(super) range: Range<u64>,
     pub(super) is_wide: bool,
     pub(super) machine: Machine,
@@ -88,7 +92,7 @@ pub(super) struct Region {
     pub(super) spans: Vec<Span>,
     /// Addresses of the sections, by index, 0 for none.
     pub(super) sections: Vec<u64>,
-    /// Where the names of sections are, 0 for nowhere.
+    /// Where the names of sections are.
     pub(super) names: u64,
     /// Addresses of the sections that symbols stand for, by the symbol's index.
     pub(super) section_symbols: Vec<Option<u64>>,
@@ -97,35 +101,43 @@ pub(super) struct Region {
 impl Region {
     /// Reads the headers of what is in this range of the source.
     pub(super) fn read(header: &Header, source: &[u8], range: Range<u64>) -> Result<Self> {
-        let whole = Load {
-            offset: range.start,
-            file_len: range.end - range.start,
-            address: FILE,
-            len: range.end - range.start,
-            is_code: false,
-        };
         let region = Self {
-            range,
+            // What is known of it; so far nothing.
+            range: range.start..range.start,
             is_wide: false,
             machine: Machine::Other,
             is_fixed: false,
             is_relocatable: false,
-            loads: vec![whole],
+            loads: Vec::new(),
             spans: Vec::new(),
             sections: Vec::new(),
-            names: 0,
+            names: FILE,
             section_symbols: Vec::new(),
         };
-        let mut reader = Reader { header, source, region };
-        let front = reader.part(0, 64.min(reader.len()))?;
-        if front.starts_with(b"\x7fELF") {
-            elf::read(&mut reader)?;
-        } else if front.starts_with(b"MZ") {
-            pe::read(&mut reader, front)?;
-        } else if let Some(span) = btf::span(front, &reader.region) {
+        let len = (range.end - range.start).min(u32::MAX.into());
+        let mut reader = Reader { header, source, len, region };
+        if len < HEAD_LEN {
+            return Ok(reader.region);
+        }
+        let head = reader.part(0, HEAD_LEN)?;
+        if head.starts_with(b"\x7fELF") {
+            elf::read(&mut reader, head)?;
+        } else if head.starts_with(b"MZ") {
+            pe::read(&mut reader, head)?;
+        } else if let Some(span) = btf::span(&mut reader, head) {
             reader.region.spans.push(span);
         }
-        Ok(reader.region)
+        let mut region = reader.region;
+        let len = region.len();
+        let is_code = region.is_relocatable;
+        let whole = Load { offset: range.start, file_len: len, address: FILE, len, is_code };
+        region.loads.push(whole);
+        Ok(region)
+    }
+
+    /// Length of what is known of it.
+    pub(super) fn len(&self) -> u64 {
+        self.range.end - self.range.start
     }
 
     /// Length of a word.
@@ -166,14 +178,12 @@ impl Load {
 pub(super) struct Reader<'a> {
     header: &'a Header,
     source: &'a [u8],
+    /// Length of the region as the frame lists it.
+    pub(super) len: u64,
     pub(super) region: Region,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn len(&self) -> u64 {
-        self.region.range.end - self.region.range.start
-    }
-
     /// Bytes from `offset` of the region on.
     pub(super) fn part(&self, offset: u64, len: u64) -> Result<&'a [u8]> {
         match len {
@@ -182,9 +192,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whether this part lies within the region.
-    pub(super) fn holds(&self, offset: u64, len: u64) -> bool {
-        offset.checked_add(len).is_some_and(|end| end <= self.len())
+    /// Whether this part lies within the region; then the region is known to reach to its end.
+    pub(super) fn holds(&mut self, offset: u64, len: u64) -> bool {
+        let end = offset.checked_add(len).filter(|end| *end <= self.len);
+        let range = &mut self.region.range;
+        range.end = range.end.max(range.start + end.unwrap_or(0));
+        end.is_some()
     }
 }
 

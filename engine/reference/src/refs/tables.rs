@@ -41,14 +41,14 @@ impl Scan<'_> {
 
     /// Offset at `at` from a base plus a number.
     fn offset(&mut self, at: u64, base: u64, plus: u64) {
-        let len = self.region.range.end - self.region.range.start;
+        let len = self.region.len();
         let form = match (self.region.is_wide, plus) {
             (true, _) => Form::Offset(base, plus),
             (false, 0) => Form::Base(base),
             (false, _) => Form::Last(base),
         };
-        if base != 0 && self.word(at).is_some_and(|word| word != 0 && word < len) {
-            self.add_if(at, form, |_, _| true);
+        if let Some(word) = self.word(at).filter(|word| base != 0 && *word != 0 && *word < len) {
+            self.add(at, form, base.wrapping_add(word).wrapping_sub(plus));
         }
     }
 }
@@ -109,8 +109,8 @@ fn dynamic(scan: &mut Scan<'_>, at: u64) {
     let value = at.wrapping_add(scan.region.word_len());
     match scan.word(at) {
         Some(1 | 14 | 15 | 29) => scan.index(value, scan.span.link, 1),
-        None | Some(2 | 8..=11 | 18..=20 | 24 | 27 | 28 | 30) => {}
-        Some(_) => scan.pointer(value),
+        Some(2 | 8..=11 | 18..=20 | 24 | 27 | 28 | 30) => {}
+        _ => scan.pointer(value),
     }
 }
 

@@ -51,11 +51,11 @@ fn fields(scan: &mut Scan<'_>, at: u64, instruction: &Instruction) {
         }
         return;
     }
-    if let Some(displacement) = instruction.displacement.map(place)
-        && !is_zero(scan, displacement)
-    {
+    if let Some(displacement) = instruction.displacement.map(place) {
         if instruction.operand & 0xc7 == 5 {
-            scan.add_if(displacement, Form::Behind(behind), Region::is_loaded);
+            if !is_zero(scan, displacement) {
+                scan.add_if(displacement, Form::Behind(behind), Region::is_loaded);
+            }
         } else if scan.region.is_fixed {
             scan.add_if(displacement, Form::Absolute4, Region::is_loaded);
         }
@@ -170,7 +170,7 @@ fn two_bytes(opcode: u8) -> Option<Has> {
         0x80..=0x8f => Has::Jump,
         0x05..=0x09 | 0x0b | 0x0e | 0x30..=0x35 | 0x37 | 0x77 => NOTHING,
         0xa0..=0xa2 | 0xa8..=0xaa | 0xc8..=0xcf => NOTHING,
-        0x70..=0x73 | 0xa4 | 0xac | 0xba | 0xc2 | 0xc4..=0xc6 => Has::Operand(1),
+        0x0f | 0x70..=0x73 | 0xa4 | 0xac | 0xba | 0xc2 | 0xc4..=0xc6 => Has::Operand(1),
         0x04 | 0x0a | 0x0c | 0x24..=0x27 | 0x36 | 0x39 | 0x3b..=0x3f | 0xa6 | 0xa7 => return None,
         _ => Has::Operand(0),
     })

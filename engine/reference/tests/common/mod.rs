@@ -100,6 +100,8 @@ pub struct FrameScript {
     pub segments: Vec<(Vec<u8>, Run)>,
     /// Gap and differences.
     pub islands: Vec<(u64, Vec<u8>)>,
+    /// The columns `regions` and `moves`, in patches with the layer `refs`.
+    pub refs: Option<[Vec<u8>; 2]>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -116,9 +118,11 @@ pub enum Run {
 pub struct Parts {
     pub coder: u8,
     pub target_len: u64,
-    pub columns: [Vec<u8>; 6],
+    pub columns: [Vec<u8>; 8],
     /// Where it is not `columns`, stored.
-    pub coded: [Option<Vec<u8>>; 6],
+    pub coded: [Option<Vec<u8>>; 8],
+    /// Whether the last two columns are written.
+    pub refs: bool,
     pub literals_len: u64,
     pub piece: Vec<u8>,
 }
@@ -238,6 +242,11 @@ impl FrameScript {
             put(&mut parts.columns[4], differences.len() as u64 - 1);
             parts.columns[5].extend(differences);
         }
+        if let Some([regions, moves]) = &self.refs {
+            parts.refs = true;
+            parts.columns[6].clone_from(regions);
+            parts.columns[7].clone_from(moves);
+        }
         parts.literals_len = literals.len() as u64;
         parts.piece = if self.coder == 0 { literals } else { encoder.code(&literals) };
         if self.coder == 1 {
@@ -252,13 +261,14 @@ impl Parts {
         let mut body = vec![self.coder];
         put(&mut body, self.target_len);
         let coded = |index: usize| self.coded[index].as_ref().unwrap_or(&self.columns[index]);
-        for (index, raw) in self.columns.iter().enumerate() {
+        let count = if self.refs { 8 } else { 6 };
+        for (index, raw) in self.columns[..count].iter().enumerate() {
             put(&mut body, raw.len() as u64);
             put(&mut body, coded(index).len() as u64);
         }
         put(&mut body, self.literals_len);
         put(&mut body, self.piece.len() as u64);
-        (0..6).for_each(|index| body.extend(coded(index)));
+        (0..count).for_each(|index| body.extend(coded(index)));
         body.extend(&self.piece);
         body
     }
