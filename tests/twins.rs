@@ -132,6 +132,26 @@ fn both_agree_on_changed_patches_of_programs() {
     assert!((30..870).contains(&accepted), "{accepted} of 900 were accepted");
 }
 
+/// Five regions touched in turn are loaded again each time, since four are kept.
+#[test]
+fn both_refuse_frames_that_load_regions_more_than_16384_times() {
+    let source = Random::new(9).bytes(8192);
+    for (loads, is_taken) in [(16384, true), (16385, false)] {
+        let (mut regions, moves) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            [100, 4, 0, 0].into_iter().for_each(|number| put(&mut regions, number));
+        }
+        // Twice in one region: loaded once.
+        let places = (0..loads).flat_map(|load| [104 * (load % 5) + 100, 104 * (load % 5) + 101]);
+        let segments = places.map(|place| (b"-".to_vec(), Run::Copy(place, 2))).collect();
+        let refs = Some([regions, moves]);
+        let frame = FrameScript { coder: 1, segments, refs, ..FrameScript::default() };
+        let script =
+            Script { layers: vec![REFS.to_vec()], ..Script::new(source.clone(), vec![frame]) };
+        assert_eq!(both(&script.patch(), &source).is_ok(), is_taken, "{loads} loads");
+    }
+}
+
 fn diffed(arch: Arch, functions: u32, seed: u64) -> Pair {
     let (source, target) = executable::images(arch, functions, seed);
     let parts = Parts { refs: true, ..Parts::default() };

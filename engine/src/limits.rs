@@ -50,6 +50,10 @@ pub const SEGMENTS_MAX: usize = 1 << 17;
 /// Most regions in a frame: 1 MiB of table.
 pub const REGIONS_MAX: usize = 1 << 14;
 
+/// Most times that a frame makes the device load a region, which it does in a millisecond at most.
+pub const REGION_LOADS_MAX: u64 = 1 << 14;
+const _: () = assert!(REGIONS_MAX as u64 <= REGION_LOADS_MAX, "each can be used once");
+
 /// Most moves in all regions of a frame: 768 KiB.
 pub const MOVES_MAX: usize = 1 << 15;
 

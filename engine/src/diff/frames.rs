@@ -11,7 +11,8 @@ use super::regions::{Regions, Scans};
 use super::segment::{From, Segment};
 use crate::format::SourceRange;
 use crate::io::Source;
-use crate::limits::COPIES_MAX;
+use crate::limits::{COPIES_MAX, REGION_LOADS_MAX};
+use crate::refs::loads::Loads;
 use crate::refs::map::Map;
 use crate::refs::votes::Worth;
 
@@ -178,7 +179,13 @@ impl Plan {
             let gain = cost(raw, price) - cost(rewritten, price);
             touched(piece).for_each(|index| gains[index] += gain);
         }
-        let pays: Vec<bool> = gains.iter().map(|gain| *gain > REGION_COST).collect();
+        let mut pays: Vec<bool> = gains.iter().map(|gain| *gain > REGION_COST).collect();
+        let mut loads = Loads::default();
+        let touches = self.pieces.iter().flat_map(touched).filter(|index| pays[*index]);
+        touches.for_each(|index| loads.touch(index));
+        if loads.count > REGION_LOADS_MAX {
+            pays.fill(false);
+        }
         let kept = Regions(
             used.0
                 .iter()

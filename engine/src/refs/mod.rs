@@ -9,6 +9,7 @@
 //! guess costs bytes, never correctness.
 
 pub mod field;
+pub(crate) mod loads;
 pub mod map;
 pub mod region;
 pub mod rewriter;

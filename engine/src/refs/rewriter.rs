@@ -2,13 +2,16 @@
 //! memory. What must be read of the source first is asked for, never read here.
 
 use super::field::Field;
+use super::loads::{LOADED_MAX, Loads};
 use super::map::{Copy, Map, Move};
 use super::region::{Region, RegionReader};
 use super::{rewrite, scan};
 use crate::cm::FieldMark;
 use crate::error::FormatError;
 use crate::format::bounded;
-use crate::limits::{COPIES_MAX, IMAGE_SIZE_MAX, MOVES_MAX, REGIONS_MAX, SOURCE_BLOCK};
+use crate::limits::{
+    COPIES_MAX, IMAGE_SIZE_MAX, MOVES_MAX, REGION_LOADS_MAX, REGIONS_MAX, SOURCE_BLOCK,
+};
 use crate::varint;
 
 /// A region as a frame names it.
@@ -127,8 +130,7 @@ struct Loaded {
     map: Map,
 }
 
-/// How many regions are kept loaded, and blocks scanned.
-const LOADED_MAX: usize = 4;
+/// How many scanned blocks are kept.
 const BLOCKS_MAX: usize = 8;
 
 /// Rewrites the copies of one frame after another.
@@ -137,7 +139,9 @@ pub struct Rewriter {
     entries: Vec<RegionEntry>,
     /// Copies that touch a region, by source offset.
     copies: Vec<Copy>,
-    /// The last loaded first.
+    /// What the copies will make the rewriter load.
+    loads: Loads,
+    /// The last used first.
     loaded: Vec<Loaded>,
     reader: Option<RegionReader>,
     buffer: Vec<u8>,
@@ -160,6 +164,7 @@ impl Rewriter {
     ) -> Result<(), FormatError> {
         self.entries = decode_regions(regions, moves)?;
         self.copies.clear();
+        self.loads.clear();
         self.loaded.clear();
         self.blocks.clear();
         (self.reader, self.pending) = (None, None);
@@ -179,11 +184,18 @@ impl Rewriter {
         self.entries.is_empty()
     }
 
-    /// Takes one of the frame's copies, before any is rewritten.
+    /// Takes one of the frame's copies, in target order, before any is rewritten.
     ///
     /// # Errors
-    /// If too many copies touch regions.
+    /// If too many copies touch regions, or regions would be loaded too often.
     pub fn add_copy(&mut self, copy: Copy) -> Result<(), FormatError> {
+        let end = copy.offset + copy.len;
+        let first = self.entries.partition_point(|entry| entry.end() <= copy.offset);
+        let behind = self.entries[first..].iter().take_while(|entry| entry.offset < end);
+        for (index, _) in (first..).zip(behind) {
+            self.loads.touch(index);
+            bounded("loads of regions", self.loads.count, 0, REGION_LOADS_MAX)?;
+        }
         if copy.len >= Map::COPY_LEN_MIN && self.touches(copy.offset, copy.len) {
             bounded("copies of regions", self.copies.len() as u64 + 1, 0, COPIES_MAX as u64)?;
             self.copies.push(copy);

@@ -123,6 +123,8 @@ impl Refs {
             regions.push(Listed { range: start..end, biases, moves, loaded: None });
         }
         moves.end()?;
+        let loads = loads(&regions, &copies);
+        must(loads <= 16384, "a frame loads regions too often")?;
         copies.retain(|copy| copy.len >= COPY_LEN_MIN && !touched(&regions, *copy).is_empty());
         must(copies.len() <= 65536, "too many copies of a frame touch regions")?;
         Ok(Self { regions, copies })
@@ -146,6 +148,20 @@ impl Refs {
         }
         Ok(guess)
     }
+}
+
+/// How often a region is touched that is not among the last four (9.1).
+fn loads(regions: &[Listed], copies: &[Copy]) -> usize {
+    let mut last = vec![usize::MAX; 4];
+    let touches = copies.iter().flat_map(|copy| touched(regions, *copy));
+    let mut loads = 0;
+    for region in touches {
+        let known = last.iter().position(|last| *last == region);
+        loads += usize::from(known.is_none());
+        last.remove(known.unwrap_or(0));
+        last.push(region);
+    }
+    loads
 }
 
 /// Which of the regions a copy touches.
