@@ -118,6 +118,22 @@ fn loop_device_serves_as_source_and_is_not_written() {
     bench.run(&apply).expect_error(2, &["source and target are the same"]);
 }
 
+// The file behind a loop device is the device's bytes: an apply onto the device was let through and
+// would have overwritten its own source.
+#[test]
+fn loop_device_over_the_source_is_refused_untouched() {
+    let bench = Bench::with_patch();
+    let mut source = bench.read("source");
+    source.resize(source.len().next_multiple_of(4096), 0);
+    let Some(device) = Loop::new(&bench, "disk", &source) else { return };
+    let apply = "apply patch --state state";
+    let onto = bench.run(&format!("{apply} --source disk --target {}", device.0));
+    let from = bench.run(&format!("{apply} --source {} --target disk", device.0));
+    onto.expect_error(2, &["source and target", "nothing was written"]);
+    from.expect_error(2, &["source and target", "nothing was written"]);
+    assert!(device.bytes() == source);
+}
+
 // A disk and its partition have two device numbers: an apply from one to the other was let through
 // and would have overwritten its own source.
 #[test]

@@ -39,7 +39,8 @@ impl FileSource {
         Ok(Self { file, size })
     }
 
-    /// Whether this is the same file or device as the other, or one is a partition of the other.
+    /// Whether this is the same file or device as the other, or one holds the other: as a partition, or
+    /// as the file behind a loop device.
     ///
     /// # Errors
     /// If either cannot be looked at.
@@ -47,7 +48,10 @@ impl FileSource {
         match fs::metadata(path) {
             Ok(other) => {
                 let this = self.file.metadata()?;
-                Ok(identity(&this) == identity(&other) || is_part(&this, &other))
+                Ok(identity(&this) == identity(&other)
+                    || is_part(&this, &other)
+                    || is_behind(&this, &other)
+                    || is_behind(&other, &this))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
@@ -76,15 +80,28 @@ fn identity(metadata: &fs::Metadata) -> (bool, u64, u64) {
 
 /// Whether one of two block devices is a partition of the other: in sysfs its folder lies within.
 fn is_part(a: &fs::Metadata, b: &fs::Metadata) -> bool {
-    let folder = |device: &fs::Metadata| {
-        let (major, minor) = (rustix::fs::major(device.rdev()), rustix::fs::minor(device.rdev()));
-        let is_device = device.file_type().is_block_device();
-        is_device.then(|| fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok())?
-    };
-    match (folder(a), folder(b)) {
+    match (sysfs_folder(a), sysfs_folder(b)) {
         (Some(a), Some(b)) => a.starts_with(&b) || b.starts_with(&a),
         _ => false,
     }
+}
+
+/// Whether the file is what a loop device, or a partition of one, stores its blocks in.
+fn is_behind(file: &fs::Metadata, device: &fs::Metadata) -> bool {
+    let Some(folder) = sysfs_folder(device) else { return false };
+    let disks = [Some(folder.as_path()), folder.parent()];
+    let stored = disks.into_iter().flatten().find_map(|disk| {
+        let path = fs::read_to_string(disk.join("loop/backing_file")).ok()?;
+        fs::metadata(path.trim_end_matches('\n')).ok()
+    });
+    stored.is_some_and(|stored| identity(&stored) == identity(file))
+}
+
+/// Where sysfs describes a block device; a partition lies in the folder of its disk.
+fn sysfs_folder(device: &fs::Metadata) -> Option<PathBuf> {
+    let (major, minor) = (rustix::fs::major(device.rdev()), rustix::fs::minor(device.rdev()));
+    let is_device = device.file_type().is_block_device();
+    is_device.then(|| fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok())?
 }
 
 /// The size of a regular file or block device, in bytes.
