@@ -39,8 +39,8 @@ impl FileSource {
         Ok(Self { file, size })
     }
 
-    /// Whether this is the same file or device as the other, or one holds the other: as a partition, or
-    /// as the file behind a loop device.
+    /// Whether this is the same file or device as the other, or one holds the other: as a partition,
+    /// or as the file behind a loop device.
     ///
     /// # Errors
     /// If either cannot be looked at.
