@@ -44,6 +44,8 @@ fn both_appliers_agree_on_patches_built_from_noise() {
             state.to_be_bytes()[0]
         });
         println!("seed {seed}");
-        harness::whole::fast_vs_reference(&choices.take(240).collect::<Vec<_>>());
+        // Of another length, they build frames of all coders, the slow one among them.
+        let len = if seed.is_multiple_of(100) { 247 } else { 240 };
+        harness::whole::fast_vs_reference(&choices.take(len).collect::<Vec<_>>());
     }
 }

@@ -80,6 +80,8 @@ fn patches_of_every_kind_make_the_target_from_any_window_on() {
         }
     }
     for pair in pairs {
+        let expected = neap_reference::apply(&pair.patch, &pair.source);
+        assert!(expected.as_ref() == Ok(&pair.target), "the reference: {:?}", expected.err());
         for windows in 0..=pair.header.target_windows.len() as u64 {
             let made = applied(&pair, windows, windows % 2 == 1);
             assert!(made.is_ok(), "from window {windows} on: {:?}", made.err());

@@ -40,8 +40,11 @@ const ENGINE_DEPENDENCIES: &[&str] = &["blake3", "zstd", "bidiff"];
 
 /// The reference applier must be read in one sitting, each layer in one more: lines of all files of
 /// a folder, without tests.
-const REFERENCE_LINES_MAX: [(&str, usize); 2] =
-    [("engine/reference/src/", 450), ("engine/reference/src/refs/", 2150)];
+const REFERENCE_LINES_MAX: [(&str, usize); 3] = [
+    ("engine/reference/src/", 490),
+    ("engine/reference/src/refs/", 2150),
+    ("engine/reference/src/mix/", 1450),
+];
 
 /// Tables of `docs/format.md` that code repeats: header, frame and window at the least.
 const FORMAT_TABLES_MIN: usize = 3;

@@ -1,5 +1,5 @@
-//! The fast applier and the slow one agree on the layer `refs`: on programs and on what is none,
-//! with any regions, moves and copies.
+//! The fast applier and the slow one agree on the layer `refs` and the coder `cm`: on programs and
+//! on what is none, with any regions, moves and copies.
 
 #[path = "../engine/reference/tests/common/mod.rs"]
 mod common;
@@ -108,9 +108,11 @@ fn both_agree_on_programs_that_no_linker_makes() {
 #[test]
 fn both_make_the_target_of_programs_of_every_kind() {
     for (arch, seed) in Arch::ALL.into_iter().zip(7..) {
-        let pair = diffed(arch, 600, seed);
-        assert!(pair.header.refs, "{arch:?}: the patch has the layer");
-        assert!(both(&pair.patch, &pair.source) == Ok(pair.target), "{arch:?}");
+        for coder in [Coder::Zstd, Coder::Cm] {
+            let pair = diffed(arch, 600, seed, coder);
+            assert!(pair.header.refs, "{arch:?}: the patch has the layer");
+            assert!(both(&pair.patch, &pair.source) == Ok(pair.target), "{arch:?} {coder:?}");
+        }
     }
 }
 
@@ -120,7 +122,7 @@ fn both_agree_on_changed_patches_of_programs() {
     let mut accepted = 0;
     let mut random = Random::new(5);
     for arch in Arch::ALL {
-        let pair = diffed(arch, 40, 3);
+        let pair = diffed(arch, 40, 3, Coder::Zstd);
         let start = usize::try_from(pair.header.header_len).expect("a header is short");
         for _ in 0..300 {
             let mut patch = pair.patch.clone();
@@ -152,9 +154,50 @@ fn both_refuse_frames_that_load_regions_more_than_16384_times() {
     }
 }
 
-fn diffed(arch: Arch, functions: u32, seed: u64) -> Pair {
+/// The coder `cm` too, whose code says nothing any more once a byte of it is another.
+#[test]
+fn both_refuse_changed_code() {
+    let mut random = Random::new(6);
+    let pair = diffed(Arch::X86_64, 40, 3, Coder::Cm);
+    let start = usize::try_from(pair.header.header_len).expect("a header is short");
+    let mut refused = 0;
+    for _ in 0..100 {
+        let mut patch = pair.patch.clone();
+        let at = start + 20 + random.index(patch.len() - start - 20);
+        patch[at] = patch[at].wrapping_add([1, 255, 128, 7][random.index(4)]);
+        refused += u64::from(both(&sealed(patch, &pair.source), &pair.source).is_err());
+    }
+    assert!(refused > 60, "{refused} of 100 were refused");
+}
+
+/// Fields of every kind are guessed and missed.
+#[test]
+fn both_make_the_target_of_strange_programs_by_the_coder_cm() {
+    let options = Options { effort: 4, coder: Coder::Cm, ..Options::default() };
+    let mut with_refs = 0;
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let source = strange::image(&mut random).image;
+        let mut target = source.clone();
+        for _ in 0..3 + target.len() / 1000 {
+            let at = random.index(target.len());
+            if random.happens(60) {
+                let added = 4 * random.index(9);
+                target.splice(at / 4 * 4..at / 4 * 4, random.bytes(added));
+            } else {
+                target[at] = target[at].wrapping_add(random.bytes(1)[0]);
+            }
+        }
+        let pair = layered::diffed(source, target, &options).0;
+        with_refs += usize::from(pair.header.refs);
+        assert!(both(&pair.patch, &pair.source) == Ok(pair.target), "seed {seed}");
+    }
+    assert!(with_refs > 20, "only {with_refs} of 60 have the layer");
+}
+
+fn diffed(arch: Arch, functions: u32, seed: u64, coder: Coder) -> Pair {
     let (source, target) = executable::images(arch, functions, seed);
     let parts = Parts { refs: true, ..Parts::default() };
-    let options = Options { effort: 4, coder: Coder::Zstd, parts, ..Options::default() };
+    let options = Options { effort: 4, coder, parts, ..Options::default() };
     layered::diffed(source, target, &options).0
 }

@@ -7,17 +7,18 @@
 //!
 //! It is written from `docs/format.md` alone and shares no code with the engine; numbers in
 //! brackets are sections there. Read this file, then `header`, `frame`, `coder`, `bytes`; `refs` is
-//! the layer of that name (9), and needs a sitting of its own. Coder 2 is refused: not known yet.
+//! the layer of that name (9), `mix` is coder 2 (10), and each needs a sitting of its own.
 //! Whatever the bytes, the answer is the target or what is wrong with them. All is in memory.
 
 mod bytes;
 mod coder;
 mod frame;
 mod header;
+mod mix;
 mod refs;
 
 use bytes::{Bytes, within};
-use frame::Frame;
+use frame::{Frame, Streams};
 use header::Header;
 
 /// What was asked for, or the fact for which the patch is refused, in words.
@@ -40,11 +41,11 @@ pub fn apply_unverified(patch: &[u8], source: &[u8]) -> Result<Vec<u8>> {
     frames.take(header.header_len)?;
     let mut target = Vec::new();
     let mut restarts = header.restarts.iter().peekable();
-    let mut literal_stream = None;
+    let mut streams = Streams::default();
     while (target.len() as u64) < header.target_size {
         let here = (header.patch_size - frames.len(), target.len() as u64);
         if restarts.next_if(|next| **next == here).is_some() {
-            literal_stream = None;
+            streams = Streams::default();
         }
         let is_ahead = restarts.peek().is_none_or(|next| next.0 > here.0 && next.1 > here.1);
         must(is_ahead, "no frame starts at a restart point")?;
@@ -52,7 +53,8 @@ pub fn apply_unverified(patch: &[u8], source: &[u8]) -> Result<Vec<u8>> {
         let body_digest = frames.take(16)?;
         let body = frames.take(body_len)?;
         must(blake3::hash(body).as_bytes().starts_with(body_digest), "a frame is damaged")?;
-        Frame::read(body, header.refs, &mut literal_stream)?.run(&header, source, &mut target)?;
+        let frame = Frame::read(body, header.refs, &mut streams)?;
+        frame.run(&header, source, &mut streams, &mut target)?;
     }
     must(restarts.next().is_none(), "no frame starts at a restart point")?;
     frames.end()?;

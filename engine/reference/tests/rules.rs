@@ -72,7 +72,7 @@ fn unknown_version_layer_and_coder_are_refused_by_number() {
         let refused = with_layers(&[&[id, 0, 0, 0]]).expect_err("must be refused");
         assert!(refused.contains(&format!("layer id is {id}")), "{refused}");
     }
-    assert!(with(|parts| parts.coder = 2).expect_err("must be refused").contains("coder is 2"));
+    assert!(with(|parts| parts.coder = 3).expect_err("must be refused").contains("coder is 3"));
 }
 
 /// What the script makes.

@@ -9,6 +9,7 @@ use neap_engine::io::error::DriveError;
 use neap_engine::io::memory::{MemoryJournal, PatchBytes};
 use neap_engine::journal::Slot;
 use neap_engine::limits::IMAGE_SIZE_MAX;
+use neap_sim::layered;
 
 use super::build;
 use super::choices::Choices;
@@ -35,6 +36,13 @@ pub fn patch_sealed(bytes: &[u8]) {
 
 /// The engine and the reference accept the same patches, and make the same of them.
 pub fn fast_vs_reference(bytes: &[u8]) {
+    if bytes.len() % 8 == 7 {
+        // Frames of all coders, with regions, as `cm` is not coded by a build with faults.
+        let mut choices = Choices::new(bytes);
+        let pair = layered::by_hand(1 + choices.word() as usize, choices.number());
+        assert!(agreed(&pair.patch, &pair.source) == Some(pair.target), "the target differs");
+        return;
+    }
     let (patch, source) = build::patch(&mut Choices::new(bytes));
     agreed(&patch, source);
 }
@@ -70,12 +78,6 @@ pub fn agreed(patch: &[u8], source: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let expected = neap_reference::apply(patch, source);
-    // It does not know the coder `cm`, whose frames may be shorter than those it knows.
-    let is_unknown =
-        |refusal: &String| ["coder is", "body_len is"].iter().any(|it| refusal.starts_with(it));
-    if expected.as_ref().is_err_and(is_unknown) {
-        return made.ok();
-    }
     match (expected, &made) {
         (Ok(expected), Ok(made)) => assert!(*made == expected, "the targets differ"),
         (expected, made) => assert!(

@@ -57,7 +57,6 @@ impl Copy {
 }
 
 /// A field in the bytes of a copy, for the coder that corrects fields (10.10).
-#[expect(dead_code, reason = "coder 2 is not known yet")]
 pub(crate) struct Mark {
     /// Index of its first byte that is copied.
     pub(crate) at: u64,
