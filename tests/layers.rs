@@ -13,6 +13,7 @@ use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
 use neap_sim::pair::{Pair, WINDOW};
 use neap_sim::random::Random;
+use neap_sim::strange;
 use rayon::ThreadPoolBuilder;
 
 /// Effort 4 has all parts, suffixes too.
@@ -68,6 +69,36 @@ fn rewriting_makes_patches_of_pe_files_smaller() {
         let [with, without] = [with, without].map(|pair| pair.patch.len());
         println!("{arch:?}: {with} bytes with refs, {without} without");
         assert!(with * 5 < without * 4, "{arch:?}: {with} and {without} bytes");
+    }
+}
+
+/// Programs that no linker makes, against themselves with other bytes in places, and against each
+/// other: what looks like addresses there is none, or moves as it likes.
+#[test]
+fn layer_never_costs_more_than_sixteen_bytes() {
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let [source, mut target] = [(); 2].map(|()| strange::image(&mut random).image);
+        if random.happens(192) {
+            target.clone_from(&source);
+            for _ in 0..random.index(40) {
+                let at = random.index(target.len());
+                let len = (1 + random.index(30)).min(target.len() - at);
+                random.fill(&mut target[at..at + len]);
+            }
+            let (from, to) = (random.index(target.len()), random.index(target.len()));
+            let moved = target.split_off(from.min(to));
+            target.extend(random.bytes(16).into_iter().chain(moved));
+        }
+        for coder in [Coder::Zstd, Coder::Cm] {
+            let [with, without] = [true, false].map(|refs| {
+                layered::diffed(source.clone(), target.clone(), &options(coder, refs)).0.patch.len()
+            });
+            assert!(
+                with <= without + 16,
+                "seed {seed}, {coder:?}: {with} bytes, {without} without"
+            );
+        }
     }
 }
 
