@@ -39,7 +39,7 @@ impl FileSource {
         Ok(Self { file, size })
     }
 
-    /// Whether this is the same file or device as the other, or one holds the other: as a partition,
+    /// Whether this is the same file or device as the other, or one holds the other, as a partition
     /// or as the file behind a loop device.
     ///
     /// # Errors
