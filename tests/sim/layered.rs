@@ -3,6 +3,8 @@
 //! Those of [`diffed`] are made by `diff`; those of [`by_hand`] are coded here, so that a small
 //! target has many frames of all coders, many restart points, and regions that are found nowhere.
 
+use std::ops::Range;
+
 use neap_engine::cm::{Encoder, Guess, Segment};
 use neap_engine::coder::{self, LiteralEncoder};
 use neap_engine::diff::{self, Options};
@@ -61,9 +63,17 @@ pub fn with_unchecked_headers(target_size: usize, seed: u64) -> Pair {
     Layered::pair(target_size, seed, 12288)
 }
 
+/// The same from another source, with the program at `program`.
+#[must_use]
+pub fn by_hand_from(source: Vec<u8>, program: Range<u64>, target_size: usize, seed: u64) -> Pair {
+    Layered::pair_from(source, program, target_size, Random::new(seed), 0)
+}
+
 /// A pair that is being made by hand.
 struct Layered {
     source: Vec<u8>,
+    /// Where the program is in the source.
+    program: Range<u64>,
     target: Vec<u8>,
     frames: Vec<u8>,
     restarts: Vec<Restart>,
@@ -80,8 +90,20 @@ impl Layered {
         let mut random = Random::new(seed);
         let arch = Arch::ALL[random.index(3)];
         let (source, _) = executable::images(arch, 500, seed);
+        let program = 8192..source.len() as u64 - 5000;
+        Self::pair_from(source, program, target_size, random, front)
+    }
+
+    fn pair_from(
+        source: Vec<u8>,
+        program: Range<u64>,
+        target_size: usize,
+        random: Random,
+        front: u64,
+    ) -> Pair {
         let mut made = Self {
             source,
+            program,
             target: Vec::with_capacity(target_size),
             frames: Vec::new(),
             restarts: Vec::new(),
@@ -161,10 +183,11 @@ impl Layered {
             };
             let literals = literals.min(end - at);
             let start = at + literals;
-            let run = (1 + self.random.below(40_000)).min(end - start);
+            let source_len = self.source.len() as u64 - self.front;
+            let run = (1 + self.random.below(40_000)).min(end - start).min(source_len);
             let zeros = run > 0 && self.random.happens(30);
             if run > 0 && !zeros {
-                let room = self.source.len() as u64 - self.front - run;
+                let room = source_len - run;
                 let offset = self.front + self.random.below(room + 1);
                 diagonal = offset.cast_signed() - start.cast_signed();
             }
@@ -176,9 +199,11 @@ impl Layered {
 
     /// Names the program, and a region where none is, with biases and moves.
     fn regions(&mut self, columns: &mut [Vec<u8>; COLUMN_COUNT]) {
-        let (program, behind) = (8192, self.source.len() as u64 - 5000);
+        let Range { start, end } = self.program;
+        let len = end - start - self.random.below(3).min(end - start - 1);
         let [.., regions, moves] = columns;
-        for (gap, len) in [(program, behind - program - self.random.below(3)), (700, 1000)] {
+        let is_room = self.source.len() as u64 - start - len >= 1700;
+        for (gap, len) in [(start, len), (700, 1000)].into_iter().take(1 + usize::from(is_room)) {
             let (biases, move_count) = (self.random.below(4), self.random.below(5));
             for number in [gap, len, biases, move_count] {
                 varint::put(regions, number);
