@@ -4,10 +4,12 @@
 use neap_engine::apply::Checkpoint;
 use neap_engine::diff::{self, Coder, Options, Parts};
 use neap_engine::error::{ApplyError, FormatError};
+use neap_engine::format::frame::MOVES;
 use neap_engine::io::drive;
 use neap_engine::io::error::DriveError;
 use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
 use neap_engine::journal::Slot;
+use neap_engine::limits::MOVES_MAX;
 use neap_sim::chain::sweep;
 use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
@@ -189,4 +191,34 @@ fn coder_cm_never_loses_to_zstd_on_noise() {
         pair.patch.len()
     });
     assert!(cm <= zstd, "{cm} bytes with cm, {zstd} with zstd");
+}
+
+/// Six pointers to each place, and each place is moved by another distance: more moves than a
+/// frame may have would pay. All were sent, and no device took the patch.
+#[test]
+fn frame_never_has_more_moves_than_devices_take() {
+    let groups = u64::try_from(MOVES_MAX / 2 * 3).expect("a small count");
+    let mut random = Random::new(5);
+    let file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0";
+    let mut source = file.to_vec();
+    [0, 64, 0].into_iter().for_each(|word: u64| source.extend(word.to_le_bytes()));
+    [0_u16, 0, 64, 56, 1, 0, 0, 0].into_iter().for_each(|half| source.extend(half.to_le_bytes()));
+    let (len, room) = (120 + groups * 6 * 16, 64 << 20);
+    [6_u64 << 32 | 1, 0, 1 << 16, 0, len, len + room, 4096]
+        .into_iter()
+        .for_each(|word| source.extend(word.to_le_bytes()));
+    let mut target = source.clone();
+    for group in 0..groups {
+        let address = (1 << 16) + len + group * 512;
+        let moved = address + 1 + group % 2 * 100 + u64::from(random.bytes(1)[0]) % 100;
+        for _ in 0..6 {
+            let noise = random.bytes(8);
+            source.extend(address.to_le_bytes().iter().chain(&noise));
+            target.extend(moved.to_le_bytes().iter().chain(&noise));
+        }
+    }
+    let (pair, summary) = layered::diffed(source, target, &options(Coder::Zstd, true));
+    assert!(pair.header.refs && summary.columns[MOVES] > 20_000, "{summary:?}");
+    let made = applied(&pair, 0, true);
+    assert!(made.as_ref().is_ok_and(|made| *made == pair.target), "{:?}", made.err());
 }

@@ -17,6 +17,14 @@ const _: () = assert!(DRAFT_LEN_MAX <= COLUMNS_LEN_MAX);
 /// Most islands taken at once, and most literals in bytes: keeps a frame from overflowing.
 const BATCH: usize = 4096;
 
+/// Differing bytes after which no more islands are taken at once.
+const BATCH_DIFFERING: usize = 4 * BATCH;
+
+/// Most bytes that one batch adds to a draft: an island's two numbers have 10 bytes at most, but
+/// for the first gap of a frame.
+const BATCH_LEN_MAX: usize = 16 * BATCH;
+const _: () = assert!(10 * BATCH + BATCH_DIFFERING + BATCH <= BATCH_LEN_MAX);
+
 /// A frame whose columns are filled and not coded.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
@@ -102,18 +110,28 @@ impl Drafts {
     fn copy(&mut self, segment: Segment, islands: &Islands) {
         let mut left = segment.len;
         let mut differences = &islands.differences[..];
-        for batch in islands.places.chunks(BATCH) {
-            let mut len = 0;
-            for (gap, island) in batch {
-                let (now, later) = differences.split_at(*island as usize);
-                let (gap, island) = (u64::from(*gap), u64::from(*island));
+        let (mut count, mut differing, mut len) = (0, 0, 0);
+        for (gap, island) in &islands.places {
+            let (mut now, later) = differences.split_at(*island as usize);
+            differences = later;
+            let mut gap = u64::from(*gap);
+            // Of a long island the parts stand side by side.
+            while !now.is_empty() {
+                let (part, rest) = now.split_at(now.len().min(BATCH));
                 varint::put(&mut self.draft.columns[3], self.gap + gap);
-                varint::put(&mut self.draft.columns[4], island - 1);
-                self.gap = 0;
-                len += gap + island;
-                self.draft.columns[5].extend(now);
-                differences = later;
+                varint::put(&mut self.draft.columns[4], part.len() as u64 - 1);
+                self.draft.columns[5].extend(part);
+                len += gap + part.len() as u64;
+                (self.gap, gap, now) = (0, 0, rest);
+                (count, differing) = (count + 1, differing + part.len());
+                if count == BATCH || differing >= BATCH_DIFFERING {
+                    left -= len;
+                    self.extend_run(len, segment.from);
+                    (count, differing, len) = (0, 0, 0);
+                }
             }
+        }
+        if len > 0 {
             left -= len;
             self.extend_run(len, segment.from);
         }
@@ -158,7 +176,7 @@ impl Drafts {
     fn made(&mut self, len: u64) {
         self.draft.target_len += len;
         let room = self.len_max.saturating_sub(self.draft.len());
-        if room < 16 * BATCH || self.segment_count >= SEGMENTS_MAX - 2 {
+        if room < BATCH_LEN_MAX || self.segment_count >= SEGMENTS_MAX - 2 {
             self.end_frame();
         }
     }
@@ -174,5 +192,28 @@ impl Drafts {
         self.diagonal = 0;
         self.gap = 0;
         self.segment_count = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Islands were taken by their count alone, so that long ones made columns that no device
+    /// takes, as copies have them whose addresses are not rewritten after all.
+    #[test]
+    fn draft_of_long_islands_keeps_its_limit() {
+        for island in [1_u32, 900, 70_000, 9 << 20] {
+            let places = vec![(3, island); (9 << 20) / island as usize];
+            let len = places.iter().map(|(gap, len)| u64::from(gap + len)).sum::<u64>();
+            let differences = vec![1; places.len() * island as usize];
+            let from = From::Source { diagonal: 0 };
+            let segment = Segment { target: 0, len, from };
+            let pieces = [Piece { segment, islands: Islands { places, differences } }];
+            let drafts = Drafts::of(&pieces, 0..len, DRAFT_LEN_MAX);
+            assert_eq!(drafts.iter().map(|draft| draft.target_len).sum::<u64>(), len);
+            let lens: Vec<_> = drafts.iter().map(Draft::len).collect();
+            assert!(lens.iter().all(|len| *len <= DRAFT_LEN_MAX), "{island}: {lens:?}");
+        }
     }
 }

@@ -1,19 +1,21 @@
 //! Which pieces go into which frame, and what their copies differ in once the addresses are
 //! rewritten by the frame's own copies.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::DiffError;
 use super::draft::Drafts;
 use super::parse::{Islands, Piece};
 use super::price::Price;
-use super::regions::{Regions, Scans};
+use super::regions::{Moved, Regions, Scans};
 use super::segment::{From, Segment};
 use crate::format::SourceRange;
 use crate::io::Source;
-use crate::limits::{COPIES_MAX, REGION_LOADS_MAX};
+use crate::limits::{COPIES_MAX, MOVES_MAX, REGION_LOADS_MAX};
 use crate::refs::loads::Loads;
-use crate::refs::map::Map;
+use crate::refs::map::{Copy, Map};
 use crate::refs::votes::Worth;
 
 /// The pieces of one frame.
@@ -38,9 +40,9 @@ impl Plan {
     }
 }
 
-/// Cuts the pieces where drafts of at most `draft_len_max` bytes end.
-pub(super) fn cut(pieces: Vec<Piece>, target_size: u64, draft_len_max: usize) -> Vec<Plan> {
-    let drafts = Drafts::of(&pieces, 0..target_size, draft_len_max);
+/// Cuts the pieces of a range of the target where drafts of at most `draft_len_max` bytes end.
+pub(super) fn cut(pieces: Vec<Piece>, range: Range<u64>, draft_len_max: usize) -> Vec<Plan> {
+    let drafts = Drafts::of(&pieces, range, draft_len_max);
     let mut pieces = pieces.into_iter();
     let mut rest: Option<Piece> = None;
     let plans = drafts.iter().map(|draft| {
@@ -132,6 +134,15 @@ impl Plan {
         Ok(())
     }
 
+    /// How often the frame makes the device load those of the regions that pay.
+    fn loads(&self, regions: &Regions, pays: &[bool]) -> u64 {
+        let ranges = self.pieces.iter().filter_map(|piece| super::source_range(&piece.segment));
+        let mut loads = Loads::default();
+        let touches = ranges.flat_map(|range| regions.touched(range));
+        touches.filter(|index| pays[*index]).for_each(|index| loads.touch(index));
+        loads.count
+    }
+
     /// What coding it costs, about, in 1/32 of a bit.
     pub(super) fn cost(&self, price: &Price) -> u64 {
         let copied: u64 = self.pieces.iter().map(|piece| piece.segment.len).sum();
@@ -157,9 +168,7 @@ impl Plan {
                 used.push((moved, copies));
             }
         }
-        let used =
-            used.par_iter().map(|(moved, copies)| moved.mapped(copies, source, target, moves));
-        let used = Regions(used.collect::<Result<_, DiffError>>()?);
+        let used = mapped(&used, source, target, moves)?;
         // With and without the layer, by region; what copies of several regions cost counts for
         // each of them.
         let touched = |piece: &Piece| {
@@ -180,10 +189,7 @@ impl Plan {
             touched(piece).for_each(|index| gains[index] += gain);
         }
         let mut pays: Vec<bool> = gains.iter().map(|gain| *gain > REGION_COST).collect();
-        let mut loads = Loads::default();
-        let touches = self.pieces.iter().flat_map(touched).filter(|index| pays[*index]);
-        touches.for_each(|index| loads.touch(index));
-        if loads.count > REGION_LOADS_MAX {
+        if self.loads(&used, &pays) > REGION_LOADS_MAX {
             pays.fill(false);
         }
         let kept = Regions(
@@ -209,6 +215,24 @@ impl Plan {
         self.regions = kept;
         Ok(())
     }
+}
+
+/// The regions as these copies of a frame map them, with no more moves than a frame may have.
+fn mapped(
+    regions: &[(&Moved, Vec<Copy>)],
+    source: &dyn Source,
+    target: &dyn Source,
+    moves: Worth,
+) -> Result<Regions, DiffError> {
+    let mapped = regions.par_iter();
+    let mapped = mapped.map(|(moved, copies)| moved.mapped(copies, source, target, moves));
+    let mut mapped: Vec<Moved> = mapped.collect::<Result<_, DiffError>>()?;
+    let mut room = MOVES_MAX;
+    for (moved, (_, copies)) in mapped.iter_mut().zip(regions) {
+        moved.limit_moves(room, copies);
+        room -= moved.entry.moves.len();
+    }
+    Ok(Regions(mapped))
 }
 
 /// What naming a region costs, in 1/32 of a bit: some eight bytes.

@@ -52,14 +52,24 @@ impl Candidate {
         // Differences are only known once the copies of a frame are: leave room for more of them.
         let rewrites = !regions.is_empty();
         let len_max = if rewrites { DRAFT_LEN_MAX / 4 * 3 } else { DRAFT_LEN_MAX };
-        let mut plans = frames::cut(pieces, target.size(), len_max);
+        let mut plans = frames::cut(pieces, 0..target.size(), len_max);
         if rewrites {
             frames::rewrite(&mut plans, source, target, regions, moves, price)?;
-        }
-        for plan in &mut plans {
-            if !plan.regions.is_empty() && Drafts::of_plan(plan).len() > 1 {
-                plan.forget_regions(source, target)?;
+            let mut fitting = Vec::new();
+            for mut plan in plans {
+                if !plan.regions.is_empty() && !is_one_draft(&plan) {
+                    plan.forget_regions(source, target)?;
+                }
+                match is_one_draft(&plan) {
+                    true => fitting.push(plan),
+                    // Without the regions it differs in more than it was cut for.
+                    false => {
+                        let range = plan.target_offset..plan.end();
+                        fitting.extend(frames::cut(plan.pieces, range, DRAFT_LEN_MAX));
+                    }
+                }
             }
+            plans = fitting;
         }
         let refs = plans.iter().any(|plan| !plan.regions.is_empty());
         Ok(Self { plans, refs, is_full: false })
@@ -68,7 +78,7 @@ impl Candidate {
     /// The whole target but its zeros.
     fn full(zeros: &[Segment], target_size: u64) -> Self {
         let pieces = zeros.iter().map(|s| Piece { segment: *s, islands: Islands::default() });
-        let plans = frames::cut(pieces.collect(), target_size, DRAFT_LEN_MAX);
+        let plans = frames::cut(pieces.collect(), 0..target_size, DRAFT_LEN_MAX);
         Self { plans, refs: false, is_full: true }
     }
 
@@ -134,6 +144,12 @@ impl Candidate {
             }
         }
     }
+}
+
+/// Whether a frame can hold a plan, the columns that name its regions too.
+fn is_one_draft(plan: &Plan) -> bool {
+    let drafts = Drafts::of_plan(plan);
+    matches!(&drafts[..], [draft] if draft.len() <= DRAFT_LEN_MAX)
 }
 
 /// What was kept, and what it is made of.
@@ -243,4 +259,36 @@ pub(super) fn hash_groups(
         })
         .collect::<Result<_, DiffError>>()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A copy that agrees by a map of the whole image, but not by that of its frame, came back
+    /// with more differences than a frame holds: the coder `cm` made one body of them all.
+    #[test]
+    fn plans_whose_regions_do_not_pay_are_cut_again() {
+        let mut source = b"\x7fELF\x02\x01\x01".to_vec();
+        source.resize(16 << 20, 0);
+        let target: Vec<u8> =
+            (0_u32..).zip(&source).map(|(at, byte)| byte ^ u8::from(at % 8 == 7)).collect();
+        let len = target.len() as u64;
+        let segment = Segment { target: 0, len, from: From::Source { diagonal: 0 } };
+        let piece = |islands| Piece { segment, islands };
+        let (none, price) = (Regions::default(), &Price::CM);
+        let mut differing = Islands::default();
+        differing.extend(0, &source, &target);
+        let regions = Regions::find(&source, &target, &[piece(differing)], Worth::NONE);
+        let regions = regions.expect("images in memory can be read");
+        assert!(!regions.is_empty());
+        for regions in [regions, none] {
+            let pieces = vec![piece(Islands::default())];
+            let made = Candidate::new(pieces, &source, &target, &regions, Worth::NONE, price);
+            let plans = made.expect("images in memory can be read").plans;
+            assert!(plans.iter().all(is_one_draft));
+            assert_eq!(plans.iter().map(|plan| plan.target_len).sum::<u64>(), len);
+            assert_eq!(plans.len() > 1, !regions.is_empty());
+        }
+    }
 }

@@ -99,24 +99,30 @@ impl Regions {
         pieces: &[Piece],
         moves: Worth,
     ) -> Result<Self, DiffError> {
-        let starts = starts(source)?;
-        let candidates: Vec<_> = starts
-            .par_iter()
-            .map(|start| read(source, *start, source.size()).map_err(DiffError::Source))
-            .collect::<Result<_, _>>()?;
         let mut regions = Self::default();
-        let candidates: Vec<_> = candidates.into_iter().flatten().collect();
-        for (index, (region, reads)) in candidates.iter().enumerate() {
-            let end = region.offset + region.len;
-            let within = candidates[index + 1..].partition_point(|next| next.0.offset < end);
-            let within = &candidates[index + 1..][..within];
-            let is_free = regions.0.last().is_none_or(|last| last.end() <= region.offset);
-            let cut = if is_free { cut(source, region, within)? } else { None };
-            let (region, reads) = match cut {
-                Some(cut) => cut,
-                None if is_free && within.len() <= NESTED_MAX => (region.clone(), reads.clone()),
-                None => continue,
+        let candidates = candidates(source)?;
+        let types: Vec<u64> =
+            candidates.iter().filter(|found| found.is_types).map(|found| found.offset).collect();
+        for (index, Found { offset, end, .. }) in candidates.iter().enumerate() {
+            if regions.0.last().is_some_and(|last| last.end() > *offset) {
+                continue;
+            }
+            let within = &candidates[index + 1..];
+            let within = &within[..within.partition_point(|next| next.offset < *end)];
+            let types = types.get(types.partition_point(|types| types <= offset));
+            let many = within.first().filter(|_| within.len() > NESTED_MAX);
+            let first = types.filter(|types| *types < end).or(many.map(|first| &first.offset));
+            let known = match first {
+                Some(first) => cut(source, *offset, *first)?,
+                None => None,
             };
+            let known = match known {
+                None if many.is_none() => {
+                    read(source, *offset, source.size()).map_err(DiffError::Source)?
+                }
+                known => known,
+            };
+            let Some((region, reads)) = known else { continue };
             let entry =
                 RegionEntry { offset: region.offset, len: region.len, ..Default::default() };
             regions.0.push(Moved { region, entry, map: Map::default(), reads });
@@ -230,6 +236,15 @@ impl Moved {
         Ok(moved)
     }
 
+    /// Keeps only the first `count` moves.
+    pub(super) fn limit_moves(&mut self, count: usize, copies: &[Copy]) {
+        if self.entry.moves.len() > count {
+            self.entry.moves.truncate(count);
+            let Self { region, entry, map, .. } = self;
+            *map = Map::of(copies.iter().copied(), region, &entry.biases, &entry.moves);
+        }
+    }
+
     /// Where the target's fields agree that addresses moved otherwise than the map says.
     fn moves(
         &self,
@@ -334,28 +349,51 @@ fn starts(source: &dyn Source) -> Result<Vec<u64>, DiffError> {
     Ok(found.concat())
 }
 
+/// Where an executable may be. No more is kept of each: an image can be made to have one in every
+/// few bytes.
+struct Found {
+    offset: u64,
+    end: u64,
+    /// Whether it is nothing but types.
+    is_types: bool,
+}
+
+/// Where executables may be, in order of where they start.
+fn candidates(source: &dyn Source) -> Result<Vec<Found>, DiffError> {
+    let found = starts(source)?.into_par_iter().map(|start| {
+        let known = read(source, start, source.size()).map_err(DiffError::Source)?;
+        Ok(known.map(|(region, _)| Found {
+            offset: region.offset,
+            end: region.end(),
+            is_types: region.spans.iter().all(|span| span.kind == Kind::Types),
+        }))
+    });
+    found.filter_map(Result::transpose).collect()
+}
+
 /// A region, and what was read to know it.
 type Known = (Region, Vec<SourceRange>);
 
-/// The front of a PE file that wraps others, as a kernel wraps its types and a boot loader its
-/// modules: up to the first types, or the first file if there are many.
-fn cut(source: &dyn Source, region: &Region, within: &[Known]) -> Result<Option<Known>, DiffError> {
-    let is_types = |known: &&Known| known.0.spans.iter().all(|span| span.kind == Kind::Types);
-    let types = within.iter().find(is_types);
-    let Some((first, _)) = types.or_else(|| within.first().filter(|_| within.len() > NESTED_MAX))
-    else {
-        return Ok(None);
-    };
+/// The front of a PE file at `offset` that wraps others, as a kernel wraps its types and a boot
+/// loader its modules: up to the first types, or the first file if there are many.
+fn cut(source: &dyn Source, offset: u64, first: u64) -> Result<Option<Known>, DiffError> {
     let mut magic = [0; PE.len()];
-    source.read_at(region.offset, &mut magic).map_err(DiffError::Source)?;
+    source.read_at(offset, &mut magic).map_err(DiffError::Source)?;
     if magic != PE {
         return Ok(None);
     }
-    read(source, region.offset, first.offset).map_err(DiffError::Source)
+    read(source, offset, first).map_err(DiffError::Source)
 }
 
 /// The region at `start`, if one is there, as if the image ended at `end`.
 fn read(image: &dyn Source, start: u64, end: u64) -> Result<Option<Known>, io::Error> {
+    let Some((region, _)) = read_headers(image, start, end)? else { return Ok(None) };
+    // A device reads up to the region's end: what is known by bytes behind it is not known there.
+    let known = read_headers(image, start, region.end())?;
+    Ok(known.filter(|known| known.0 == region))
+}
+
+fn read_headers(image: &dyn Source, start: u64, end: u64) -> Result<Option<Known>, io::Error> {
     let mut reader = RegionReader::new(start, end);
     let mut reads = Vec::new();
     let mut bytes = Vec::new();
@@ -398,4 +436,38 @@ fn biases(moved: &Moved, target: &dyn Source) -> Result<Vec<i64>, io::Error> {
 /// Lengths within a task or a block.
 fn within(len: u64) -> usize {
     usize::try_from(len).expect("a task fits in memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The headers of each lie in part behind its last load, or its types: a device that is given
+    /// the region reads none of them and copies it as it is. The encoder rewrote it, and made a
+    /// patch that no device could apply.
+    #[test]
+    fn region_that_ends_before_its_headers_is_none() {
+        let mut types = vec![0; 24];
+        types[..8].copy_from_slice(&[0x9f, 0xeb, 1, 0, 24, 0, 0, 0]);
+        types[12] = 16;
+        types.extend([1, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 32, 0, 0, 0]);
+        let mut narrow = b"\x7fELF\x01\x01\x01".to_vec();
+        narrow.resize(52, 0);
+        let mut file = b"MZ".to_vec();
+        file.resize(64, 0);
+        file[60..62].copy_from_slice(&4096_u16.to_le_bytes());
+        file.resize(4096, 0);
+        file.extend(b"PE\0\0\x64\x86\x01\0");
+        file.resize(4096 + 20, 0);
+        file.extend([240, 0, 0, 0, 0x0b, 2]);
+        file.resize(4096 + 24 + 240 + 8, 0);
+        for number in [1024_u32, 4096, 1024, 1024, 0, 0, 0, 0x6000_0020] {
+            file.extend(number.to_le_bytes());
+        }
+        for mut image in [types, narrow, file] {
+            image.resize(8192, 0);
+            assert!(matches!(read_headers(&image, 0, 8192), Ok(Some(_))));
+            assert!(matches!(read(&image, 0, 8192), Ok(None)));
+        }
+    }
 }

@@ -404,6 +404,22 @@ fn votes_that_agree_against_the_map_make_one_move() {
     assert_eq!(map.address(0x124f), 0x124f);
 }
 
+/// The end of a move of the last address is no number: devices refused the patch that had one.
+#[test]
+fn last_address_has_no_move() {
+    let region = bare(1000);
+    let mut image = vec![0; 1100];
+    let base = u64::MAX - 5;
+    let form = super::field::Form::Index32 { base, size: 1 };
+    let found: Vec<_> = (0..20)
+        .map(|entry| Field { offset: 100 + entry * 8, address: u64::MAX, form })
+        .inspect(|field| image[index(field.offset)] = 3)
+        .collect();
+    let mut votes = Votes::default();
+    votes.count(&region, &map(&[(100, 1000, 0)]), &found, 0, 0, &image);
+    assert_eq!(votes.moves(&map(&[(100, 1000, 0)]), Worth::ZSTD), []);
+}
+
 #[test]
 fn the_mixing_coder_is_sent_moves_of_indices_and_of_no_addresses() {
     let region = bare(1000);

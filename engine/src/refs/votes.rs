@@ -67,6 +67,10 @@ impl Votes {
             let (Some(bytes), Some(place)) = (bytes, region.address_of(field.offset)) else {
                 continue;
             };
+            if field.address == u64::MAX {
+                // A move ends behind it, which no number says.
+                continue;
+            }
             if let Some(address) = reader.address(field, map.place(place, diagonal), map, bytes) {
                 let shift = address.wrapping_sub(field.address).cast_signed();
                 self.votes.push((field.address, shift));
