@@ -1,4 +1,5 @@
-//! Micro-benches of the engine: hash, index and exact match, near match, code, decode, apply.
+//! Micro-benches of the engine: hash, index and exact match, near match, code by both coders,
+//! decode, apply.
 //!
 //! Everything runs in memory on made images, so that a change in one part shows in one number. Real
 //! pairs are for the `compare` command.
@@ -6,6 +7,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use neap_engine::cm::{Decoder, Encoder, Guess};
 use neap_engine::coder::LiteralEncoder;
 use neap_engine::diff::Options;
 use neap_engine::io::Source;
@@ -91,6 +93,49 @@ fn code(c: &mut Criterion) {
     group.finish();
 }
 
+/// Decoding by context mixing, in bytes that it decodes one by one: literals, and those of copies in
+/// which one byte in eight differs from what was expected.
+fn mix(c: &mut Criterion) {
+    let made = image(MIB, 5);
+    let mut guessed = made.clone();
+    guessed.iter_mut().step_by(8).for_each(|byte| *byte = byte.wrapping_add(4));
+    let guess = |at: usize| Guess {
+        bytes: &guessed[at..at + PIECE],
+        raw: &guessed[at..at + PIECE],
+        fields: &[],
+    };
+    let mut encoder = Encoder::new();
+    encoder.literals(&made);
+    let literals = encoder.finish();
+    encoder.restart();
+    (0..MIB).step_by(PIECE).for_each(|at| encoder.copy(&guess(at), &made[at..at + PIECE]));
+    let copies = encoder.finish();
+    let mut out = vec![0; MIB];
+    let mut group = c.benchmark_group("mix");
+    group.sample_size(10);
+    group.throughput(Throughput::Bytes(MIB as u64));
+    group.bench_function("literals", |b| {
+        b.iter(|| {
+            let mut decoder = Decoder::new();
+            decoder.open(black_box(&literals));
+            decoder.literals(&mut out).expect("coded just before");
+        });
+    });
+    group.bench_function("copies", |b| {
+        b.iter(|| {
+            let mut decoder = Decoder::new();
+            decoder.open(black_box(&copies));
+            for at in (0..MIB).step_by(PIECE) {
+                decoder.copy(&guess(at), &mut out[at..at + PIECE]).expect("coded just before");
+            }
+        });
+    });
+    group.finish();
+}
+
+/// Bytes of a copy coded at once.
+const PIECE: usize = 64 << 10;
+
 fn apply(c: &mut Criterion) {
     let source = image(16 * MIB, 4);
     let target = update(&source, 512);
@@ -123,5 +168,5 @@ fn apply(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, hash, match_images, code, apply);
+criterion_group!(benches, hash, match_images, code, mix, apply);
 criterion_main!(benches);
