@@ -93,8 +93,8 @@ fn code(c: &mut Criterion) {
     group.finish();
 }
 
-/// Decoding by context mixing, in bytes that it decodes one by one: literals, and those of copies in
-/// which one byte in eight differs from what was expected.
+/// Decoding by context mixing, in bytes that it decodes one by one: literals, and those of copies
+/// in which one byte in eight differs from what was expected.
 fn mix(c: &mut Criterion) {
     let made = image(MIB, 5);
     let mut guessed = made.clone();

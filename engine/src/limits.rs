@@ -50,7 +50,8 @@ pub const SEGMENTS_MAX: usize = 1 << 17;
 /// Most regions in a frame: 1 MiB of table.
 pub const REGIONS_MAX: usize = 1 << 14;
 
-/// Most times that a frame makes the device load a region, which it does in a millisecond at most.
+/// Most times that a frame makes the device load a region: real ones take a fraction of a
+/// millisecond each, those of a hostile frame, whose copies all reach over several regions, more.
 pub const REGION_LOADS_MAX: u64 = 1 << 14;
 const _: () = assert!(REGIONS_MAX as u64 <= REGION_LOADS_MAX, "each can be used once");
 
