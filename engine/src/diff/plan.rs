@@ -57,17 +57,18 @@ impl Candidate {
             frames::rewrite(&mut plans, source, target, regions, moves, price)?;
             let mut fitting = Vec::new();
             for mut plan in plans {
-                if !plan.regions.is_empty() && !is_one_draft(&plan) {
+                let mut fits = is_one_draft(&plan);
+                if !fits && !plan.regions.is_empty() {
                     plan.forget_regions(source, target)?;
+                    fits = is_one_draft(&plan);
                 }
-                match is_one_draft(&plan) {
-                    true => fitting.push(plan),
-                    // Without the regions it differs in more than it was cut for.
-                    false => {
-                        let range = plan.target_offset..plan.end();
-                        fitting.extend(frames::cut(plan.pieces, range, DRAFT_LEN_MAX));
-                    }
+                if fits {
+                    fitting.push(plan);
+                    continue;
                 }
+                // Without the regions it differs in more than it was cut for.
+                let range = plan.target_offset..plan.end();
+                fitting.extend(frames::cut(plan.pieces, range, DRAFT_LEN_MAX));
             }
             plans = fitting;
         }

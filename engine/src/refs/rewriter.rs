@@ -196,7 +196,8 @@ impl Rewriter {
             self.loads.touch(index);
             bounded("loads of regions", self.loads.count, 0, REGION_LOADS_MAX)?;
         }
-        if copy.len >= Map::COPY_LEN_MIN && self.touches(copy.offset, copy.len) {
+        let touches = self.entries.get(first).is_some_and(|entry| entry.offset < end);
+        if copy.len >= Map::COPY_LEN_MIN && touches {
             bounded("copies of regions", self.copies.len() as u64 + 1, 0, COPIES_MAX as u64)?;
             self.copies.push(copy);
         }
