@@ -43,6 +43,13 @@ pub(crate) struct Copy {
 }
 
 impl Copy {
+    /// The copy of `len` bytes to `target`, along a diagonal (4.4).
+    pub(crate) fn new(target: u64, diagonal: u64, len: u64, source_size: u64) -> Result<Self> {
+        let source = target.wrapping_add(diagonal);
+        within(len..=source_size, source.saturating_add(len), "the end of a copy")?;
+        Ok(Self { source, target, len })
+    }
+
     fn end(self) -> u64 {
         self.source + self.len
     }
@@ -78,6 +85,7 @@ pub(crate) struct Guess {
 }
 
 /// The regions of a frame, and the copies that tell how they move.
+#[derive(Default)]
 pub(crate) struct Refs {
     regions: Vec<Listed>,
     copies: Vec<Copy>,
@@ -100,13 +108,9 @@ struct Loaded {
 }
 
 impl Refs {
-    /// Reads columns 6 and 7 (9.1).
-    pub(crate) fn open(
-        regions: &[u8],
-        moves: &[u8],
-        mut copies: Vec<Copy>,
-        source_size: u64,
-    ) -> Result<Self> {
+    /// Reads columns 6 and 7 (9.1); there are none in patches without the layer.
+    pub(crate) fn open(columns: &[Vec<u8>], copies: &[Copy], source_size: u64) -> Result<Self> {
+        let [regions, moves] = columns else { return Ok(Self::default()) };
         let (mut column, mut moves) = (Bytes::new(regions, "regions"), Bytes::new(moves, "moves"));
         let (mut regions, mut end, mut room) = (Vec::new(), 0, 32768);
         while column.len() > 0 {
@@ -122,8 +126,9 @@ impl Refs {
             regions.push(Listed { range: start..end, biases, moves, loaded: None });
         }
         moves.end()?;
-        let loads = loads(&regions, &copies);
+        let loads = loads(&regions, copies);
         must(loads <= 16384, "a frame loads regions too often")?;
+        let mut copies = copies.to_vec();
         copies.retain(|copy| copy.len >= COPY_LEN_MIN && !touched(&regions, *copy).is_empty());
         must(copies.len() <= 65536, "too many copies of a frame touch regions")?;
         Ok(Self { regions, copies })
