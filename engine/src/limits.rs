@@ -50,10 +50,14 @@ pub const SEGMENTS_MAX: usize = 1 << 17;
 /// Most regions in a frame: 1 MiB of table.
 pub const REGIONS_MAX: usize = 1 << 14;
 
-/// Most times that a frame makes the device load a region: real ones take a fraction of a
-/// millisecond each, those of a hostile frame, whose copies all reach over several regions, more.
+/// Most times that a frame makes the device load a region: a fraction of a millisecond each, beside
+/// what its map takes.
 pub const REGION_LOADS_MAX: u64 = 1 << 14;
 const _: () = assert!(REGIONS_MAX as u64 <= REGION_LOADS_MAX, "each can be used once");
+
+/// Most copies that all loads of regions of a frame look at, as a load makes a map of those that
+/// touch its region: thirteen times what kernel modules take, the most we saw.
+pub const REGION_LOOKS_MAX: u64 = 1 << 24;
 
 /// Most moves in all regions of a frame: 768 KiB.
 pub const MOVES_MAX: usize = 1 << 15;

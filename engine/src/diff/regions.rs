@@ -163,26 +163,12 @@ impl Regions {
         super::source_range(segment).is_some_and(|range| !self.touched(range).is_empty())
     }
 
-    /// For each region the copies that touch it, in target order, as the frame will have them:
-    /// pieces that go on along one diagonal are one copy.
+    /// For each region the copies that touch it, in target order, as the frame will have them.
     pub(super) fn copies<'a>(&self, pieces: impl IntoIterator<Item = &'a Piece>) -> Vec<Vec<Copy>> {
-        let mut joined: Vec<super::Segment> = Vec::new();
-        for piece in pieces {
-            let next = piece.segment;
-            match joined.last_mut() {
-                Some(last) if last.end() == next.target && last.from == next.from => {
-                    last.len += next.len;
-                }
-                _ => joined.push(next),
-            }
-        }
         let mut copies = vec![Vec::new(); self.0.len()];
-        for segment in joined {
-            let From::Source { diagonal } = segment.from else { continue };
-            let range = super::source_range(&segment).expect("a copy has a source");
-            for index in self.touched(range) {
-                copies[index].push(Copy { offset: range.offset, len: range.len, diagonal });
-            }
+        for copy in joined(pieces) {
+            let range = SourceRange { offset: copy.offset, len: copy.len };
+            self.touched(range).for_each(|index| copies[index].push(copy));
         }
         copies
     }
@@ -214,6 +200,27 @@ impl Regions {
         }
         Ok(())
     }
+}
+
+/// The copies of these pieces, in target order, as the frame will have them: pieces that go on
+/// along one diagonal are one copy.
+pub(super) fn joined<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> Vec<Copy> {
+    let mut joined: Vec<super::Segment> = Vec::new();
+    for piece in pieces {
+        let next = piece.segment;
+        match joined.last_mut() {
+            Some(last) if last.end() == next.target && last.from == next.from => {
+                last.len += next.len;
+            }
+            _ => joined.push(next),
+        }
+    }
+    let copies = joined.iter().filter_map(|segment| {
+        let From::Source { diagonal } = segment.from else { return None };
+        let SourceRange { offset, len } = super::source_range(segment)?;
+        Some(Copy { offset, len, diagonal })
+    });
+    copies.collect()
 }
 
 impl Moved {

@@ -9,9 +9,7 @@ use super::{rewrite, scan};
 use crate::cm::FieldMark;
 use crate::error::FormatError;
 use crate::format::bounded;
-use crate::limits::{
-    COPIES_MAX, IMAGE_SIZE_MAX, MOVES_MAX, REGION_LOADS_MAX, REGIONS_MAX, SOURCE_BLOCK,
-};
+use crate::limits::{COPIES_MAX, IMAGE_SIZE_MAX, MOVES_MAX, REGIONS_MAX, SOURCE_BLOCK};
 use crate::varint;
 
 /// A region as a frame names it.
@@ -187,14 +185,13 @@ impl Rewriter {
     /// Takes one of the frame's copies, in target order, before any is rewritten.
     ///
     /// # Errors
-    /// If too many copies touch regions, or regions would be loaded too often.
+    /// If too many copies touch regions, or loads of regions would take too long.
     pub fn add_copy(&mut self, copy: Copy) -> Result<(), FormatError> {
         let end = copy.offset + copy.len;
         let first = self.entries.partition_point(|entry| entry.end() <= copy.offset);
         let behind = self.entries[first..].iter().take_while(|entry| entry.offset < end);
         for (index, _) in (first..).zip(behind) {
-            self.loads.touch(index);
-            bounded("loads of regions", self.loads.count, 0, REGION_LOADS_MAX)?;
+            self.loads.touch(index, copy.len)?;
         }
         let touches = self.entries.get(first).is_some_and(|entry| entry.offset < end);
         if copy.len >= Map::COPY_LEN_MIN && touches {

@@ -34,6 +34,9 @@ const BLOCK_LEN: u64 = 4096;
 /// Shortest copy that says where addresses move.
 const COPY_LEN_MIN: u64 = 24;
 
+/// Most copies that all loads of a frame look at (9.1).
+const LOOKS_MAX: u64 = 1 << 24;
+
 /// A copy: from `source`, to `target`.
 #[derive(Clone, Copy)]
 pub(crate) struct Copy {
@@ -127,10 +130,13 @@ impl Refs {
         }
         moves.end()?;
         let loads = loads(&regions, copies);
-        must(loads <= 16384, "a frame loads regions too often")?;
+        must(loads.iter().sum::<u64>() <= 16384, "a frame loads regions too often")?;
         let mut copies = copies.to_vec();
         copies.retain(|copy| copy.len >= COPY_LEN_MIN && !touched(&regions, *copy).is_empty());
         must(copies.len() <= 65536, "too many copies of a frame touch regions")?;
+        let touches = copies.iter().flat_map(|copy| touched(&regions, *copy));
+        let looks: u64 = touches.map(|region| loads[region]).sum();
+        must(looks <= LOOKS_MAX, "loads of a frame look at too many copies")?;
         Ok(Self { regions, copies })
     }
 
@@ -154,14 +160,12 @@ impl Refs {
     }
 }
 
-/// How often a region is touched that is not among the last four (9.1).
-fn loads(regions: &[Listed], copies: &[Copy]) -> usize {
-    let mut last = vec![usize::MAX; 4];
-    let touches = copies.iter().flat_map(|copy| touched(regions, *copy));
-    let mut loads = 0;
-    for region in touches {
+/// How often each region is touched when it is not among the last four (9.1).
+fn loads(regions: &[Listed], copies: &[Copy]) -> Vec<u64> {
+    let (mut loads, mut last) = (vec![0; regions.len()], vec![usize::MAX; 4]);
+    for region in copies.iter().flat_map(|copy| touched(regions, *copy)) {
         let known = last.iter().position(|last| *last == region);
-        loads += usize::from(known.is_none());
+        loads[region] += u64::from(known.is_none());
         last.remove(known.unwrap_or(0));
         last.push(region);
     }
