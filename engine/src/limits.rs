@@ -69,6 +69,14 @@ pub const COPIES_MAX: usize = 1 << 16;
 /// the target offset is a multiple of this, so that every window is whole pieces.
 pub const PIECE_LEN: u64 = 1 << WINDOW_LOG2_MIN;
 
+/// Most places of a source where `diff` looks for an executable: one for each so many bytes of it, or
+/// [`STARTS_MIN`]. Each can have a few 100 KiB of headers, and an image can be made to have one in
+/// every few bytes; the most we saw is one in 40 KiB. What is behind is coded as it is.
+pub const START_SPACING: u64 = 1 << 10;
+
+/// As many are looked at in any source.
+pub const STARTS_MIN: u64 = 1 << 10;
+
 /// Bytes of target between two checkpoints: what a power cut can cost in repeated writes.
 pub const CHECKPOINT_LEN: u64 = 16 << 20;
 

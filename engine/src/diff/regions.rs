@@ -11,7 +11,7 @@ use super::parse::Piece;
 use super::segment::From;
 use crate::format::SourceRange;
 use crate::io::{self, Source};
-use crate::limits::SOURCE_BLOCK;
+use crate::limits::{SOURCE_BLOCK, START_SPACING, STARTS_MIN};
 use crate::refs::field::Field;
 use crate::refs::map::{Copy, Map, Move};
 use crate::refs::region::{Kind, Region, RegionReader};
@@ -338,7 +338,7 @@ impl Source for Rewritten<'_> {
     }
 }
 
-/// Where executables may start, in order.
+/// Where executables may start, in order, with no more than are worth the time.
 fn starts(source: &dyn Source) -> Result<Vec<u64>, DiffError> {
     let tasks: Vec<u64> = (0..source.size().div_ceil(TASK)).collect();
     let found: Vec<Vec<u64>> = tasks
@@ -353,7 +353,8 @@ fn starts(source: &dyn Source) -> Result<Vec<u64>, DiffError> {
             Ok(places.map(|(place, _)| offset + place as u64 * ALIGNMENT).collect())
         })
         .collect::<Result<_, DiffError>>()?;
-    Ok(found.concat())
+    let count = (source.size() / START_SPACING).max(STARTS_MIN);
+    Ok(found.into_iter().flatten().take(within(count)).collect())
 }
 
 /// Where an executable may be. No more is kept of each: an image can be made to have one in every
@@ -475,6 +476,17 @@ mod tests {
             image.resize(8192, 0);
             assert!(matches!(read_headers(&image, 0, 8192), Ok(Some(_))));
             assert!(matches!(read(&image, 0, 8192), Ok(None)));
+        }
+    }
+
+    /// An image can have what looks like an executable in every few bytes, each with tables that
+    /// must be read, and diff read them all. Now it looks at the first ones.
+    #[test]
+    fn executables_are_looked_for_at_a_bounded_number_of_places() {
+        for (size, count) in [(400, 100), (4096, 1024), (4100, 1024), (2 << 20, 2048)] {
+            let image = b"MZ\0\0".repeat(size / 4);
+            let starts = starts(&image).expect("memory can be read");
+            assert_eq!(starts, (0..count).map(|index| 4 * index).collect::<Vec<_>>());
         }
     }
 }
