@@ -1,5 +1,6 @@
 //! A region: an executable found in the source, its address space, and what stands where in it.
 
+use super::field::Rows;
 pub use super::reader::RegionReader;
 
 /// Most loads of a region, beside the file itself.
@@ -56,6 +57,8 @@ pub enum Kind {
         symbols: u64,
         /// The address of the section.
         section: u64,
+        /// Its rows, if it is a table.
+        rows: Option<Rows>,
     },
     /// Symbols.
     Symbols {

@@ -3,7 +3,7 @@
 //!
 //! Layouts: "System V Application Binary Interface", chapters 4 and 5.
 
-use super::field::{Field, Form};
+use super::field::{Field, Form, Rows};
 use super::part::Part;
 use super::region::{Arch, Kind, Region, Span};
 
@@ -35,8 +35,8 @@ pub(super) fn fields(
         Kind::Functions { base } => table.functions(base, out),
         Kind::Relocations { symbols, addends } => table.relocations(symbols, addends, out),
         Kind::Symbols { names } => table.symbols(names, out),
-        Kind::SectionRelocations { symbols, section } if region.is_wide => {
-            table.section_relocations(symbols, section, out);
+        Kind::SectionRelocations { symbols, section, rows } if region.is_wide => {
+            table.section_relocations(symbols, section, rows, out);
         }
         Kind::Header => table.header(out),
         Kind::Programs => table.programs(out),
@@ -116,9 +116,18 @@ impl Part<'_> {
         }
     }
 
-    fn section_relocations(&self, symbols: u64, section: u64, out: &mut Vec<Field>) {
+    fn section_relocations(
+        &self,
+        symbols: u64,
+        section: u64,
+        rows: Option<Rows>,
+        out: &mut Vec<Field>,
+    ) {
         for at in self.entries(24) {
-            self.based(at, section, 0, out);
+            match rows.and_then(|rows| self.row(at, rows)) {
+                Some(form) => out.push(Field { offset: at, address: self.address(at), form }),
+                None => self.based(at, section, 0, out),
+            }
             self.index(at.wrapping_add(12), symbols, 24, out);
             let anchors = &self.region.section_symbols;
             let anchor = self.u32(at.wrapping_add(12)).and_then(|symbol| {
@@ -132,6 +141,16 @@ impl Part<'_> {
                 self.based(at.wrapping_add(16), anchor, if is_distance { -4 } else { 0 }, out);
             }
         }
+    }
+
+    /// The form of the first number of a relocation that is where it ought to be by its row.
+    fn row(&self, at: u64, rows: Rows) -> Option<Form> {
+        let place = at.wrapping_sub(self.span.offset) / 24;
+        let (row, index) = (place / u64::from(rows.count), place % u64::from(rows.count));
+        let more = self.u64(at)?.checked_sub(row * u64::from(rows.len))?;
+        let more = u8::try_from(more).ok().filter(|more| *more < rows.len)?;
+        let index = u8::try_from(index).ok()?;
+        Some(Form::Row64 { base: self.span.address, rows, index, more })
     }
 
     fn symbols(&self, names: u64, out: &mut Vec<Field>) {

@@ -47,7 +47,13 @@ pub fn rewrite(
         for (index, byte) in spelled.iter_mut().enumerate().take(len) {
             *byte = within(index).and_then(|at| bytes.get(at)).copied().unwrap_or(0);
         }
-        if !spell(field.form, place, address, &moved, &mut spelled) {
+        let is_spelled = match field.form {
+            Form::Row64 { base, .. } => {
+                spell_row(field.form, address, map.address(base), &mut spelled)
+            }
+            form => spell(form, place, address, &moved, &mut spelled),
+        };
+        if !is_spelled {
             continue;
         }
         for (index, byte) in spelled.iter().enumerate().take(len) {
@@ -116,6 +122,19 @@ fn spell(
     narrow.is_some()
 }
 
+/// Puts where a row starts into `bytes`, by where its relocation and the first one stand; false
+/// where it is none of such a row.
+fn spell_row(form: Form, address: u64, base: u64, bytes: &mut [u8; 8]) -> bool {
+    let Form::Row64 { rows, index, more, .. } = form else { return false };
+    let distance = address.wrapping_sub(base);
+    let (place, count) = (distance / 24, u64::from(rows.count).max(1));
+    if !distance.is_multiple_of(24) || place % count != u64::from(index) {
+        return false;
+    }
+    *bytes = (place / count).wrapping_mul(rows.len.into()).wrapping_add(more.into()).to_le_bytes();
+    true
+}
+
 /// Reads addresses from fields of the target.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
@@ -163,6 +182,8 @@ impl Reader {
                 let (_, page) = self.page.take().filter(|(of, _)| *of == field.address)?;
                 Some(page.wrapping_add_signed((narrow >> 10 & 0xfff) << shift))
             }
+            // Says nothing of where anything went.
+            Form::Row64 { .. } => None,
             form => arm::read(form, place, u32::from_le_bytes(*bytes.first_chunk()?)),
         }
     }

@@ -24,7 +24,7 @@ use std::ops::Range;
 use crate::bytes::{Bytes, memory, within};
 use crate::header::Header;
 use crate::{Result, must};
-use form::Field;
+use form::{Field, Form};
 use map::{Map, Move};
 use region::Region;
 
@@ -213,7 +213,10 @@ fn rewritten(field: &Field, old: &[u8], region: &Region, map: &Map, diagonal: u6
         }
         map.address(region, address)
     };
-    let form = field.form.with_base(moved);
+    let form = match field.form {
+        Form::Row(base, row) => Form::Row(map.address(region, base), row),
+        form => form.with_base(moved),
+    };
     let word = old.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
     let written = form.write(word, moved(field.address), map.place(region, place, diagonal));
     written.unwrap_or(word).to_le_bytes()[..old.len()].to_vec()

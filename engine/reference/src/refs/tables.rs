@@ -1,6 +1,6 @@
 //! Tables of pointers, relocations, symbols and headers (9.3.2, 9.3.3).
 
-use super::form::Form;
+use super::form::{Form, Row};
 use super::region::{FILE, Kind, Machine};
 use super::scan::Scan;
 
@@ -77,8 +77,20 @@ fn relocation(scan: &mut Scan<'_>, at: u64) {
     }
 }
 
+/// Where a relocation of a table of rows points to, if it is where it ought to be.
+fn row(scan: &Scan<'_>, at: u64) -> Option<Form> {
+    let (span, rows) = (scan.span, scan.span.rows?);
+    let entry = at.wrapping_sub(span.address) / 24;
+    let more = scan.word(at)?.checked_sub(entry / rows.count * rows.len)?;
+    let row = Row { rows, index: entry % rows.count, more };
+    (more < rows.len).then_some(Form::Row(span.address, row))
+}
+
 fn section_relocation(scan: &mut Scan<'_>, at: u64) {
-    scan.offset(at, scan.span.info, 0);
+    match row(scan, at) {
+        Some(form) => scan.add(at, form, at),
+        None => scan.offset(at, scan.span.info, 0),
+    }
     scan.index(at.wrapping_add(12), scan.span.link, 24);
     let Some(symbol) = scan.u32(at.wrapping_add(12)) else { return };
     let Ok(symbol) = usize::try_from(symbol) else { return };
