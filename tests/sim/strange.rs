@@ -28,6 +28,7 @@ const SECTIONS: &[(&[u8], u32, u32)] = &[
     (b".rela.text", 4, 0x40),
     (b"__table", 1, 2),
     (b"__table", 1, 3),
+    (b"__versions", 1, 2),
     (b".rel.dyn", 9, 2),
     (b".symtab", 2, 0),
     (b".dynsym", 11, 2),

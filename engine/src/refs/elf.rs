@@ -361,6 +361,7 @@ impl ElfReader {
             // The same number is ARM's type for the index of unwinding.
             UNWIND if is_loaded && self.region.arch == Arch::Arm => Some(Kind::ArmIndex),
             PROGBITS if name == b".BTF" => Some(Kind::Types),
+            PROGBITS if name == b"__versions" && self.header.is_relocatable => Some(Kind::Versions),
             PROGBITS if is_loaded && name == b".ARM.extab" => Some(Kind::ArmTables),
             PROGBITS if is_loaded && section.flags & EXECUTED != 0 => Some(Kind::Code),
             PROGBITS if is_loaded && section.flags & WRITTEN != 0 => Some(Kind::Pointers),

@@ -80,6 +80,8 @@ pub enum Kind {
     ArmTables,
     /// Types of BTF.
     Types,
+    /// Checksums of the symbols that a kernel module uses (`__versions`).
+    Versions,
 }
 
 /// A stretch of a region's bytes that are of one kind; spans do not overlap.
@@ -159,6 +161,9 @@ impl Region {
 
     /// The address of the first name of BTF, for offsets of names.
     pub const NAMES: u64 = 6 << 60;
+
+    /// The address of checksum 0 of a symbol.
+    pub const CHECKSUMS: u64 = 7 << 60;
 
     /// A region of which nothing is known yet.
     pub(super) fn new(offset: u64) -> Self {

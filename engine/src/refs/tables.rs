@@ -38,6 +38,7 @@ pub(super) fn fields(
         Kind::SectionRelocations { symbols, section, rows } if region.is_wide => {
             table.section_relocations(symbols, section, rows, out);
         }
+        Kind::Versions => table.versions(out),
         Kind::Header => table.header(out),
         Kind::Programs => table.programs(out),
         Kind::Sections { names } => table.sections(names, out),
@@ -151,6 +152,16 @@ impl Part<'_> {
         let more = u8::try_from(more).ok().filter(|more| *more < rows.len)?;
         let index = u8::try_from(index).ok()?;
         Some(Form::Row64 { base: self.span.address, rows, index, more })
+    }
+
+    /// Checksums in front of symbols' names, 64 bytes each.
+    fn versions(&self, out: &mut Vec<Field>) {
+        for at in self.entries(64) {
+            if let Some(checksum) = self.u32(at) {
+                let address = Region::CHECKSUMS + u64::from(checksum);
+                out.push(Field { offset: at, address, form: Form::Base32(Region::CHECKSUMS) });
+            }
+        }
     }
 
     fn symbols(&self, names: u64, out: &mut Vec<Field>) {

@@ -230,6 +230,7 @@ impl Section<'_> {
             (1, b".eh_frame_hdr") if is_allocated => Kind::SearchTable,
             (ARM_INDEX, _) if is_allocated && region.machine == Machine::Arm => Kind::UnwindIndex,
             (1, b".BTF") => Kind::Types,
+            (1, b"__versions") if region.is_relocatable => Kind::Versions,
             (1, b".ARM.extab") if is_allocated => Kind::UnwindTables,
             _ if is_plain && is_allocated && self.flags & 4 != 0 => Kind::Code,
             _ if is_plain && is_allocated && self.flags & 1 != 0 => Kind::Pointers,

@@ -47,6 +47,7 @@ pub(super) enum Kind {
     Data,
     Functions,
     SectionRelocations,
+    Versions,
     Relocations { has_addends: bool },
     Symbols,
     Dynamic,

@@ -4,6 +4,9 @@ use super::form::{Form, Row};
 use super::region::{FILE, Kind, Machine};
 use super::scan::Scan;
 
+/// What checksums of symbols count from (9.3.3).
+const CHECKSUMS: u64 = 7 << 60;
+
 /// Finds the fields of one part of such a span.
 pub(super) fn scan(scan: &mut Scan<'_>) {
     let (region, word_len) = (scan.region, scan.region.word_len());
@@ -13,6 +16,7 @@ pub(super) fn scan(scan: &mut Scan<'_>) {
             return scan.multiples(word_len).for_each(|at| scan.pointer(at));
         }
         Kind::SectionRelocations if region.is_wide => (24, section_relocation),
+        Kind::Versions => (64, version),
         Kind::Relocations { has_addends: true } => (3 * word_len, relocation),
         Kind::Relocations { has_addends: false } => (2 * word_len, relocation),
         Kind::Symbols => (wide(16, 24), symbol),
@@ -74,6 +78,13 @@ fn relocation(scan: &mut Scan<'_>, at: u64) {
     }
     if has_addends && scan.region.machine == Machine::Arm && info == Some(23) {
         scan.pointer(at.wrapping_add(8));
+    }
+}
+
+/// A checksum in front of the name of a symbol.
+fn version(scan: &mut Scan<'_>, at: u64) {
+    if let Some(checksum) = scan.u32(at) {
+        scan.add(at, Form::Base(CHECKSUMS), CHECKSUMS + checksum);
     }
 }
 
