@@ -6,6 +6,7 @@
 
 mod blocks;
 mod draft;
+mod entries;
 mod estimate;
 mod frames;
 mod gaps;
@@ -319,6 +320,7 @@ fn rematched(
     let settled: Vec<_> = settled.map(|(piece, _)| piece.segment).collect();
     let suffix_len_max = options.suffix_len_max() / REMATCH_PART;
     near.extend(near_matches(&rewritten, target, &settled, options, suffix_len_max, progress)?);
+    near.extend(entries::find(source, target, regions)?);
     let (mut fixed, mut touching) = (Vec::new(), Vec::new());
     for (piece, left) in pieces.into_iter().zip(left) {
         let segment = piece.segment;

@@ -236,6 +236,14 @@ impl Moved {
         Ok(moved)
     }
 
+    /// The executable of the target that starts where this one's first byte went, if one does.
+    pub(super) fn twin(&self, target: &dyn Source) -> Result<Option<Region>, io::Error> {
+        let diagonal = self.map.diagonal(self.entry.offset);
+        let start = self.entry.offset.wrapping_sub(diagonal.cast_unsigned());
+        let twin = if start < target.size() { read(target, start, target.size())? } else { None };
+        Ok(twin.map(|(region, _)| region))
+    }
+
     /// Keeps only the first `count` moves.
     pub(super) fn limit_moves(&mut self, count: usize, copies: &[Copy]) {
         if self.entry.moves.len() > count {
@@ -411,10 +419,8 @@ fn read_headers(image: &dyn Source, start: u64, end: u64) -> Result<Option<Known
 
 /// What each load of the target's executable is moved by beside its bytes, up to the last that is.
 fn biases(moved: &Moved, target: &dyn Source) -> Result<Vec<i64>, io::Error> {
-    let start =
-        moved.entry.offset.wrapping_sub(moved.map.diagonal(moved.entry.offset).cast_unsigned());
-    let twin = if start < target.size() { read(target, start, target.size())? } else { None };
-    let Some((twin, _)) = twin.filter(|twin| twin.0.loads.len() == moved.region.loads.len()) else {
+    let twin = moved.twin(target)?;
+    let Some(twin) = twin.filter(|twin| twin.loads.len() == moved.region.loads.len()) else {
         return Ok(Vec::new());
     };
     let pairs = moved.region.loads.iter().zip(&twin.loads);
