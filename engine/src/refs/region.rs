@@ -209,6 +209,12 @@ impl Region {
         (Self::TYPES >> 60..=Self::NAMES >> 60).contains(&(address >> 60))
     }
 
+    /// Whether an address is the checksum of a symbol.
+    #[must_use]
+    pub fn is_checksum(address: u64) -> bool {
+        address >> 60 == Self::CHECKSUMS >> 60
+    }
+
     /// The byte behind the last.
     #[must_use]
     pub fn end(&self) -> u64 {

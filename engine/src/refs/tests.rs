@@ -420,6 +420,29 @@ fn last_address_has_no_move() {
     assert_eq!(votes.moves(&map(&[(100, 1000, 0)]), Worth::ZSTD), []);
 }
 
+/// Those above 2^31 were read as if they had a sign, and all that had not changed voted for one move.
+#[test]
+fn checksums_have_no_moves() {
+    let region = bare(1000);
+    let map = map(&[(100, 1000, 0)]);
+    let checksums = (1_u32..9).map(|index| index << 28);
+    let fields: Vec<_> = (100..).step_by(64).zip(checksums.clone()).collect();
+    let fields = fields.iter().map(|(offset, checksum)| Field {
+        offset: *offset,
+        address: Region::CHECKSUMS + u64::from(*checksum),
+        form: Form::Base32(Region::CHECKSUMS),
+    });
+    let bytes = checksums.flat_map(|checksum| {
+        let mut entry = checksum.to_le_bytes().to_vec();
+        entry.resize(64, 0);
+        entry
+    });
+    let (fields, bytes) = (fields.collect::<Vec<_>>(), bytes.collect::<Vec<_>>());
+    let mut votes = Votes::default();
+    (0..8).for_each(|_| votes.count(&region, &map, &fields, 0, 100, &bytes));
+    assert_eq!(votes.moves(&map, Worth::ZSTD), []);
+}
+
 #[test]
 fn the_mixing_coder_is_sent_moves_of_indices_and_of_no_addresses() {
     let region = bare(1000);

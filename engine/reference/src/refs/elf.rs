@@ -214,7 +214,7 @@ fn rows(len: u64, table: &Section<'_>) -> Option<Rows> {
     let entries = len / 24;
     (1..=3).find_map(|count| {
         let rows = entries / count;
-        let is_table = table.flags & 4 == 0 && rows > 0 && entries % count == 0;
+        let is_table = table.flags & 4 == 0 && rows > 0 && entries.is_multiple_of(count);
         let len = table.len.checked_div(rows).filter(|len| len * rows == table.len)?;
         (is_table && (1..=64).contains(&len)).then_some(Rows { count, len })
     })
