@@ -42,7 +42,7 @@ const ENGINE_DEPENDENCIES: &[&str] = &["blake3", "zstd", "bidiff"];
 /// a folder, without tests.
 const REFERENCE_LINES_MAX: [(&str, usize); 3] = [
     ("engine/reference/src/", 490),
-    ("engine/reference/src/refs/", 2150),
+    ("engine/reference/src/refs/", 2210),
     ("engine/reference/src/mix/", 1450),
 ];
 

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::field::{Field, Form, Rows};
+use super::field::Field;
 use super::map::{Copy, Map, Move};
-use super::region::{Arch, Kind, Load, Region, RegionReader, Span};
+use super::region::{Arch, Kind, Load, Region, RegionReader};
 use super::votes::{Votes, Worth};
 use super::{rewrite, scan};
 
@@ -420,29 +420,6 @@ fn last_address_has_no_move() {
     assert_eq!(votes.moves(&map(&[(100, 1000, 0)]), Worth::ZSTD), []);
 }
 
-/// Those above 2^31 were read as if they had a sign, and all that had not changed voted for one move.
-#[test]
-fn checksums_have_no_moves() {
-    let region = bare(1000);
-    let map = map(&[(100, 1000, 0)]);
-    let checksums = (1_u32..9).map(|index| index << 28);
-    let fields: Vec<_> = (100..).step_by(64).zip(checksums.clone()).collect();
-    let fields = fields.iter().map(|(offset, checksum)| Field {
-        offset: *offset,
-        address: Region::CHECKSUMS + u64::from(*checksum),
-        form: Form::Base32(Region::CHECKSUMS),
-    });
-    let bytes = checksums.flat_map(|checksum| {
-        let mut entry = checksum.to_le_bytes().to_vec();
-        entry.resize(64, 0);
-        entry
-    });
-    let (fields, bytes) = (fields.collect::<Vec<_>>(), bytes.collect::<Vec<_>>());
-    let mut votes = Votes::default();
-    (0..8).for_each(|_| votes.count(&region, &map, &fields, 0, 100, &bytes));
-    assert_eq!(votes.moves(&map, Worth::ZSTD), []);
-}
-
 #[test]
 fn the_mixing_coder_is_sent_moves_of_indices_and_of_no_addresses() {
     let region = bare(1000);
@@ -570,61 +547,4 @@ fn a_file_without_sections_has_the_spans_of_its_loads() {
     image[40..48].fill(0);
     let region = read(&image, 0).expect("the image holds an executable");
     assert_eq!(region.spans.iter().filter(|span| span.kind == Kind::Code).count(), 1);
-}
-
-/// Relocations of a table, `count` for each row of `len` bytes, and some that are for no row.
-fn table_region(rows: Rows, entries: u64) -> (Region, Vec<u8>) {
-    let (mut region, len) = (bare(0), 24 * entries);
-    let load = Load { offset: 0, len, address: Region::FILE, memory_len: len, code: false };
-    (region.offset, region.len, region.loads) = (0, len, vec![load]);
-    region.spans = vec![Span {
-        offset: 0,
-        len,
-        address: Region::FILE,
-        kind: Kind::SectionRelocations { symbols: 0, section: Region::FILE, rows: Some(rows) },
-    }];
-    let entry = |index: u64| {
-        let row = index / u64::from(rows.count) * u64::from(rows.len) + index % 3;
-        [row, 2, 1000 + index].into_iter().flat_map(u64::to_le_bytes).collect::<Vec<u8>>()
-    };
-    let bytes = (0..entries).flat_map(entry).collect();
-    (region, bytes)
-}
-
-#[test]
-fn relocations_of_a_table_are_of_the_row_where_they_stand() {
-    for (count, len) in [(1, 4), (1, 8), (3, 16)] {
-        let (region, source) = table_region(Rows { count, len }, 60);
-        // Three entries are put in before the twentieth, the rest follows.
-        let map = |diagonal| {
-            let copies = [(0, 480, 0), (480, 960, diagonal)];
-            let copies = copies.map(|(offset, len, diagonal)| Copy { offset, len, diagonal });
-            Map::of(copies, &region, &[], &[])
-        };
-        let mut bytes = source[20 * 24..].to_vec();
-        let mut fields = Vec::new();
-        scan::fields(&region, 0, &source, &mut fields);
-        rewrite(&region, &map(-72), &fields, -72, 20 * 24, &mut bytes);
-        let first = |bytes: &[u8]| u64::from_le_bytes(*bytes.first_chunk().expect("a word"));
-        for (index, (new, old)) in bytes.chunks(24).zip(source[20 * 24..].chunks(24)).enumerate() {
-            let moved = u64::from(3 / count * len);
-            assert_eq!(first(new), first(old) + moved, "{count} of {len}: {index}");
-            assert_eq!(new[8..], old[8..]);
-        }
-        // Of rows of three, one put in leaves no row whole.
-        let mut bytes = source[20 * 24..].to_vec();
-        rewrite(&region, &map(-24), &fields, -24, 20 * 24, &mut bytes);
-        assert_eq!(bytes == source[20 * 24..], count == 3);
-    }
-}
-
-#[test]
-fn relocation_that_is_not_of_its_row_is_an_offset() {
-    let (region, mut source) = table_region(Rows { count: 1, len: 4 }, 9);
-    source[48..56].copy_from_slice(&100_u64.to_le_bytes());
-    let mut fields = Vec::new();
-    scan::fields(&region, 0, &source, &mut fields);
-    let is_row = fields.iter().map(|field| matches!(field.form, Form::Row64 { .. }));
-    let expected = (0..9).map(|index| index != 2);
-    assert!(is_row.eq(expected), "{fields:?}");
 }

@@ -67,7 +67,7 @@ impl Votes {
             let (Some(bytes), Some(place)) = (bytes, region.address_of(field.offset)) else {
                 continue;
             };
-            // A move ends behind its last address, which no number says then. Checksums do not move.
+            // A move ends behind its last address: no number says that. Checksums do not move.
             if field.address == u64::MAX || Region::is_checksum(field.address) {
                 continue;
             }
