@@ -100,7 +100,7 @@ impl Candidate {
         used
     }
 
-    /// Bytes of the header that depend on what is read of the source, about: the entry of the layer,
+    /// Bytes of the header that depend on what is read of the source, about: the layer's entry,
     /// and the source map, with a digest for each of the least windows.
     fn header_len(&self, source_size: u64) -> u64 {
         const LAYER_LEN: u64 = 4;
