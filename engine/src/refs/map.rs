@@ -44,6 +44,10 @@ pub struct Map {
     /// Where each stretch of one diagonal starts, from the region's start; the first is 0.
     starts: Vec<u32>,
     diagonals: Vec<i64>,
+    /// How many stretches start before each multiple of `1 << shift` bytes: about as many numbers
+    /// as there are stretches, so that few are left to search.
+    counts: Vec<u32>,
+    shift: u32,
 }
 
 impl Map {
@@ -66,6 +70,8 @@ impl Map {
             moves: moves.to_vec(),
             starts: Vec::new(),
             diagonals: Vec::new(),
+            counts: Vec::new(),
+            shift: 0,
         };
         let mut end = None;
         for (from, to, diagonal) in longest(copies, region) {
@@ -77,7 +83,21 @@ impl Map {
             }
             end = Some(to);
         }
+        map.count(region.len);
         map
+    }
+
+    /// Counts the stretches of a region of `len` bytes.
+    fn count(&mut self, len: u64) {
+        let stretches = self.starts.len() as u64;
+        self.shift = (0..u64::BITS - 1).find(|shift| len >> shift <= stretches).unwrap_or(0);
+        let mut count = 0;
+        for bucket in 0..=len >> self.shift {
+            let before = self.starts.get(count..).unwrap_or(&[]);
+            let first = bucket << self.shift;
+            count += before.iter().take_while(|start| u64::from(**start) < first).count();
+            self.counts.push(u32::try_from(count).unwrap_or(u32::MAX));
+        }
     }
 
     /// Whether no copy says anything of the region.
@@ -125,7 +145,13 @@ impl Map {
     #[must_use]
     pub fn diagonal(&self, offset: u64) -> i64 {
         let into = u32::try_from(offset.saturating_sub(self.offset)).unwrap_or(u32::MAX);
-        let next = self.starts.partition_point(|start| *start <= into);
+        let bucket = usize::try_from(u64::from(into) >> self.shift).unwrap_or(usize::MAX);
+        let count = |bucket: usize| {
+            self.counts.get(bucket).map_or(self.starts.len(), |count| *count as usize)
+        };
+        let (from, to) = (count(bucket), count(bucket.saturating_add(1)));
+        let near = self.starts.get(from..to).unwrap_or(&[]);
+        let next = from + near.partition_point(|start| *start <= into);
         self.diagonals.get(next.saturating_sub(1)).copied().unwrap_or(0)
     }
 }
