@@ -273,7 +273,7 @@ fn candidates(
         Coder::Zstd => Worth::ZSTD,
         Coder::Cm => Worth::CM,
     };
-    let regions = Regions::find(source, target, &pieces, moves)?;
+    let regions = Regions::find(source, target, &pieces, moves, progress)?;
     if regions.is_empty() {
         return Ok((vec![plain], estimates));
     }
@@ -281,6 +281,7 @@ fn candidates(
         true => rematched(source, target, pieces, &exact, near, &regions, options, progress)?,
         false => pieces,
     };
+    progress(Event::Phase { name: "frames", total: target.size() });
     let rewritten = Candidate::new(pieces, source, target, &regions, moves, price)?;
     // Close ones are both coded; where the estimate is clear, it is right.
     let (with, without) = (rewritten.cost(price), plain.cost(price));
@@ -307,9 +308,17 @@ fn rematched(
     progress: Progress,
 ) -> Result<Vec<Piece>, DiffError> {
     let rewritten = Rewritten { source, regions };
+    let total = pieces.iter().map(|piece| &piece.segment).filter(|segment| regions.touch(segment));
+    progress(Event::Phase { name: "rewrite", total: total.map(|segment| segment.len).sum() });
     let left: Vec<u64> = pieces
         .par_iter()
-        .map(|piece| frames::differing(&piece.segment, source, target, regions))
+        .map(|piece| {
+            let differing = frames::differing(&piece.segment, source, target, regions)?;
+            if regions.touch(&piece.segment) {
+                progress(Event::Advance(piece.segment.len));
+            }
+            Ok(differing)
+        })
         .collect::<Result<_, DiffError>>()?;
     let settles = |segment: &Segment, differing: u64| {
         !regions.touch(segment)

@@ -280,7 +280,7 @@ mod tests {
         let (none, price) = (Regions::default(), &Price::CM);
         let mut differing = Islands::default();
         differing.extend(0, &source, &target);
-        let regions = Regions::find(&source, &target, &[piece(differing)], Worth::NONE);
+        let regions = Regions::find(&source, &target, &[piece(differing)], Worth::NONE, &|_| ());
         let regions = regions.expect("images in memory can be read");
         assert!(!regions.is_empty());
         for regions in [regions, none] {

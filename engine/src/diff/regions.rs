@@ -10,7 +10,7 @@ use super::DiffError;
 use super::parse::Piece;
 use super::segment::From;
 use crate::format::SourceRange;
-use crate::io::{self, Source};
+use crate::io::{self, Event, Progress, Source};
 use crate::limits::SOURCE_BLOCK;
 use crate::refs::field::Field;
 use crate::refs::map::{Copy, Map, Move};
@@ -98,9 +98,11 @@ impl Regions {
         target: &dyn Source,
         pieces: &[Piece],
         moves: Worth,
+        progress: Progress,
     ) -> Result<Self, DiffError> {
         let mut regions = Self::default();
-        let candidates = candidates(source)?;
+        progress(Event::Phase { name: "find regions", total: source.size() });
+        let candidates = candidates(source, progress)?;
         let types: Vec<u64> =
             candidates.iter().filter(|found| found.is_types).map(|found| found.offset).collect();
         for (index, Found { offset, end, .. }) in candidates.iter().enumerate() {
@@ -127,6 +129,7 @@ impl Regions {
                 RegionEntry { offset: region.offset, len: region.len, ..Default::default() };
             regions.0.push(Moved { region, entry, map: Map::default(), reads });
         }
+        progress(Event::Phase { name: "map regions", total: 0 });
         let copies = regions.copies(pieces);
         let damaged = regions.damaged(pieces);
         let moved = regions.0.into_par_iter().zip(copies).zip(damaged);
@@ -332,7 +335,7 @@ impl Source for Rewritten<'_> {
 }
 
 /// Where executables may start, in order.
-fn starts(source: &dyn Source) -> Result<Vec<u64>, DiffError> {
+fn starts(source: &dyn Source, progress: Progress) -> Result<Vec<u64>, DiffError> {
     let tasks: Vec<u64> = (0..source.size().div_ceil(TASK)).collect();
     let found: Vec<Vec<u64>> = tasks
         .par_iter()
@@ -340,6 +343,7 @@ fn starts(source: &dyn Source) -> Result<Vec<u64>, DiffError> {
             let offset = index * TASK;
             let mut bytes = vec![0; within(TASK.min(source.size() - offset))];
             source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
+            progress(Event::Advance(bytes.len() as u64));
             let places = bytes.chunks(within(ALIGNMENT)).enumerate();
             let starts = |word: &[u8]| [ELF, PE, BTF].iter().any(|magic| word.starts_with(magic));
             let places = places.filter(|(_, word)| starts(word));
@@ -359,8 +363,8 @@ struct Found {
 }
 
 /// Where executables may be, in order of where they start.
-fn candidates(source: &dyn Source) -> Result<Vec<Found>, DiffError> {
-    let found = starts(source)?.into_par_iter().map(|start| {
+fn candidates(source: &dyn Source, progress: Progress) -> Result<Vec<Found>, DiffError> {
+    let found = starts(source, progress)?.into_par_iter().map(|start| {
         let known = read(source, start, source.size()).map_err(DiffError::Source)?;
         Ok(known.map(|(region, _)| Found {
             offset: region.offset,
