@@ -4,6 +4,7 @@
 //! arrays for the rest (`suffix`); a parse chooses among them by price (`parse`); the result is
 //! laid out in frames (`draft`) and coded (`pack`).
 
+mod agreement;
 mod blocks;
 mod draft;
 mod estimate;
@@ -356,7 +357,7 @@ fn rematched(
 /// Two estimates are clearly apart from this part of them on.
 const CLEAR: u64 = 32;
 
-/// Longest match of the second parse, in bytes: it looks as far back as the longest reaches.
+/// Longest match, in bytes: the parse looks as far back as the longest reaches.
 const MATCH_LEN_MAX: u64 = 64 << 10;
 
 /// Suffix arrays match again up to this part of what they match at first.
@@ -406,7 +407,9 @@ fn near_matches(
         let memory = options.memory;
         near.extend(suffix::find(source, target, &unused, &unmatched, memory, progress)?);
     }
+    let mut near: Vec<_> = near.into_iter().flat_map(|s| s.parts(MATCH_LEN_MAX)).collect();
     near.sort_unstable();
+    near.dedup();
     Ok(near)
 }
 
