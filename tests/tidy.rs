@@ -36,7 +36,7 @@ const LAYERS: &[(&str, Layer)] = &[
 const EDGE_EXCUSED: &[(&str, &str)] = &[];
 
 /// Dependencies of the engine that need no comment in its manifest.
-const ENGINE_DEPENDENCIES: &[&str] = &["blake3", "zstd", "bidiff"];
+const ENGINE_DEPENDENCIES: &[&str] = &["blake3", "zstd"];
 
 /// The reference applier must be read in one sitting, each layer in one more: lines of all files of
 /// a folder, without tests.

@@ -120,7 +120,7 @@ impl Diff {
     pub(crate) fn parts(&self) -> Parts {
         let has = |part| !self.without.contains(&part);
         Parts {
-            suffixes: has(Part::Suffixes),
+            chains: has(Part::Chains),
             refs: has(Part::Refs),
             moves: has(Part::Moves),
             rematch: has(Part::Rematch),
@@ -224,8 +224,8 @@ pub(crate) enum Coder {
 /// Parts of the diff that can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
-    /// Suffix arrays match what seeds leave over
-    Suffixes,
+    /// Short matches are sought in all of the source
+    Chains,
     /// Addresses in executables are rewritten before they are copied
     Refs,
     /// Fields of the target correct where addresses moved

@@ -1,11 +1,12 @@
 //! The diff: from two images to a patch.
 //!
-//! Exact blocks first (`blocks`), then near matches in what is left (`seeds`), then suffix
-//! arrays for the rest (`suffix`); a parse chooses among them by price (`parse`); the result is
+//! Exact blocks first (`blocks`), then near matches in what is left (`seeds`), then short ones
+//! from near (`local`) and far (`chains`); a parse chooses among them by price (`parse`); the result is
 //! laid out in frames (`draft`) and coded (`pack`).
 
 mod agreement;
 mod blocks;
+mod chains;
 mod draft;
 mod estimate;
 mod frames;
@@ -19,7 +20,6 @@ mod price;
 mod regions;
 mod seeds;
 mod segment;
-mod suffix;
 
 use std::fmt;
 
@@ -54,8 +54,8 @@ pub struct Options {
 /// Parts of the diff that can be left out, to see what each is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {
-    /// Suffix arrays match what seeds leave over.
-    pub suffixes: bool,
+    /// Short matches are sought in all of the source.
+    pub chains: bool,
     /// Addresses in executables are rewritten.
     pub refs: bool,
     /// The target's own fields correct where addresses moved (needs `refs`).
@@ -66,7 +66,7 @@ pub struct Parts {
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { suffixes: true, refs: true, moves: true, rematch: true }
+        Self { chains: true, refs: true, moves: true, rematch: true }
     }
 }
 
@@ -101,11 +101,11 @@ impl Options {
         }
     }
 
-    /// Most bytes on either side that are matched by suffix arrays: they find a few hundredths
+    /// Most bytes on either side that are matched by chains of seeds: they find a few hundredths
     /// more than seeds do, at many times the time.
-    fn suffix_len_max(&self) -> u64 {
+    fn chains_len_max(&self) -> u64 {
         match self.effort {
-            _ if !self.parts.suffixes => 0,
+            _ if !self.parts.chains => 0,
             ..=3 => 0,
             4..=5 => 8 << 20,
             6..=7 => 64 << 20,
@@ -260,8 +260,8 @@ fn candidates(
     progress: Progress,
 ) -> Result<(Vec<Candidate>, Estimates), DiffError> {
     let price = options.price();
-    let suffix_len_max = options.suffix_len_max();
-    let near = near_matches(source, target, &exact, options, suffix_len_max, progress)?;
+    let chains_len_max = options.chains_len_max();
+    let near = near_matches(source, target, &exact, options, chains_len_max, progress)?;
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
     let plain = Candidate::new(pieces.clone(), source, target, &none, Worth::NONE, price)?;
@@ -327,8 +327,8 @@ fn rematched(
     };
     let settled = pieces.iter().zip(&left).filter(|(piece, left)| settles(&piece.segment, **left));
     let settled: Vec<_> = settled.map(|(piece, _)| piece.segment).collect();
-    let suffix_len_max = options.suffix_len_max() / REMATCH_PART;
-    near.extend(near_matches(&rewritten, target, &settled, options, suffix_len_max, progress)?);
+    let chains_len_max = options.chains_len_max() / REMATCH_PART;
+    near.extend(near_matches(&rewritten, target, &settled, options, chains_len_max, progress)?);
     let (mut fixed, mut touching) = (Vec::new(), Vec::new());
     for (piece, left) in pieces.into_iter().zip(left) {
         let segment = piece.segment;
@@ -360,7 +360,7 @@ const CLEAR: u64 = 32;
 /// Longest match, in bytes: the parse looks as far back as the longest reaches.
 const MATCH_LEN_MAX: u64 = 64 << 10;
 
-/// Suffix arrays match again up to this part of what they match at first.
+/// Chains match again up to this part of what they match at first.
 const REMATCH_PART: u64 = 2;
 
 /// Least length of a piece that needs no other match, in bytes, and of how many of its bytes at
@@ -377,7 +377,7 @@ fn near_matches(
     target: &dyn Source,
     exact: &[Segment],
     options: &Options,
-    suffix_len_max: u64,
+    chains_len_max: u64,
     progress: Progress,
 ) -> Result<Vec<Segment>, DiffError> {
     // Shorter stretches are settled by the exact matches beside them.
@@ -402,10 +402,10 @@ fn near_matches(
     }
     progress(Event::Phase { name: "match nearby", total: sum(&unmatched) });
     near.extend(local::find(source, target, &unmatched, &found, progress)?);
-    if sum(&unmatched).max(sum(&unused)) <= suffix_len_max {
-        progress(Event::Phase { name: "match suffixes", total: sum(&unmatched) });
+    if sum(&unmatched).max(sum(&unused)) <= chains_len_max {
+        progress(Event::Phase { name: "match anywhere", total: sum(&unmatched) });
         let memory = options.memory;
-        near.extend(suffix::find(source, target, &unused, &unmatched, memory, progress)?);
+        near.extend(chains::find(source, target, &unused, &unmatched, memory, progress)?);
     }
     let mut near: Vec<_> = near.into_iter().flat_map(|s| s.parts(MATCH_LEN_MAX)).collect();
     near.sort_unstable();

@@ -2,7 +2,7 @@
 //!
 //! Seeds of the joined source go into a table, one place a slot; the target looks its bytes up and
 //! grows each hit as long as most bytes agree. This finds what was moved or patched here and
-//! there, and leaves little for the suffix array.
+//! there, and leaves little for what looks closer.
 
 use rayon::prelude::*;
 
