@@ -1,8 +1,8 @@
 //! The diff: from two images to a patch.
 //!
 //! Exact blocks first (`blocks`), then near matches in what is left (`seeds`), then short ones
-//! from near (`local`) and far (`chains`); a parse chooses among them by price (`parse`); the result is
-//! laid out in frames (`draft`) and coded (`pack`).
+//! from near (`local`) and far (`chains`); a parse chooses among them by price (`parse`); the
+//! result is laid out in frames (`draft`) and coded (`pack`).
 
 mod agreement;
 mod blocks;

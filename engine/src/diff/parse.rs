@@ -384,7 +384,7 @@ impl<'a> Viterbi<'a> {
         let mut path = self.active.swap_remove(index);
         path.cost += len as u64 * self.price.matched;
         path.missed = false;
-        self.best = Best { cost: path.cost, index: Some(0) };
+        self.best.cost = path.cost;
         self.literal.cost = UNREACHED;
         let (at, lanes) = (self.at, self.lanes);
         let agrees = |path: &Path| {
