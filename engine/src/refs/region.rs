@@ -210,8 +210,22 @@ impl Region {
     /// The address of a byte of the source, in the first load that has it.
     #[must_use]
     pub fn address_of(&self, offset: u64) -> Option<u64> {
-        let load = self.loads.iter().find(|load| offset.wrapping_sub(load.offset) < load.len)?;
-        Some(load.address.wrapping_add(offset - load.offset))
+        self.addresses_from(offset).map(|(address, _)| address)
+    }
+
+    /// The same, and how many bytes from there on have the addresses that follow.
+    pub(super) fn addresses_from(&self, offset: u64) -> Option<(u64, u64)> {
+        let mut count = u64::MAX;
+        for load in &self.loads {
+            let into = offset.wrapping_sub(load.offset);
+            if into < load.len {
+                return Some((load.address.wrapping_add(into), count.min(load.len - into)));
+            }
+            if load.offset > offset {
+                count = count.min(load.offset - offset);
+            }
+        }
+        None
     }
 
     /// Whether an address is one that is loaded.
@@ -224,5 +238,46 @@ impl Region {
     #[must_use]
     pub fn is_code(&self, address: u64) -> bool {
         self.loads.iter().any(|load| load.code && load.holds(address))
+    }
+}
+
+/// Asks a region of many addresses, most of which are in the load that the last one was in.
+pub(super) struct Addresses<'a> {
+    pub(super) region: &'a Region,
+    /// The first address and how many there are, of the load last found.
+    code: (u64, u64),
+    loaded: (u64, u64),
+}
+
+impl<'a> Addresses<'a> {
+    pub(super) fn of(region: &'a Region) -> Self {
+        Self { region, code: (0, 0), loaded: (0, 0) }
+    }
+
+    /// As [`Region::is_loaded`].
+    pub(super) fn is_loaded(&mut self, address: u64) -> bool {
+        let is_loaded = |load: &Load| load.address != Region::FILE;
+        Self::holds(&mut self.loaded, self.region, address, is_loaded)
+    }
+
+    /// As [`Region::is_code`].
+    pub(super) fn is_code(&mut self, address: u64) -> bool {
+        Self::holds(&mut self.code, self.region, address, |load| load.code)
+    }
+
+    fn holds(
+        last: &mut (u64, u64),
+        region: &Region,
+        address: u64,
+        counts: impl Fn(&Load) -> bool,
+    ) -> bool {
+        if address.wrapping_sub(last.0) < last.1 {
+            return true;
+        }
+        let load = region.loads.iter().find(|load| counts(load) && load.holds(address));
+        if let Some(load) = load {
+            *last = (load.address, load.memory_len);
+        }
+        load.is_some()
     }
 }
