@@ -77,7 +77,8 @@ pub const READ_LEN: usize = 256 << 10;
 const _: () = assert!(SOURCE_BLOCK <= 1 << WINDOW_LOG2_MIN);
 const _: () = assert!(CHECKPOINT_LEN.is_multiple_of(1 << WINDOW_LOG2_MAX));
 const _: () = assert!(IMAGE_SIZE_MAX >> WINDOW_LOG2_MAX <= HEADER_LEN_MAX as u64 / 64);
-// What apply holds, without the program itself (3 to 4 MiB) and small images' tables.
+// What apply holds, without the program itself (3 to 4 MiB), small images' tables, and what is kept
+// of the source (1 to 2 MiB).
 const _: () = assert!(
     (WINDOWS_IN_FLIGHT << WINDOW_LOG2_MAX)
         + (1 << LITERAL_WINDOW_LOG2)

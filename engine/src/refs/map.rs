@@ -150,6 +150,12 @@ impl Map {
         }
     }
 
+    /// Bytes of memory that it takes, about.
+    pub(super) fn memory_len(&self) -> usize {
+        let stretches = size_of_val(&self.starts[..]) + size_of_val(&self.diagonals[..]);
+        stretches + size_of_val(&self.coarse[..]) + size_of_val(&self.moves[..])
+    }
+
     /// Whether no copy says anything of the region.
     #[must_use]
     pub fn is_empty(&self) -> bool {

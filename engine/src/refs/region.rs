@@ -195,6 +195,14 @@ impl Region {
         spans
     }
 
+    /// Bytes of memory that it takes, about.
+    pub(super) fn memory_len(&self) -> usize {
+        size_of_val(&self.loads[..])
+            + size_of_val(&self.spans[..])
+            + size_of_val(&self.sections[..])
+            + size_of_val(&self.section_symbols[..])
+    }
+
     /// Whether an address is an index of a type, or the offset of a name: no byte's address.
     #[must_use]
     pub fn is_index(address: u64) -> bool {
