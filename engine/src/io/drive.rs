@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::error::{DriveError, Part};
+use super::reads::Reads;
 use super::{Event, JournalStore, Patch, Progress, Source, Target, check};
 use crate::apply::{Applier, Checkpoint, Filler, Want};
 use crate::format::Header;
@@ -186,10 +187,11 @@ fn make(
     progress(Event::Phase { name: "apply", total });
     let sequence = resumed.sequence;
     let filler = Filler::default();
-    let mut writer = Writer { source, filler, target, journal, sequence, progress };
+    let (reads, mut source) = (Reads::new(source), Reads::new(source));
+    let mut writer = Writer { source: reads, filler, target, journal, sequence, progress };
     if options.one_thread {
         let never = || false;
-        return feed(&mut applier, patch, source, never, |want| match want {
+        return feed(&mut applier, patch, &mut source, never, |want| match want {
             Out::Window(window) => writer.write(window),
             Out::Sync(checkpoint) => writer.sync(checkpoint).map(|()| Vec::new()),
         });
@@ -216,7 +218,7 @@ fn make(
         });
         // A closed channel means that the writer has failed; its error is the one to report.
         let puts_off = || is_idle.load(Ordering::Relaxed);
-        let made = feed(&mut applier, patch, source, puts_off, |out| {
+        let made = feed(&mut applier, patch, &mut source, puts_off, |out| {
             let needs_buffer = matches!(out, Out::Window(_));
             if send.send(out).is_err() {
                 return Err(writer_gone());
@@ -246,7 +248,7 @@ enum Out {
 fn feed(
     applier: &mut Applier,
     patch: &mut dyn Patch,
-    source: &dyn Source,
+    source: &mut Reads,
     puts_off: impl Fn() -> bool,
     mut out: impl FnMut(Out) -> Result<Vec<u8>, DriveError>,
 ) -> Result<(), DriveError> {
@@ -269,13 +271,13 @@ fn feed(
     }
 }
 
-fn read(source: &dyn Source, offset: u64, into: &mut [u8]) -> Result<(), DriveError> {
+fn read(source: &mut Reads, offset: u64, into: &mut [u8]) -> Result<(), DriveError> {
     source.read_at(offset, into).map_err(DriveError::io(Part::Source, "reading the source"))
 }
 
 /// Verifies windows and writes them; flushes them and records it.
 struct Writer<'a> {
-    source: &'a dyn Source,
+    source: Reads<'a>,
     filler: Filler,
     target: &'a mut dyn Target,
     journal: &'a mut dyn JournalStore,
@@ -286,7 +288,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, mut window: Window) -> Result<Vec<u8>, DriveError> {
         while let Some((offset, into)) = self.filler.want(&mut window) {
-            read(self.source, offset, into)?;
+            read(&mut self.source, offset, into)?;
         }
         let verified = window.verify()?;
         self.target.write(&verified).map_err(DriveError::io(Part::Target, "writing the target"))?;
