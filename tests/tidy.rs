@@ -25,7 +25,9 @@ use tables::Marked;
 const LAYERS: &[(&str, Layer)] = &[
     ("neap-engine", Layer::Uses(&[])),
     ("neap-reference", Layer::Uses(&[])),
-    ("neap", Layer::Uses(&["neap-engine"])),
+    ("neap-trust", Layer::Uses(&[])),
+    ("neap-depot", Layer::Uses(&["neap-trust", "neap-engine"])),
+    ("neap", Layer::Uses(&["neap-engine", "neap-trust", "neap-depot"])),
     ("neap-bench", Layer::Top),
     ("neap-corpus", Layer::Top),
     ("neap-fuzz", Layer::Top),

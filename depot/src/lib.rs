@@ -1,0 +1,1 @@
+//! The one layout that every carrier holds: metadata, blobs and receipts.
