@@ -8,3 +8,21 @@ pub const TIMESTAMP_LEN_MAX: u64 = 16 << 10;
 pub const SNAPSHOT_LEN_MAX: u64 = 2 << 20;
 /// Longest targets metadata of one role: some thousand releases.
 pub const TARGETS_LEN_MAX: u64 = 5 << 20;
+
+/// Roots followed in one run. A new root each week for the twenty years that a device may be
+/// forgotten in a cabinet makes 1,040; what was followed is kept, so a longer way takes two runs.
+pub const ROOTS_MAX: u64 = 1040;
+/// Missing roots looked past, to tell a withheld root from a wrong signature.
+pub const ROOTS_PROBED: u64 = 4;
+/// Delegated roles visited to find one target.
+pub const DELEGATIONS_MAX: usize = 32;
+
+/// Longest site profile: a dozen numbers and a name.
+pub const PROFILE_LEN_MAX: u64 = 16 << 10;
+/// Longest kept time: two times and a word.
+pub const KNOWN_TIME_LEN_MAX: u64 = 4 << 10;
+/// Days that a site profile may let a site be stale: ten years.
+pub const STALE_DAYS_MAX: u32 = 3650;
+/// Days that a clock may be ahead of all that is known before it counts as broken. It is what a
+/// device lives: a device that lies longer in a cabinet has its clock set by hand.
+pub const CLOCK_AHEAD_DAYS_MAX: u32 = 20 * 365 + 5;

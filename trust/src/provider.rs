@@ -8,8 +8,9 @@ use sigstore_types::HashAlgorithm;
 
 /// Makes the client verify with this provider; what the process installed before stays.
 pub(crate) fn install() {
-    // An error says that one is installed, and only this crate installs any.
-    drop(sigstore_crypto::install_default_provider(&Strict));
+    let installed = sigstore_crypto::install_default_provider(&Strict);
+    // Only this crate installs any: an error says that it did so before.
+    debug_assert!(installed.is_ok() || sigstore_crypto::try_default_provider().is_some());
 }
 
 /// Ed25519 by `verify_strict`: no keys of small order, no malleable signatures.
@@ -34,6 +35,9 @@ impl CryptoProvider for Strict {
         signature: &[u8],
     ) -> Result<(), Error> {
         if scheme != SigningScheme::Ed25519 {
+            #[cfg(feature = "all-key-types")]
+            return sigstore_crypto::aws_lc_provider().verify_raw(scheme, public, data, signature);
+            #[cfg(not(feature = "all-key-types"))]
             return Err(Error::UnsupportedAlgorithm(format!("signatures {scheme:?}")));
         }
         let refused = |what: &str| Error::Verification(what.to_owned());
