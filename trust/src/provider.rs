@@ -42,9 +42,10 @@ impl CryptoProvider for Strict {
         }
         let refused = |what: &str| Error::Verification(what.to_owned());
         let public = public.try_into().map_err(|_| refused("a key of another length"))?;
-        let key = VerifyingKey::from_bytes(&public).map_err(|_| refused("no point of the curve"))?;
-        let signature =
-            Signature::from_slice(signature).map_err(|_| refused("a signature of another length"))?;
+        let key =
+            VerifyingKey::from_bytes(&public).map_err(|_| refused("no point of the curve"))?;
+        let signature = Signature::from_slice(signature)
+            .map_err(|_| refused("a signature of another length"))?;
         key.verify_strict(data, &signature).map_err(|_| refused("not by this key"))
     }
 

@@ -55,7 +55,7 @@ impl State for StateFolder {
         let name = plain(name)?;
         fs::create_dir_all(&self.folder)?;
         // One process writes the state; what a killed one left under this name is written over.
-        let unfinished = self.folder.join(format!(".{name}.new"));
+        let unfinished = self.folder.join(format!("{name}{UNFINISHED}"));
         let mut file = File::create(&unfinished)?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -75,6 +75,9 @@ impl State for StateFolder {
 /// Longest file of the state: no metadata is longer.
 const STATE_LEN_MAX: u64 = crate::limits::TARGETS_LEN_MAX;
 
+/// Ends the names of files that are being written; no file of the state ends so.
+const UNFINISHED: &str = ".new";
+
 /// A rename is on the disk once its folder is.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
@@ -82,8 +85,8 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// A name that stays in its folder.
 fn plain(name: &str) -> io::Result<&str> {
-    let leaves = name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']);
-    match leaves {
+    let leaves = ["", ".", ".."].contains(&name) || name.contains(['/', '\\', '\0']);
+    match leaves || name.ends_with(UNFINISHED) {
         true => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is no name"))),
         false => Ok(name),
     }

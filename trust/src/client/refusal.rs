@@ -205,10 +205,9 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Threshold { file, role, valid, needed } => write!(
-                f,
-                "{file}: {valid} valid signatures by keys of {role}, {needed} needed"
-            ),
+            Self::Threshold { file, role, valid, needed } => {
+                write!(f, "{file}: {valid} valid signatures by keys of {role}, {needed} needed")
+            }
             Self::SignedTwice { file, key } => {
                 write!(f, "{file}: key {key} signed twice, and each may sign once")
             }

@@ -11,7 +11,7 @@ use std::io;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sigstore_tuf::{
-    DelegatedRole, MetaFile, Metadata, Root, Snapshot, TargetFile, Targets, TrustedMetadataSet,
+    DelegatedRole, Key, MetaFile, Metadata, Root, Snapshot, TargetFile, Targets, TrustedMetadataSet,
 };
 
 use super::refusal::{Refusal, of_core};
@@ -72,16 +72,7 @@ impl<'a> Workflow<'a> {
             ignored.push(KNOWN_TIME.to_owned());
         }
         let (floors, snapshot_floor, allowed_days) = (BTreeMap::new(), 0, 0);
-        Ok(Self {
-            carrier,
-            state,
-            trusted,
-            times,
-            allowed_days,
-            ignored,
-            floors,
-            snapshot_floor,
-        })
+        Ok(Self { carrier, state, trusted, times, allowed_days, ignored, floors, snapshot_floor })
     }
 
     /// Reads and verifies roots, timestamp, snapshot and top-level targets; keeps each that was
@@ -142,11 +133,7 @@ impl<'a> Workflow<'a> {
     ///
     /// # Errors
     /// If it is not as it must be.
-    pub fn delegated(
-        &mut self,
-        role: &str,
-        delegator: &str,
-    ) -> Result<Option<&Targets>, Refusal> {
+    pub fn delegated(&mut self, role: &str, delegator: &str) -> Result<Option<&Targets>, Refusal> {
         let file = format!("{}.json", encoded(role));
         let now = self.now();
         if self.trusted.targets_role(role).is_some() {
@@ -166,8 +153,8 @@ impl<'a> Workflow<'a> {
         let bytes = self.read(&name, pinned_max(&pin, TARGETS_LEN_MAX))?;
         let refused = self.trusted.update_delegated_targets(&bytes, role, delegator, now).err();
         if let Some(error) = refused {
-            let own = || self.is_signed_by(&bytes, role, delegator);
-            return Err(self.judged(error, &name, &bytes, &pin, own));
+            let is_signed = || self.is_signed_by(&bytes, role, delegator);
+            return Err(self.judged(error, &name, &bytes, &pin, is_signed));
         }
         self.keep(&file, &bytes)?;
         Ok(self.trusted.targets_role(role))
@@ -227,10 +214,13 @@ impl<'a> Workflow<'a> {
         }
         let mut found = all.iter().filter(|delegated| delegated.name == role);
         let first = found.next();
-        match found.next() {
-            Some(_) => role_fault(role, "is delegated twice"),
-            None => Ok(first),
+        if found.next().is_some() {
+            return role_fault(role, "is delegated twice");
         }
+        if let (Some(first), Some(delegations)) = (first, delegations) {
+            distinct(&delegations.keys, &first.keyids, role)?;
+        }
+        Ok(first)
     }
 
     /// Says that all that was read was believed, up to its earliest expiry: time moves on.
@@ -276,11 +266,20 @@ impl<'a> Workflow<'a> {
     }
 
     fn follow(&mut self) -> Result<(), Refusal> {
+        let counts = |root: &Root| {
+            let mut roles = root.roles.iter();
+            roles.try_for_each(|(role, keys)| distinct(&root.keys, &keys.keyids, role))
+        };
+        counts(self.trusted.root())?;
         for _ in 0..ROOTS_MAX {
             let Some(next) = self.trusted.root().version.checked_add(1) else { return Ok(()) };
             let name = format!("{next}.root.json");
             let Some(bytes) = self.read_if_there(&name, ROOT_LEN_MAX)? else { return Ok(()) };
-            self.trusted.update_root(&bytes).map_err(|error| of_core(error, &name))?;
+            // A root that counts one key as two must not be the one that lets the next in.
+            let mut candidate = self.trusted.clone();
+            candidate.update_root(&bytes).map_err(|error| of_core(error, &name))?;
+            counts(candidate.root())?;
+            self.trusted = candidate;
         }
         Err(Refusal::ManyRoots { version: self.trusted.root().version })
     }
@@ -306,13 +305,10 @@ impl<'a> Workflow<'a> {
                 Err(_) => return Ok(()),
             }
         }
-        let Some((bytes, snapshot)) = snapshot else { return Ok(()) };
-        let Some(keys) = self.trusted.root().role("snapshot") else { return Ok(()) };
-        if Metadata::<Snapshot>::from_slice(&bytes).is_ok_and(|kept| {
-            kept.verify_threshold(&self.trusted.root().keys, keys, "snapshot").is_ok()
-        }) {
+        let Some((bytes, _)) = snapshot else { return Ok(()) };
+        if let Some(snapshot) = self.signed::<Snapshot>(&bytes, "snapshot") {
             self.snapshot_floor = snapshot.version;
-            let named = snapshot.meta.iter().map(|(name, pin)| (name.clone(), pin.version));
+            let named = snapshot.meta.into_iter().map(|(name, pin)| (name, pin.version));
             self.floors = named.collect();
         }
         // It fails where a run ended after its timestamp; the floors above hold all the same.
@@ -397,14 +393,11 @@ impl<'a> Workflow<'a> {
         let bytes = self.read(&name, pinned_max(&pin, SNAPSHOT_LEN_MAX))?;
         let mut candidate = self.trusted.clone();
         if let Err(error) = candidate.update_snapshot(&bytes, now) {
-            let own = || {
-                let root = self.trusted.root();
-                let parsed = Metadata::<Snapshot>::from_slice(&bytes).ok().zip(root.role("snapshot"));
-                parsed.is_some_and(|(own, keys)| {
-                    own.verify_threshold(&root.keys, keys, "snapshot").is_ok()
-                })
-            };
-            return Err(self.judged(error, &name, &bytes, &pin, own));
+            let signed = self.signed::<Snapshot>(&bytes, "snapshot");
+            if let Some(signed) = signed.as_ref().filter(|signed| signed.version == pin.version) {
+                self.check_floors(signed)?;
+            }
+            return Err(self.judged(error, &name, &bytes, &pin, || signed.is_some()));
         }
         if let Some(snapshot) = candidate.snapshot() {
             self.check_floors(snapshot)?;
@@ -445,16 +438,18 @@ impl<'a> Workflow<'a> {
         let bytes = self.read(&name, pinned_max(&pin, TARGETS_LEN_MAX))?;
         let refused = self.trusted.update_targets(&bytes, now).err();
         if let Some(error) = refused {
-            let own = || {
-                let root = self.trusted.root();
-                let parsed = Metadata::<Targets>::from_slice(&bytes).ok().zip(root.role("targets"));
-                parsed.is_some_and(|(own, keys)| {
-                    own.verify_threshold(&root.keys, keys, "targets").is_ok()
-                })
-            };
-            return Err(self.judged(error, &name, &bytes, &pin, own));
+            let is_signed = || self.signed::<Targets>(&bytes, "targets").is_some();
+            return Err(self.judged(error, &name, &bytes, &pin, is_signed));
         }
         self.keep("targets.json", &bytes)
+    }
+
+    /// What a top-level role's file says, if it has the signatures that it needs.
+    fn signed<T: sigstore_tuf::Role>(&self, bytes: &[u8], role: &str) -> Option<T> {
+        let root = self.trusted.root();
+        let parsed = Metadata::<T>::from_slice(bytes).ok()?;
+        parsed.verify_threshold(&root.keys, root.role(role)?, role).ok()?;
+        Some(parsed.into_signed())
     }
 
     /// Whether a delegated role's file has the signatures that it needs.
@@ -524,8 +519,10 @@ impl<'a> Workflow<'a> {
             return refusal;
         }
         let due = self.trusted.root().version.saturating_add(1);
-        let later = (1..=ROOTS_PROBED).map(|step| format!("{}.root.json", due.saturating_add(step)));
-        let is_there = |name: &String| matches!(self.carrier.metadata(name, ROOT_LEN_MAX), Ok(Some(_)));
+        let later =
+            (1..=ROOTS_PROBED).map(|step| format!("{}.root.json", due.saturating_add(step)));
+        let is_there =
+            |name: &String| matches!(self.carrier.metadata(name, ROOT_LEN_MAX), Ok(Some(_)));
         match later.into_iter().find(is_there) {
             Some(found) => Refusal::Withheld { missing: format!("{due}.root.json"), found },
             None => refusal,
@@ -597,6 +594,27 @@ fn load(state: &dyn State, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
 
 fn is_top_level(role: &str) -> bool {
     ["root", "timestamp", "snapshot", "targets"].contains(&role)
+}
+
+/// Whether each id stands for a key of its own. Ids are what metadata calls keys; one key under two
+/// ids would let one person be two.
+pub(crate) fn distinct(
+    keys: &BTreeMap<String, Key>,
+    ids: &[String],
+    role: &str,
+) -> Result<(), Refusal> {
+    let mut seen = BTreeMap::new();
+    for id in ids {
+        let key = keys.get(id).and_then(|key| key.verification_key().ok());
+        let Some(key) = key else { continue };
+        if let Some(other) = seen.insert(key.as_bytes().to_vec(), id)
+            && other != id
+        {
+            let why = format!("counts one key as two, under the ids {other} and {id}");
+            return Err(Refusal::Role { role: role.to_owned(), why });
+        }
+    }
+    Ok(())
 }
 
 /// Bytes that a file may have: those signed for, where they are, within the limit.
