@@ -55,6 +55,11 @@ pub(crate) enum Verb {
         neap estimate update.neap --link 1.5Mbit/s --price '0.80 USD/MB' --overhead 5%\n\n\
         MB is 1,000,000 bytes; time and cost are rounded up.")]
     Estimate(Estimate),
+    /// List what a depot offers to devices, verified from the root on
+    #[command(after_help = "Examples:\n  \
+        neap check /media/stick --group bridge --root root.json\n  \
+        neap check /srv/depot --group bridge --state /var/lib/neap/trust --json")]
+    Check(crate::check::Args),
 }
 
 impl Verb {
@@ -65,6 +70,7 @@ impl Verb {
             Self::Inspect(args) => &args.common,
             Self::Verify(args) => &args.common,
             Self::Estimate(args) => &args.common,
+            Self::Check(args) => &args.common,
         }
     }
 }

@@ -10,6 +10,9 @@ use std::process::ExitCode;
 /// | 1 | error | what has no code of its own: a damaged patch, a device in use, no permission |
 /// | 2 | usage | the command line makes no sense; nothing was written |
 /// | 5 | wrong source | the source is not the image the patch starts from; nothing was written |
+/// | 6 | signature or role refused | a key may not sign this, or a signature is missing or wrong |
+/// | 7 | rollback or freeze refused | older than what was seen, held back, or of different times |
+/// | 8 | expired | what was to be published, signed or installed has expired |
 /// | 10 | interrupted, resumable | the patch stopped coming; the same command goes on from there |
 /// | 12 | no space or target too small | the target, or the disk of the journal or patch, is full |
 /// | 13 | verification failed | what was read back, or looked at by `verify`, is not the target |
@@ -20,6 +23,9 @@ pub(crate) enum Exit {
     Error = 1,
     Usage = 2,
     WrongSource = 5,
+    Refused = 6,
+    Rollback = 7,
+    Expired = 8,
     Interrupted = 10,
     NoSpace = 12,
     VerificationFailed = 13,

@@ -3,6 +3,7 @@
 
 mod apply;
 mod args;
+mod check;
 mod diff;
 mod estimate;
 mod exit;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Estimate(args) => estimate::run(&args),
+        Verb::Check(args) => check::run(&args),
     };
     outcome::print(done, common.json).into()
 }

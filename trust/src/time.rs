@@ -11,7 +11,8 @@
 
 use std::fmt;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
+pub use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{CLOCK_AHEAD_DAYS_MAX, KNOWN_TIME_LEN_MAX};
