@@ -43,11 +43,35 @@ fn main() -> io::Result<()> {
             fs::write(seeds.join(target).join(format!("choices-{seed}")), noise(seed))?;
         }
     }
+    trust(&seeds)?;
     let built = (0..).filter_map(|seed| built(&noise(seed)).map(|parts| (seed, parts)));
     for (seed, parts) in built.take(6) {
         let name = format!("choices-{seed}");
         fs::write(seeds.join("fast_vs_reference").join(&name), noise(seed))?;
         fs::write(seeds.join("patch_sealed").join(&name), parts)?;
+    }
+    Ok(())
+}
+
+/// Files that a carrier or a device may hold, and members that signers may sign.
+fn trust(seeds: &Path) -> io::Result<()> {
+    let honest = neap_fuzz::harness::trust::files();
+    for (choice, (name, bytes)) in (0_u8..).zip(&honest) {
+        let seed = [&[choice][..], bytes].concat();
+        fs::write(seeds.join("trust_metadata").join(name), &seed)?;
+        fs::write(seeds.join("trust_state").join(name), &seed)?;
+    }
+    let kept = r#"{"known":{"at":"2026-06-01T00:00:00Z","source":"rtc"}}"#;
+    fs::write(seeds.join("trust_state").join("known-time"), format!("\x05{kept}"))?;
+    for (choice, name, members) in [
+        (0, "root", r#"{"consistent_snapshot":false,"expires":"2026-06-02T00:00:00Z"}"#),
+        (1, "timestamp", r#"{"neap_issued":"2026-05-01T00:00:00Z","meta":{}}"#),
+        (2, "snapshot", r#"{"meta":{"targets.json":{"version":2}}}"#),
+        (3, "targets", r#"{"delegations":{"keys":{},"roles":[]},"targets":{}}"#),
+        (4, "group", r#"{"targets":{"g/bridge/a/1/full":{"length":1,"hashes":{}}}}"#),
+    ] {
+        let seed = [&[choice][..], members.as_bytes()].concat();
+        fs::write(seeds.join("trust_signed").join(name), seed)?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ pub mod layers;
 pub mod roundtrip;
 pub mod seal;
 pub mod sparse;
+pub mod trust;
 pub mod whole;
 
 /// A harness and the name of its target, which is also that of its folder in `seeds/`.
@@ -25,5 +26,8 @@ pub const HARNESSES: &[Named] = &[
     ("patch_sealed", whole::patch_sealed),
     ("regions", layers::regions),
     ("roundtrip", roundtrip::roundtrip),
+    ("trust_metadata", trust::metadata),
+    ("trust_signed", trust::signed),
+    ("trust_state", trust::state),
     ("varint", decoders::varint),
 ];
