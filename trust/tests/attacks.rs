@@ -685,6 +685,51 @@ fn state_that_cannot_be_written_is_told() {
     assert!(matches!(refused, Refusal::State { .. }), "{refused}");
 }
 
+// Forms of a file.
+
+/// Puts these bytes in place of the group's role, as the owner of both online keys could.
+fn replaced(repository: &mut Repository, bytes: Vec<u8>) {
+    let meta = &mut repository.signed.get_mut("snapshot").expect("there is one")["meta"];
+    meta["g.bridge.json"] = json!({"version": 1, "length": bytes.len()});
+    repository.publish(&[]);
+    repository.files.metadata.insert("1.g.bridge.json".into(), bytes);
+}
+
+#[test]
+fn role_that_another_tool_wrote_with_spaces_is_the_same_role() {
+    let mut repository = repository();
+    let file: serde_json::Value =
+        serde_json::from_slice(&repository.files.metadata["1.g.bridge.json"]).expect("JSON");
+    replaced(&mut repository, serde_json::to_vec_pretty(&file).expect("JSON"));
+    assert_eq!(versions(&Device::new(&repository).accepts(&repository.files)), ["1.0"]);
+}
+
+/// Signatures are over the canonical form, which holds a member once. A file with a member twice
+/// must not be read with the one that nobody signed.
+#[test]
+fn member_that_is_there_twice_says_only_what_was_signed() {
+    let signed = repository().files.metadata["1.g.bridge.json"].clone();
+    let text = String::from_utf8(signed).expect("JSON");
+    let entry = text.split_once("\"targets\":{").expect("it has targets").1;
+    let entry = entry.split_once("},\"version\"").expect("a version ends it").0;
+    let forged = entry.replace("/1.0/", "/6.6/").replace("\"1.0\"", "\"6.6\"");
+    for (from, to) in [
+        ("\"targets\":{", format!("\"targets\":{{{forged},")),
+        ("\"targets\":{", format!("\"targets\":{{{forged}}},\"targets\":{{")),
+        ("\"version\":1,", "\"version\":9,\"version\":1,".to_owned()),
+        ("\"version\":1}", "\"version\":9,\"version\":1}".to_owned()),
+        ("\"signed\":{", format!("\"signed\":{{\"targets\":{{{forged}}}}},\"signed\":{{")),
+    ] {
+        let changed = text.replacen(from, &to, 1);
+        let mut repository = repository();
+        replaced(&mut repository, changed.into_bytes());
+        match Device::new(&repository).check(&repository.files) {
+            Ok(checked) => assert_eq!(versions(&checked), ["1.0"], "{to}"),
+            Err(refusal) => assert!([1, 6].contains(&refusal.exit_code()), "{refusal}"),
+        }
+    }
+}
+
 // Targets.
 
 #[test]

@@ -5,6 +5,7 @@
 pub mod directory;
 mod offer;
 mod refusal;
+mod role;
 mod staleness;
 mod workflow;
 
@@ -131,23 +132,23 @@ fn read_group(workflow: &mut Workflow<'_>, name: &str) -> Result<Group, Refusal>
     if delegation.path_hash_prefixes.is_some() || paths != [paths_of(name)] {
         return Err(fault(format!("is let sign for {paths:?}, and not for {:?}", paths_of(name))));
     }
-    let targets = workflow.delegated(&role, "targets")?.ok_or_else(unknown)?;
+    let signed = workflow.signed_role(&role)?.ok_or_else(unknown)?;
     let own = format!("g/{name}/");
     let mut group = Group {
         name: name.to_owned(),
-        version: targets.version,
-        expires: targets.expires,
+        version: signed.version,
+        expires: signed.expires,
         offers: Vec::new(),
         refused: Vec::new(),
         profile: None,
     };
-    for (path, target) in &targets.targets {
+    for (path, target) in signed.targets {
         if !path.starts_with(&own) {
             return Err(fault(format!("signs for {path}, and may sign for {own} only")));
         }
-        match Offer::new(path, target) {
+        match target {
             Ok(offer) => group.offers.push(offer),
-            Err(why) => group.refused.push(RefusedTarget { path: path.clone(), why }),
+            Err(why) => group.refused.push(RefusedTarget { path, why }),
         }
     }
     Ok(group)

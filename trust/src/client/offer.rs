@@ -1,8 +1,11 @@
 //! What a group's role offers, one typed target at a time.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
-use sigstore_tuf::TargetFile;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::target::{Custom, Kind};
 
@@ -45,23 +48,33 @@ pub enum CustomError {
     Differs(&'static str),
 }
 
+/// A target as a role has it (TUF 4.5).
+#[derive(Deserialize)]
+pub(crate) struct Target<'a> {
+    length: u64,
+    #[serde(borrow)]
+    hashes: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    #[serde(borrow, default)]
+    custom: Option<&'a RawValue>,
+}
+
 impl Offer {
     /// What a role says of a target.
     ///
     /// # Errors
     /// If it is not of a form that is understood.
-    pub fn new(path: &str, target: &TargetFile) -> Result<Self, CustomError> {
+    pub(crate) fn new(path: &str, target: &Target<'_>) -> Result<Self, CustomError> {
         let named = Named::of(path).ok_or(CustomError::Path)?;
-        let custom = target.custom.as_ref().ok_or(CustomError::Lacks("custom"))?;
-        let custom: Custom = serde::Deserialize::deserialize(custom)
-            .map_err(|error: serde_json::Error| CustomError::Json(error.to_string()))?;
+        let custom = target.custom.ok_or(CustomError::Lacks("custom"))?;
+        let custom: Custom = serde_json::from_str(custom.get())
+            .map_err(|error| CustomError::Json(error.to_string()))?;
         let sha256 = target.hashes.get("sha256").ok_or(CustomError::Lacks("sha256"))?;
         let digests = [
-            ("sha256", Some(sha256)),
-            ("blake3", Some(&custom.blake3)),
-            ("from", custom.from.as_ref()),
-            ("to", custom.to.as_ref()),
-            ("sbom", custom.sbom.as_ref()),
+            ("sha256", Some(&**sha256)),
+            ("blake3", Some(&*custom.blake3)),
+            ("from", custom.from.as_deref()),
+            ("to", custom.to.as_deref()),
+            ("sbom", custom.sbom.as_deref()),
         ];
         let wrong = digests.into_iter().find(|(_, digest)| digest.is_some_and(|d| !is_digest(d)));
         if let Some((field, _)) = wrong {
@@ -74,7 +87,8 @@ impl Offer {
             return Err(CustomError::Differs("version"));
         }
         complete(&named, &custom)?;
-        Ok(Self { path: path.to_owned(), len: target.length, sha256: sha256.clone(), custom })
+        let sha256 = sha256.clone().into_owned();
+        Ok(Self { path: path.to_owned(), len: target.length, sha256, custom })
     }
 
     /// The last part of its path: `full`, `from-…`, `sbom.json`.

@@ -16,6 +16,7 @@ use sigstore_tuf::{
 };
 
 use super::refusal::{Refusal, of_core};
+use super::role::{RoleError, SignedRole, Signers};
 use crate::carrier::Carrier;
 use crate::limits::{
     DELEGATIONS_MAX, ROOT_LEN_MAX, ROOTS_MAX, ROOTS_PROBED, SNAPSHOT_LEN_MAX, TARGETS_LEN_MAX,
@@ -159,6 +160,47 @@ impl<'a> Workflow<'a> {
         }
         self.keep(&file, &bytes)?;
         Ok(self.trusted.targets_role(role))
+    }
+
+    /// Reads and verifies the role of a group, typing its targets; `None` where the snapshot names no
+    /// such role.
+    ///
+    /// # Errors
+    /// If it is not as it must be.
+    pub(crate) fn signed_role(&mut self, role: &str) -> Result<Option<SignedRole>, Refusal> {
+        let file = format!("{role}.json");
+        let targets = self.trusted.targets_role("targets");
+        let delegations = targets.and_then(|targets| targets.delegations.as_ref());
+        let delegated = self.delegation(role)?;
+        let (Some(pin), Some(delegations), Some(delegated)) =
+            (self.pin(role), delegations, delegated)
+        else {
+            return Ok(None);
+        };
+        let of_role = delegated.keyids.iter().filter_map(|id| delegations.keys.get_key_value(id));
+        let keys = of_role.map(|(id, key)| (id.clone(), key.clone())).collect();
+        let signers = Signers { keys, needed: delegated.role_keys() };
+        if let Some(kept) = load(self.state, &file)?
+            && let Ok(read) = SignedRole::read(&file, &kept, Some(&pin), role, &signers)
+            && read.expires >= self.now()
+        {
+            return Ok(Some(read));
+        }
+        let name = self.versioned(&file, pin.version);
+        let bytes = self.read(&name, pinned_max(&pin, TARGETS_LEN_MAX))?;
+        let read = match SignedRole::read(&name, &bytes, Some(&pin), role, &signers) {
+            Ok(read) => read,
+            Err(RoleError::Refused(refusal)) => return Err(refusal),
+            Err(RoleError::Pin(why)) => {
+                let is_signed = || SignedRole::read(&name, &bytes, None, role, &signers).is_ok();
+                return Err(unpinned(why, &name, &bytes, &pin, is_signed));
+            }
+        };
+        if read.expires < self.now() {
+            return Err(self.expired(role.to_owned(), read.expires));
+        }
+        self.keep(&file, &bytes)?;
+        Ok(Some(read))
     }
 
     /// Finds a target, walking delegations depth first in their order (TUF 5.6.7).
@@ -465,8 +507,7 @@ impl<'a> Workflow<'a> {
         })
     }
 
-    /// What a file is whose length, digest or version is not the one that was signed: of another
-    /// time if its version differs or it was properly signed, else damaged.
+    /// What the core says of a file that a parent names.
     fn judged(
         &self,
         error: sigstore_tuf::Error,
@@ -475,28 +516,11 @@ impl<'a> Workflow<'a> {
         pin: &MetaFile,
         is_signed: impl FnOnce() -> bool,
     ) -> Refusal {
-        if !matches!(error, sigstore_tuf::Error::IntegrityMismatch(_)) {
-            return self.refusal(error, file);
-        }
-        let file = file.to_owned();
-        let parsed: Option<Value> = serde_json::from_slice(bytes).ok();
-        let version = parsed.and_then(|value| value["signed"]["version"].as_u64());
-        match version {
-            Some(version) if version != pin.version => Refusal::MixAndMatch {
-                file,
-                why: format!("it is version {version}, version {} is signed for", pin.version),
-            },
-            Some(_) if is_signed() => Refusal::MixAndMatch {
-                file,
-                why: "it is another file of the same version than the one signed for".into(),
-            },
-            _ => {
-                let mut why = error.to_string();
-                if let Some(text) = why.strip_prefix("integrity check failed: ") {
-                    why = text.to_owned();
-                }
-                Refusal::Damaged { file, why }
+        match error {
+            sigstore_tuf::Error::IntegrityMismatch(why) => {
+                unpinned(why, file, bytes, pin, is_signed)
             }
+            other => self.refusal(other, file),
         }
     }
 
@@ -570,6 +594,30 @@ impl<'a> Workflow<'a> {
 
 /// Name of the kept time.
 const KNOWN_TIME: &str = "known-time";
+
+/// What a file is whose length, digest or version is not the one that was signed for: of another
+/// time if its version differs or it was properly signed, else damaged.
+fn unpinned(
+    why: String,
+    file: &str,
+    bytes: &[u8],
+    pin: &MetaFile,
+    is_signed: impl FnOnce() -> bool,
+) -> Refusal {
+    let file = file.to_owned();
+    let parsed: Option<Value> = serde_json::from_slice(bytes).ok();
+    let version = parsed.and_then(|value| value["signed"]["version"].as_u64());
+    let why = match version {
+        Some(version) if version != pin.version => {
+            format!("it is version {version}, version {} is signed for", pin.version)
+        }
+        Some(_) if is_signed() => {
+            "it is another file of the same version than the one signed for".to_owned()
+        }
+        _ => return Refusal::Damaged { file, why },
+    };
+    Refusal::MixAndMatch { file, why }
+}
 
 /// The newer of both. A device whose software came with a newer root starts from that.
 fn newest_root(
