@@ -57,9 +57,10 @@ fn main() -> io::Result<()> {
 fn trust(seeds: &Path) -> io::Result<()> {
     let honest = neap_fuzz::harness::trust::files();
     for (choice, (name, bytes)) in (0_u8..).zip(&honest) {
-        let seed = [&[choice][..], bytes].concat();
-        fs::write(seeds.join("trust_metadata").join(name), &seed)?;
-        fs::write(seeds.join("trust_state").join(name), &seed)?;
+        let seed = |choice: u8| [&[choice][..], bytes].concat();
+        fs::write(seeds.join("trust_metadata").join(name), seed(choice))?;
+        // What is kept begins with the root.
+        fs::write(seeds.join("trust_state").join(name), seed(choice + 1))?;
     }
     let kept = r#"{"known":{"at":"2026-06-01T00:00:00Z","source":"rtc"}}"#;
     fs::write(seeds.join("trust_state").join("known-time"), format!("\x05{kept}"))?;

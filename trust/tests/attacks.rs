@@ -713,7 +713,10 @@ fn member_that_is_there_twice_says_only_what_was_signed() {
     let entry = text.split_once("\"targets\":{").expect("it has targets").1;
     let entry = entry.split_once("},\"version\"").expect("a version ends it").0;
     let forged = entry.replace("/1.0/", "/6.6/").replace("\"1.0\"", "\"6.6\"");
+    let larger = entry.replace("1000000", "6666666");
     for (from, to) in [
+        ("\"targets\":{", format!("\"targets\":{{{larger},")),
+        ("\"to_len\":", "\"to_len\":6666666,\"to_len\":".to_owned()),
         ("\"targets\":{", format!("\"targets\":{{{forged},")),
         ("\"targets\":{", format!("\"targets\":{{{forged}}},\"targets\":{{")),
         ("\"version\":1,", "\"version\":9,\"version\":1,".to_owned()),
@@ -721,10 +724,14 @@ fn member_that_is_there_twice_says_only_what_was_signed() {
         ("\"signed\":{", format!("\"signed\":{{\"targets\":{{{forged}}}}},\"signed\":{{")),
     ] {
         let changed = text.replacen(from, &to, 1);
+        assert!(changed != text || from.ends_with([',', '}']), "{from} is not there");
         let mut repository = repository();
         replaced(&mut repository, changed.into_bytes());
         match Device::new(&repository).check(&repository.files) {
-            Ok(checked) => assert_eq!(versions(&checked), ["1.0"], "{to}"),
+            Ok(checked) => {
+                assert_eq!(versions(&checked), ["1.0"], "{to}");
+                assert_eq!(checked.groups[0].offers[0].custom.to_len, Some(1_000_000));
+            }
             Err(refusal) => assert!([1, 6].contains(&refusal.exit_code()), "{refusal}"),
         }
     }

@@ -16,8 +16,8 @@ const FILES: [&str; 6] = [
     "2.snapshot.json",
     "2.targets.json",
     "1.g.bridge.json",
-    "2.root.json",
     "1.g.engine.json",
+    "2.root.json",
 ];
 const KEPT: [&str; 7] = [
     "root.json",
