@@ -171,6 +171,13 @@ fn exit_codes_are_those_of_the_code() {
 }
 
 #[test]
+fn trust_tables_are_those_of_the_code() {
+    let marked = marked("docs/trust-client.md");
+    assert!(!marked.is_empty(), "docs/trust-client.md: no table is marked as repeated in code");
+    assert_none(tables::differences(&marked, &sources()));
+}
+
+#[test]
 fn every_threat_has_its_test() {
     let path = "docs/trust-threats.md";
     let rows = threats::rows(path, &read(path));

@@ -2,6 +2,7 @@
 //! it. No function here asks a clock or the network: bytes come from a [`Carrier`], the time from a
 //! [`Clock`], memory from a [`State`].
 
+mod delegations;
 pub mod directory;
 mod offer;
 mod refusal;

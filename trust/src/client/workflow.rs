@@ -1,26 +1,21 @@
-//! The client workflow of TUF 5.3 to 5.6: roots, timestamp, snapshot, targets, delegated roles.
+//! The client workflow of TUF 5.3 to 5.6: roots, timestamp, snapshot, top-level targets.
 //!
 //! Signatures, versions, digests and expiry are judged by `sigstore_tuf::TrustedMetadataSet`. This
 //! file owns the order in which files are read, what is kept of them, the floors that outlive a
-//! run, and what time expiry is judged by. It knows nothing of groups and releases.
+//! run, and what time expiry is judged by. Delegated roles are in `delegations.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::io;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use sigstore_tuf::{
-    DelegatedRole, Key, MetaFile, Metadata, RoleKeys, Root, Snapshot, TargetFile, Targets,
-    TrustedMetadataSet,
-};
+use sigstore_tuf::{MetaFile, Metadata, Root, Snapshot, Targets, TrustedMetadataSet};
 
+use super::delegations::sound;
 use super::refusal::{Refusal, of_core};
-use super::role::{RoleError, SignedRole, Signers};
 use crate::carrier::Carrier;
 use crate::limits::{
-    DELEGATIONS_MAX, ROOT_LEN_MAX, ROOTS_MAX, ROOTS_PROBED, SNAPSHOT_LEN_MAX, TARGETS_LEN_MAX,
-    TIMESTAMP_LEN_MAX,
+    ROOT_LEN_MAX, ROOTS_MAX, ROOTS_PROBED, SNAPSHOT_LEN_MAX, TARGETS_LEN_MAX, TIMESTAMP_LEN_MAX,
 };
 use crate::provider;
 use crate::state::State;
@@ -32,8 +27,8 @@ pub const ISSUED: &str = "neap_issued";
 /// One run against one carrier.
 pub struct Workflow<'a> {
     carrier: &'a dyn Carrier,
-    state: &'a mut dyn State,
-    trusted: TrustedMetadataSet,
+    pub(super) state: &'a mut dyn State,
+    pub(super) trusted: TrustedMetadataSet,
     pub(crate) times: Times,
     pub(crate) allowed_days: u32,
     /// Names of kept files that were damaged and are ignored.
@@ -128,142 +123,6 @@ impl<'a> Workflow<'a> {
     #[must_use]
     pub fn targets_role(&self, role: &str) -> Option<&Targets> {
         self.trusted.targets_role(role)
-    }
-
-    /// Reads and verifies a role that `delegator` delegates to; `None` where the snapshot names no
-    /// such role.
-    ///
-    /// # Errors
-    /// If it is not as it must be.
-    pub fn delegated(&mut self, role: &str, delegator: &str) -> Result<Option<&Targets>, Refusal> {
-        let file = format!("{}.json", encoded(role));
-        let now = self.now();
-        if self.trusted.targets_role(role).is_some() {
-            // Reached by another delegator before, it must satisfy this one as well.
-            return match self.trusted.verify_delegated_targets(role, delegator, now) {
-                Ok(_) => Ok(self.trusted.targets_role(role)),
-                Err(error) => Err(self.refusal(error, &file)),
-            };
-        }
-        let Some(pin) = self.pin(role) else { return Ok(None) };
-        if let Some(kept) = load(self.state, &file)?
-            && self.trusted.update_delegated_targets(&kept, role, delegator, now).is_ok()
-        {
-            return Ok(self.trusted.targets_role(role));
-        }
-        let name = self.versioned(&file, pin.version);
-        let bytes = self.read(&name, pinned_max(&pin, TARGETS_LEN_MAX))?;
-        let refused = self.trusted.update_delegated_targets(&bytes, role, delegator, now).err();
-        if let Some(error) = refused {
-            let is_signed = || self.is_signed_by(&bytes, role, delegator);
-            return Err(self.judged(error, &name, &bytes, &pin, is_signed));
-        }
-        self.keep(&file, &bytes)?;
-        Ok(self.trusted.targets_role(role))
-    }
-
-    /// Reads and verifies the role of a group, typing its targets; `None` where the snapshot names no
-    /// such role.
-    ///
-    /// # Errors
-    /// If it is not as it must be.
-    pub(crate) fn signed_role(&mut self, role: &str) -> Result<Option<SignedRole>, Refusal> {
-        let file = format!("{role}.json");
-        let targets = self.trusted.targets_role("targets");
-        let delegations = targets.and_then(|targets| targets.delegations.as_ref());
-        let delegated = self.delegation(role)?;
-        let (Some(pin), Some(delegations), Some(delegated)) =
-            (self.pin(role), delegations, delegated)
-        else {
-            return Ok(None);
-        };
-        let of_role = delegated.keyids.iter().filter_map(|id| delegations.keys.get_key_value(id));
-        let keys = of_role.map(|(id, key)| (id.clone(), key.clone())).collect();
-        let signers = Signers { keys, needed: delegated.role_keys() };
-        if let Some(kept) = load(self.state, &file)?
-            && let Ok(read) = SignedRole::read(&file, &kept, Some(&pin), role, &signers)
-            && read.expires >= self.now()
-        {
-            return Ok(Some(read));
-        }
-        let name = self.versioned(&file, pin.version);
-        let bytes = self.read(&name, pinned_max(&pin, TARGETS_LEN_MAX))?;
-        let read = match SignedRole::read(&name, &bytes, Some(&pin), role, &signers) {
-            Ok(read) => read,
-            Err(RoleError::Refused(refusal)) => return Err(refusal),
-            Err(RoleError::Pin(why)) => {
-                let is_signed = || SignedRole::read(&name, &bytes, None, role, &signers).is_ok();
-                return Err(unpinned(why, &name, &bytes, &pin, is_signed));
-            }
-        };
-        if read.expires < self.now() {
-            return Err(self.expired(role.to_owned(), read.expires));
-        }
-        self.keep(&file, &bytes)?;
-        Ok(Some(read))
-    }
-
-    /// Finds a target, walking delegations depth first in their order (TUF 5.6.7).
-    ///
-    /// # Errors
-    /// If a role on the way is not as it must be.
-    pub fn find(&mut self, path: &str) -> Result<Option<TargetFile>, Refusal> {
-        let mut to_visit = vec![("targets".to_owned(), "root".to_owned())];
-        let mut visited = BTreeSet::new();
-        while let Some((role, delegator)) = to_visit.pop() {
-            if visited.contains(&role) || visited.len() >= DELEGATIONS_MAX {
-                continue;
-            }
-            let targets = match role.as_str() {
-                "targets" => self.trusted.targets_role("targets"),
-                _ => self.delegated(&role, &delegator)?,
-            };
-            let Some(targets) = targets else { continue };
-            if let Some(found) = targets.target(path) {
-                return Ok(Some(found.clone()));
-            }
-            let delegations = targets.delegations.iter().flat_map(|all| &all.roles);
-            let mut children = Vec::new();
-            for child in delegations {
-                let matches = child.matches_path(path).map_err(|error| of_core(error, &role))?;
-                if is_top_level(&child.name) || !matches {
-                    continue;
-                }
-                children.push((child.name.clone(), role.clone()));
-                if child.terminating {
-                    to_visit.clear();
-                    break;
-                }
-            }
-            visited.insert(role);
-            to_visit.extend(children.into_iter().rev());
-        }
-        Ok(None)
-    }
-
-    /// How top-level targets delegate to a role.
-    ///
-    /// # Errors
-    /// If they do so twice, or a delegation takes the name of a top-level role.
-    pub(crate) fn delegation(&self, role: &str) -> Result<Option<&DelegatedRole>, Refusal> {
-        let targets = self.trusted.targets_role("targets");
-        let delegations = targets.and_then(|targets| targets.delegations.as_ref());
-        let all = delegations.map_or(&[][..], |delegations| &delegations.roles);
-        let role_fault = |role: &str, why: &str| {
-            Err(Refusal::Role { role: role.to_owned(), why: why.to_owned() })
-        };
-        if let Some(taken) = all.iter().find(|delegated| is_top_level(&delegated.name)) {
-            return role_fault(&taken.name, "is delegated by targets, and is a top-level role");
-        }
-        let mut found = all.iter().filter(|delegated| delegated.name == role);
-        let first = found.next();
-        if found.next().is_some() {
-            return role_fault(role, "is delegated twice");
-        }
-        if let (Some(first), Some(delegations)) = (first, delegations) {
-            sound(&delegations.keys, &first.role_keys(), role)?;
-        }
-        Ok(first)
     }
 
     /// Says that all that was read was believed, up to its earliest expiry: time moves on.
@@ -495,20 +354,8 @@ impl<'a> Workflow<'a> {
         Some(parsed.into_signed())
     }
 
-    /// Whether a delegated role's file has the signatures that it needs.
-    fn is_signed_by(&self, bytes: &[u8], role: &str, delegator: &str) -> bool {
-        let delegations = self.trusted.targets_role(delegator).and_then(|d| d.delegations.as_ref());
-        delegations.is_some_and(|delegations| {
-            let delegated = delegations.roles.iter().find(|delegated| delegated.name == role);
-            let parsed = Metadata::<Targets>::from_slice(bytes).ok().zip(delegated);
-            parsed.is_some_and(|(own, delegated)| {
-                own.verify_threshold(&delegations.keys, &delegated.role_keys(), role).is_ok()
-            })
-        })
-    }
-
     /// What the core says of a file that a parent names.
-    fn judged(
+    pub(super) fn judged(
         &self,
         error: sigstore_tuf::Error,
         file: &str,
@@ -554,19 +401,19 @@ impl<'a> Workflow<'a> {
         }
     }
 
-    fn pin(&self, role: &str) -> Option<MetaFile> {
+    pub(super) fn pin(&self, role: &str) -> Option<MetaFile> {
         self.trusted.snapshot()?.meta.get(&format!("{role}.json")).cloned()
     }
 
     /// The name of a file where snapshots are consistent (TUF 6.2).
-    fn versioned(&self, file: &str, version: u64) -> String {
+    pub(super) fn versioned(&self, file: &str, version: u64) -> String {
         match self.trusted.root().consistent_snapshot {
             true => format!("{version}.{file}"),
             false => file.to_owned(),
         }
     }
 
-    fn read(&self, name: &str, len_max: u64) -> Result<Vec<u8>, Refusal> {
+    pub(super) fn read(&self, name: &str, len_max: u64) -> Result<Vec<u8>, Refusal> {
         let found = self.read_if_there(name, len_max)?;
         found.ok_or_else(|| Refusal::Missing { file: name.to_owned() })
     }
@@ -586,7 +433,7 @@ impl<'a> Workflow<'a> {
         }
     }
 
-    fn keep(&mut self, name: &str, bytes: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn keep(&mut self, name: &str, bytes: &[u8]) -> Result<(), Refusal> {
         let stored = self.state.store(name, bytes);
         stored.map_err(|error| Refusal::State { name: name.to_owned(), error })
     }
@@ -597,7 +444,7 @@ const KNOWN_TIME: &str = "known-time";
 
 /// What a file is whose length, digest or version is not the one that was signed for: of another
 /// time if its version differs or it was properly signed, else damaged.
-fn unpinned(
+pub(super) fn unpinned(
     why: String,
     file: &str,
     bytes: &[u8],
@@ -637,50 +484,11 @@ fn newest_root(
     }
 }
 
-fn load(state: &dyn State, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
+pub(super) fn load(state: &dyn State, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
     state.load(name).map_err(|error| Refusal::State { name: name.to_owned(), error })
 }
 
-fn is_top_level(role: &str) -> bool {
-    ["root", "timestamp", "snapshot", "targets"].contains(&role)
-}
-
-/// Whether a role needs someone's signature, and each id stands for a key of its own. Ids are what
-/// metadata calls keys; one key under two ids would let one person be two.
-fn sound(keys: &BTreeMap<String, Key>, signers: &RoleKeys, role: &str) -> Result<(), Refusal> {
-    if signers.threshold == 0 {
-        let why = "needs nobody's signature".to_owned();
-        return Err(Refusal::Role { role: role.to_owned(), why });
-    }
-    let mut seen = BTreeMap::new();
-    for id in &signers.keyids {
-        let key = keys.get(id).and_then(|key| key.verification_key().ok());
-        let Some(key) = key else { continue };
-        if let Some(other) = seen.insert(key.as_bytes().to_vec(), id)
-            && other != id
-        {
-            let why = format!("counts one key as two, under the ids {other} and {id}");
-            return Err(Refusal::Role { role: role.to_owned(), why });
-        }
-    }
-    Ok(())
-}
-
 /// Bytes that a file may have: those signed for, where they are, within the limit.
-fn pinned_max(pin: &MetaFile, len_max: u64) -> u64 {
+pub(super) fn pinned_max(pin: &MetaFile, len_max: u64) -> u64 {
     pin.length.map_or(len_max, |len| len.min(len_max))
-}
-
-/// The name of a role in file names: all but unreserved characters (RFC 3986 2.3) as `%XX`.
-fn encoded(role: &str) -> String {
-    let mut name = String::new();
-    for byte in role.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                name.push(char::from(byte));
-            }
-            _ => drop(write!(name, "%{byte:02X}")),
-        }
-    }
-    name
 }
