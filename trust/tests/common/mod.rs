@@ -60,18 +60,13 @@ impl Device {
 
     /// What the honest carrier offers, which must be believed.
     pub(crate) fn accepts(&mut self, carrier: &dyn Carrier) -> Checked {
-        match self.check(carrier) {
-            Ok(checked) => checked,
-            Err(refusal) => panic!("{refusal}"),
-        }
+        self.check(carrier).expect("it was refused")
     }
 
     /// Why the hostile carrier is refused, with its exit code.
     pub(crate) fn refuses(&mut self, carrier: &dyn Carrier) -> (u8, &'static str, String) {
-        match self.check(carrier) {
-            Ok(checked) => panic!("believed: {checked:?}"),
-            Err(refusal) => (refusal.exit_code(), refusal.word(), refusal.to_string()),
-        }
+        let refusal = self.check(carrier).expect_err("it was believed");
+        (refusal.exit_code(), refusal.word(), refusal.to_string())
     }
 }
 
