@@ -4,12 +4,14 @@
 //!
 //! - [`limits`]: every limit on what is read.
 //! - [`key`]: public keys, key ids, and [`key::Signer`], which signs wherever its key is kept.
+//! - [`device_key`]: keys that devices sign with, and their signers.
 //! - [`carrier`]: what metadata is read from; a carrier is never believed.
 //! - [`state`]: what a device remembers between runs.
 //! - [`time`]: what time it may be, with a clock that may be wrong or dead.
 //! - [`target`]: what a release says of one file.
 //! - [`profile`]: what a site may do on its own.
 //! - [`client`]: what a device may install from a carrier; its refusals.
+//! - [`receipt`]: what a device says of an update, and the chain of it.
 //!
 //! # Guarantees
 //!
@@ -18,12 +20,14 @@
 
 pub mod carrier;
 pub mod client;
+pub mod device_key;
 #[cfg(feature = "fixture")]
 pub mod fixture;
 pub mod key;
 pub mod limits;
 pub mod profile;
 mod provider;
+pub mod receipt;
 pub mod state;
 pub mod target;
 pub mod time;

@@ -26,3 +26,6 @@ pub const STALE_DAYS_MAX: u32 = 3650;
 /// Days that a clock may be ahead of all that is known before it counts as broken. It is what a
 /// device lives: a device that lies longer in a cabinet has its clock set by hand.
 pub const CLOCK_AHEAD_DAYS_MAX: u32 = 20 * 365 + 5;
+
+/// Longest receipt: all texts at their longest, and the signature.
+pub const RECEIPT_LEN_MAX: u64 = 8 << 10;
