@@ -113,6 +113,10 @@ impl<F: Files> Store for Directory<F> {
         self.files.lock(Name::lock().file(), who)
     }
 
+    fn break_lock(&self) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+
     fn edit(&self, name: &Name) -> io::Result<Box<dyn Edit>> {
         let folder = self.make(name.folder())?;
         Ok(Box::new(self.files.edit(&folder, name.file())?))

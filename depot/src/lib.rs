@@ -48,6 +48,8 @@ pub mod memory;
 pub mod name;
 pub mod posix;
 pub mod publish;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod store;
 pub mod tree;
 pub mod writer;

@@ -57,6 +57,13 @@ pub trait Store: Send + Sync {
     /// If there is another writer.
     fn lock(&self, who: &str) -> Result<Box<dyn Lock>, LockError>;
 
+    /// Takes the lock from a writer that is gone: what it said of itself, or nothing if there was
+    /// no lock to take. Folders need it never: the system takes the lock back from a dead process.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn break_lock(&self) -> io::Result<Option<String>>;
+
     /// Opens a file for writing at any place; made if it is not there.
     ///
     /// # Errors
