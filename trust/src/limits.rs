@@ -8,3 +8,11 @@ pub const TIMESTAMP_LEN_MAX: u64 = 16 << 10;
 pub const SNAPSHOT_LEN_MAX: u64 = 2 << 20;
 /// Longest targets metadata of one role: some thousand releases.
 pub const TARGETS_LEN_MAX: u64 = 5 << 20;
+/// Longest file of a key: a sealed Ed25519 key is some 400 bytes.
+pub const KEY_FILE_LEN_MAX: u64 = 16 << 10;
+/// Least passphrase of a new key, in characters. scrypt makes each guess cost 80 ms or so.
+pub const PASSPHRASE_CHARS_MIN: usize = 8;
+/// Most memory that opening a sealed key may take: scrypt's own advice is 128 MiB.
+pub const KEY_SCRYPT_LEN_MAX: u64 = 256 << 20;
+/// Most rounds of a hash that opening a sealed key may take: some seconds.
+pub const KEY_ROUNDS_MAX: u64 = 16 << 20;

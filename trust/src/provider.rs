@@ -9,7 +9,7 @@ use sigstore_types::HashAlgorithm;
 /// Makes the client verify with this provider; what the process installed before stays.
 pub(crate) fn install() {
     // An error says that one is installed, and only this crate installs any.
-    drop(sigstore_crypto::install_default_provider(&Strict));
+    sigstore_crypto::install_default_provider(&Strict).ok();
 }
 
 /// Ed25519 by `verify_strict`: no keys of small order, no malleable signatures.
@@ -38,9 +38,10 @@ impl CryptoProvider for Strict {
         }
         let refused = |what: &str| Error::Verification(what.to_owned());
         let public = public.try_into().map_err(|_| refused("a key of another length"))?;
-        let key = VerifyingKey::from_bytes(&public).map_err(|_| refused("no point of the curve"))?;
-        let signature =
-            Signature::from_slice(signature).map_err(|_| refused("a signature of another length"))?;
+        let key =
+            VerifyingKey::from_bytes(&public).map_err(|_| refused("no point of the curve"))?;
+        let signature = Signature::from_slice(signature)
+            .map_err(|_| refused("a signature of another length"))?;
         key.verify_strict(data, &signature).map_err(|_| refused("not by this key"))
     }
 
