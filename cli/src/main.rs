@@ -9,8 +9,11 @@ mod exit;
 mod failure;
 mod fields;
 mod inspect;
+mod key;
+mod keyring;
 mod outcome;
 mod progress;
+mod secret;
 mod size;
 mod spool;
 mod tariff;
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Estimate(args) => estimate::run(&args),
+        Verb::Key(args) => key::run(&args.verb),
     };
     outcome::print(done, common.json).into()
 }
