@@ -6,6 +6,7 @@
 //! - [`key`]: public keys, key ids, and [`key::Signer`], which signs wherever its key is kept.
 //! - [`carrier`]: what metadata is read from; a carrier is never believed.
 //! - [`target`]: what a release says of one file.
+//! - [`repo`]: the editor of a repository: changes are staged, signed by people, merged, published.
 //!
 //! # Guarantees
 //!
@@ -16,4 +17,5 @@ pub mod carrier;
 pub mod key;
 pub mod limits;
 mod provider;
+pub mod repo;
 pub mod target;
