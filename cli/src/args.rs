@@ -60,6 +60,8 @@ pub(crate) enum Verb {
         neap check /media/stick --group bridge --root root.json\n  \
         neap check /srv/depot --group bridge --state /var/lib/neap/trust --json")]
     Check(crate::check::Args),
+    /// Make and show the keys that sign what devices may install
+    Key(crate::key::Args),
 }
 
 impl Verb {
@@ -71,6 +73,7 @@ impl Verb {
             Self::Verify(args) => &args.common,
             Self::Estimate(args) => &args.common,
             Self::Check(args) => &args.common,
+            Self::Key(args) => args.verb.common(),
         }
     }
 }

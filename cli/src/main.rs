@@ -10,10 +10,12 @@ mod exit;
 mod failure;
 mod fields;
 mod inspect;
+mod key;
+mod keyring;
 mod outcome;
 mod progress;
+mod secret;
 mod size;
-mod spool;
 mod tariff;
 mod verify;
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Verb::Verify(args) => verify::run(&args),
         Verb::Estimate(args) => estimate::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Key(args) => key::run(&args.verb),
     };
     outcome::print(done, common.json).into()
 }

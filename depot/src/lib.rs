@@ -24,6 +24,8 @@
 //! - [`tree`]: by which any 16 KiB of a blob are verified. [`blob`]: verified reading.
 //! - [`catalogue`]: what metadata names. [`depot`]: what readers ask.
 //! - [`writer`] and [`publish`]: the one writer, and how a release becomes visible.
+//! - [`version`], [`plan`]: which release a device should take, and on which way.
+//! - [`release`]: makes the files of one, by [`spool`]. [`sbom`]: what changed in it.
 //! - [`fsck`] finds and names damage. [`gc`] removes what nothing names.
 //!
 //! # Guarantees
@@ -46,10 +48,15 @@ pub mod gc;
 pub mod limits;
 pub mod memory;
 pub mod name;
+pub mod plan;
 pub mod posix;
 pub mod publish;
+pub mod release;
 #[cfg(feature = "s3")]
 pub mod s3;
+pub mod sbom;
+pub mod spool;
 pub mod store;
 pub mod tree;
+pub mod version;
 pub mod writer;

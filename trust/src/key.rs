@@ -1,9 +1,27 @@
 //! Public keys, their ids, and signers.
+//!
+//! - [`sealed`]: private keys as PKCS#8, sealed with a passphrase.
+//! - [`key_file`]: those in files.
+//! - [`uri`] and [`token`]: keys on PKCS#11 tokens.
+//! - [`command`]: keys that a program signs with, such as those of a key service.
+
+pub mod command;
+pub mod error;
+pub mod key_file;
+pub mod sealed;
+#[cfg(feature = "token")]
+pub mod token;
+pub mod uri;
 
 use std::fmt;
 
+use ed25519_dalek::VerifyingKey;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePublicKey, EncodePublicKey};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+pub use error::KeyError;
 
 /// An Ed25519 public key, RFC 8032: 32 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,8 +39,8 @@ pub trait Signer {
     /// An Ed25519 signature over `message`: 64 bytes.
     ///
     /// # Errors
-    /// If the token or the machine that holds the key does not sign; the text says why.
-    fn sign(&self, message: &[u8]) -> Result<[u8; 64], String>;
+    /// If the token or the machine that holds the key does not sign.
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], KeyError>;
 }
 
 impl PublicKey {
@@ -36,6 +54,38 @@ impl PublicKey {
     #[must_use]
     pub fn bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+
+    /// A key in the PEM form of RFC 8410, as `openssl pkey -pubout` writes it.
+    ///
+    /// # Errors
+    /// If it is no PEM, or a key of another kind, or one of small order.
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        let key = VerifyingKey::from_public_key_pem(pem)
+            .map_err(|error| KeyError::NotAKey(format!("no Ed25519 public key in PEM: {error}")))?;
+        if key.is_weak() {
+            return Err(KeyError::NotAKey("a key of small order, which anybody can use".into()));
+        }
+        Ok(Self(key.to_bytes()))
+    }
+
+    /// The key in the PEM form of RFC 8410.
+    ///
+    /// # Errors
+    /// If its bytes are no point of the curve.
+    pub fn pem(&self) -> Result<String, KeyError> {
+        let not_a_key = |error: &dyn fmt::Display| KeyError::NotAKey(error.to_string());
+        let key = VerifyingKey::from_bytes(&self.0).map_err(|error| not_a_key(&error))?;
+        key.to_public_key_pem(LineEnding::LF).map_err(|error| not_a_key(&error))
+    }
+
+    /// The key of a TUF key object, if it is an Ed25519 one in lower-case hexadecimal digits.
+    #[must_use]
+    pub fn from_tuf(key: &Value) -> Option<Self> {
+        let is_ed25519 = key["keytype"] == "ed25519" && key["scheme"] == "ed25519";
+        let public = key["keyval"]["public"].as_str().filter(|_| is_ed25519)?;
+        let bytes: [u8; 32] = hex::decode(public).ok()?.try_into().ok()?;
+        (hex::encode(bytes) == public).then_some(Self(bytes))
     }
 
     /// The key as TUF metadata has it (TUF 4.2).
@@ -66,6 +116,18 @@ impl PublicKey {
     }
 }
 
+/// A signature over `message`, checked with the public key: a faulty signer must not pass.
+///
+/// # Errors
+/// If the signer does not sign, or what it makes is not a signature of its key.
+pub fn sign_checked(signer: &dyn Signer, message: &[u8]) -> Result<[u8; 64], KeyError> {
+    let signature = signer.sign(message)?;
+    match signer.public().verifies(message, &signature) {
+        true => Ok(signature),
+        false => Err(KeyError::WrongSignature),
+    }
+}
+
 impl KeyId {
     /// 64 hexadecimal digits.
     #[must_use]
@@ -93,7 +155,22 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_small_order_verify_nothing() {
+    fn keys_come_back_from_pem_and_from_tuf() {
+        let key = sealed::FileKey::from_seed(&[3; 32]).public().clone();
+        assert_eq!(PublicKey::from_pem(&key.pem().expect("a key")).expect("PEM"), key);
+        assert_eq!(PublicKey::from_tuf(&key.tuf()), Some(key.clone()));
+        let mut upper = key.tuf();
+        upper["keyval"]["public"] = hex::encode_upper(key.bytes()).into();
+        assert_eq!(PublicKey::from_tuf(&upper), None);
+    }
+
+    #[test]
+    fn keys_of_small_order_are_refused_and_verify_nothing() {
+        let neutral = "-----BEGIN PUBLIC KEY-----\n\
+            MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\
+            -----END PUBLIC KEY-----\n";
+        let refused = PublicKey::from_pem(neutral).expect_err("it is refused").to_string();
+        assert!(refused.contains("small order"), "{refused}");
         // The neutral element signs anything for a lax verifier.
         let mut point = [0; 32];
         point[0] = 1;

@@ -12,6 +12,7 @@
 //! - [`profile`]: what a site may do on its own.
 //! - [`client`]: what a device may install from a carrier; its refusals.
 //! - [`receipt`]: what a device says of an update, and the chain of it.
+//! - [`repo`]: the editor of a repository: changes are staged, signed by people, merged, published.
 //!
 //! # Guarantees
 //!
@@ -29,5 +30,6 @@ pub mod profile;
 mod provider;
 pub mod receipt;
 pub mod state;
+pub mod repo;
 pub mod target;
 pub mod time;
