@@ -1,1 +1,5 @@
 //! The one layout that every carrier holds: metadata, blobs and receipts.
+
+pub mod plan;
+pub mod sbom;
+pub mod version;
