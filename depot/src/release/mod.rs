@@ -4,8 +4,8 @@
 //! when they are published, is for `neap_trust::repo`. A patch that saves nothing is not kept, and
 //! every patch is applied before it is offered.
 
-mod patches;
 pub mod archive;
+mod patches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
