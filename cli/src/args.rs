@@ -60,6 +60,10 @@ pub(crate) enum Verb {
         neap check /media/stick --group bridge --root root.json\n  \
         neap check /srv/depot --group bridge --state /var/lib/neap/trust --json")]
     Check(crate::check::Args),
+    /// Verify, show and export what devices signed
+    Receipt(crate::receipt::Args),
+    /// Compare the bills of materials of two releases
+    Sbom(crate::sbom::Args),
     /// Make and show the keys that sign what devices may install
     Key(crate::key::Args),
 }
@@ -74,6 +78,8 @@ impl Verb {
             Self::Estimate(args) => &args.common,
             Self::Check(args) => &args.common,
             Self::Key(args) => args.verb.common(),
+            Self::Receipt(args) => args.verb.common(),
+            Self::Sbom(args) => args.verb.common(),
         }
     }
 }

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 /// | 9 | approval missing | a person was to agree and did not, or there was no one to ask |
 /// | 10 | interrupted, resumable | the patch stopped coming; the same command goes on from there |
 /// | 12 | no space or target too small | the target, or the disk of the journal or patch, is full |
-/// | 13 | verification failed | what was read back, or looked at by `verify`, is not the target |
+/// | 13 | verification failed | what was read back, or looked at by `verify`, is not what it should be |
 /// | 14 | device I/O | a device failed to read or write |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {

@@ -14,6 +14,8 @@ mod key;
 mod keyring;
 mod outcome;
 mod progress;
+mod receipt;
+mod sbom;
 mod secret;
 mod size;
 mod tariff;
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
         Verb::Estimate(args) => estimate::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Key(args) => key::run(&args.verb),
+        Verb::Receipt(args) => receipt::run(&args.verb),
+        Verb::Sbom(args) => sbom::run(&args.verb),
     };
     outcome::print(done, common.json).into()
 }

@@ -1,6 +1,7 @@
 //! Keys that devices sign receipts with: Ed25519, or P-256 where a TPM holds them.
 
 use p256::ecdsa::signature::Verifier as _;
+use p256::pkcs8::DecodePublicKey as _;
 use sha2::{Digest, Sha256};
 
 use crate::key::PublicKey;
@@ -31,6 +32,13 @@ impl DeviceKey {
     #[must_use]
     pub fn p256(point: &[u8]) -> Option<Self> {
         p256::ecdsa::VerifyingKey::from_sec1_bytes(point).ok().map(Self::P256)
+    }
+
+    /// A public key in the PEM form of RFC 5480 or RFC 8410.
+    #[must_use]
+    pub fn from_pem(pem: &str) -> Option<Self> {
+        let p256 = || p256::ecdsa::VerifyingKey::from_public_key_pem(pem).ok().map(Self::P256);
+        PublicKey::from_pem(pem).ok().map(Self::Ed25519).or_else(p256)
     }
 
     /// The first 16 bytes of SHA-256 over the public key as a certificate has it: 32 bytes, or the

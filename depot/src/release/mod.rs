@@ -65,7 +65,7 @@ pub struct Earlier {
 }
 
 /// How patches are made.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Making<'a> {
     /// Coder, effort, and memory for all patches together.
     pub options: Options,

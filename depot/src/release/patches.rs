@@ -71,18 +71,18 @@ pub(super) fn from_each<'a>(
         let mut made = Vec::new();
         loop {
             let earlier = next.lock().map_or(None, |mut next| next.next());
-            let Some(earlier) = earlier else { return Ok(made) };
+            let Some(earlier) = earlier else { return Ok::<_, ReleaseError>(made) };
             (making.say)(&format!("from {}: comparing", earlier.version));
             made.push((*earlier, from_one(earlier, image, depot, &options, making)?));
         }
     };
-    let mut made = thread::scope(|scope| {
+    let mut made = thread::scope(|scope| -> Result<_, ReleaseError> {
         let running: Vec<_> = (0..jobs).map(|_| scope.spawn(one_after_another)).collect();
         let mut made = Vec::new();
         for thread in running {
             made.extend(thread.join().expect("a diff returns its errors")?);
         }
-        Ok::<_, ReleaseError>(made)
+        Ok(made)
     })?;
     // As they were asked for, whoever was faster.
     made.sort_by_key(|(one, _)| earlier.iter().position(|other| other.image == one.image));

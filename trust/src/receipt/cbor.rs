@@ -33,8 +33,6 @@ const VERSION: u64 = 1;
 /// | 17 | `carrier` | unsigned: 0 file, 1 wan, 2 lan, 3 stick |
 /// | 18 | `carrier_id` | text |
 /// | 19 | `approvals` | array of at most 8 texts |
-struct Payload;
-
 const NAMES: [&str; 20] = [
     "form",
     "device",
