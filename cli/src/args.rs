@@ -57,6 +57,8 @@ pub(crate) enum Verb {
     Estimate(Estimate),
     /// Make and show the keys that sign what devices may install
     Key(crate::key::Args),
+    /// Change who may sign what, and publish what is signed
+    Repo(crate::repo::Args),
 }
 
 impl Verb {
@@ -68,6 +70,7 @@ impl Verb {
             Self::Verify(args) => &args.common,
             Self::Estimate(args) => &args.common,
             Self::Key(args) => args.verb.common(),
+            Self::Repo(args) => args.verb.common(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod key;
 mod keyring;
 mod outcome;
 mod progress;
+mod repo;
 mod secret;
 mod size;
 mod spool;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Verify(args) => verify::run(&args),
         Verb::Estimate(args) => estimate::run(&args),
         Verb::Key(args) => key::run(&args.verb),
+        Verb::Repo(args) => repo::run(&args.verb),
     };
     outcome::print(done, common.json).into()
 }
