@@ -66,6 +66,8 @@ pub(crate) enum Verb {
     Sbom(crate::sbom::Args),
     /// Make and show the keys that sign what devices may install
     Key(crate::key::Args),
+    /// Change who may sign what, and publish what is signed
+    Repo(crate::repo::Args),
 }
 
 impl Verb {
@@ -80,6 +82,7 @@ impl Verb {
             Self::Key(args) => args.verb.common(),
             Self::Receipt(args) => args.verb.common(),
             Self::Sbom(args) => args.verb.common(),
+            Self::Repo(args) => args.verb.common(),
         }
     }
 }

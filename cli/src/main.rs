@@ -15,6 +15,7 @@ mod keyring;
 mod outcome;
 mod progress;
 mod receipt;
+mod repo;
 mod sbom;
 mod secret;
 mod size;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Verb::Key(args) => key::run(&args.verb),
         Verb::Receipt(args) => receipt::run(&args.verb),
         Verb::Sbom(args) => sbom::run(&args.verb),
+        Verb::Repo(args) => repo::run(&args.verb),
     };
     outcome::print(done, common.json).into()
 }

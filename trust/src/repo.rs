@@ -244,7 +244,10 @@ impl Repo {
     }
 
     /// Who decided about what is published of a role.
-    fn authorities_now(&self, role: &str) -> Result<Vec<Authority>, RepoError> {
+    ///
+    /// # Errors
+    /// If there is no such role.
+    pub fn authorities_now(&self, role: &str) -> Result<Vec<Authority>, RepoError> {
         if role == ROOT {
             let both = self.roots.iter().rev().take(2);
             return both.map(|root| of_root(&root.root()?, ROOT)).collect();
@@ -266,6 +269,15 @@ impl Repo {
         let whose = format!("targets {}", targets.version);
         let known = targets.delegations.unwrap_or_default().keys;
         Ok(Authority { whose, role: keys, keys: known })
+    }
+
+    /// Forgets what is staged of a role.
+    ///
+    /// # Errors
+    /// If nothing is.
+    pub fn drop_staged(&mut self, role: &str) -> Result<(), RepoError> {
+        let nothing = || RepoError::NothingToDo(format!("nothing of role {role} is staged"));
+        self.staged.remove(role).map(drop).ok_or_else(nothing)
     }
 
     /// How far the metadata that is next of a role is signed.
