@@ -60,6 +60,14 @@ pub(crate) enum Verb {
         neap check /media/stick --group bridge --root root.json\n  \
         neap check /srv/depot --group bridge --state /var/lib/neap/trust --json")]
     Check(crate::check::Args),
+    /// Make the files of a release and stage them for a group of devices
+    Release(crate::release::Args),
+    /// Say which release a device should take, on which way, and what that costs
+    #[command(after_help = "Examples:\n  \
+        neap plan /media/stick --group bridge --root root.json --product radar --image /dev/sda2\n  \
+        neap plan depot --group bridge --root root.json --product radar --version 1.4.0 --budget 20M\n\n\
+        Exit code 3: it has the latest. 11: more than the budget, not started.")]
+    Plan(crate::plan::Args),
     /// Verify, show and export what devices signed
     Receipt(crate::receipt::Args),
     /// Compare the bills of materials of two releases
@@ -80,6 +88,8 @@ impl Verb {
             Self::Estimate(args) => &args.common,
             Self::Check(args) => &args.common,
             Self::Key(args) => args.verb.common(),
+            Self::Release(args) => args.verb.common(),
+            Self::Plan(args) => &args.common,
             Self::Receipt(args) => args.verb.common(),
             Self::Sbom(args) => args.verb.common(),
             Self::Repo(args) => args.verb.common(),
@@ -273,7 +283,7 @@ pub(crate) enum Side {
     Target,
 }
 
-fn memory(text: &str) -> Result<u64, String> {
+pub(crate) fn memory(text: &str) -> Result<u64, String> {
     at_least(text, Options::MEMORY_MIN)
 }
 

@@ -39,16 +39,26 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
-    let root = args.root.as_deref().map(read_root).transpose()?;
     let groups: Vec<_> = args.group.iter().map(String::as_str).collect();
-    let ask = Ask { groups: &groups, root: root.as_deref(), clock: clock(), seen: None };
-    let mut state: Box<dyn State> = match &args.state {
+    let checked = checked(&args.depot, args.root.as_deref(), args.state.as_deref(), &groups)?;
+    Ok(Outcome { text: text(&checked), json: json(&checked) })
+}
+
+/// What a depot offers to these groups, verified from the root on.
+pub(crate) fn checked(
+    depot: &Path,
+    root: Option<&Path>,
+    state: Option<&Path>,
+    groups: &[&str],
+) -> Result<Checked, Failure> {
+    let root = root.map(read_root).transpose()?;
+    let ask = Ask { groups, root: root.as_deref(), clock: clock(), seen: None };
+    let mut kept: Box<dyn State> = match state {
         Some(folder) => Box::new(StateFolder::new(folder)),
         None => Box::new(MemoryState::default()),
     };
-    let checked = check(&Folder::new(&args.depot), &mut *state, &ask);
-    let checked = checked.map_err(|refusal| failure(&refusal, args))?;
-    Ok(Outcome { text: text(&checked), json: json(&checked) })
+    let checked = check(&Folder::new(depot), &mut *kept, &ask);
+    checked.map_err(|refusal| failure(&refusal, depot, state))
 }
 
 /// When this program was built, for devices without a clock. Who packages it sets
@@ -78,7 +88,7 @@ fn read_root(path: &Path) -> Result<Vec<u8>, Failure> {
     }
 }
 
-fn failure(refusal: &Refusal, args: &Args) -> Failure {
+fn failure(refusal: &Refusal, depot: &Path, state: Option<&Path>) -> Failure {
     let exit = match refusal.exit_code() {
         6 => Exit::Refused,
         7 => Exit::Rollback,
@@ -86,11 +96,11 @@ fn failure(refusal: &Refusal, args: &Args) -> Failure {
         10 => Exit::Interrupted,
         _ => Exit::Error,
     };
-    let state = match &args.state {
+    let state = match state {
         Some(folder) => format!("nothing was installed; {} keeps what was seen", folder.display()),
         None => "nothing was installed, and nothing was kept".into(),
     };
-    let error = format!("{}: {refusal}", args.depot.display());
+    let error = format!("{}: {refusal}", depot.display());
     Failure { state, ..Failure::new(exit, error, refusal.next()) }
 }
 

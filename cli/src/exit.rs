@@ -16,6 +16,7 @@ use std::process::ExitCode;
 /// | 8 | expired | what was to be published, signed or installed has expired |
 /// | 9 | approval missing | a person was to agree and did not, or there was no one to ask |
 /// | 10 | interrupted, resumable | the patch stopped coming; the same command goes on from there |
+/// | 11 | budget would be exceeded | it would take more bytes than allowed; it was not started |
 /// | 12 | no space or target too small | the target, or the disk of the journal or patch, is full |
 /// | 13 | verification failed | what was read back, or looked at by `verify`, is not what it should be |
 /// | 14 | device I/O | a device failed to read or write |
@@ -31,6 +32,7 @@ pub(crate) enum Exit {
     Expired = 8,
     ApprovalMissing = 9,
     Interrupted = 10,
+    OverBudget = 11,
     NoSpace = 12,
     VerificationFailed = 13,
     DeviceIo = 14,

@@ -13,8 +13,10 @@ mod inspect;
 mod key;
 mod keyring;
 mod outcome;
+mod plan;
 mod progress;
 mod receipt;
+mod release;
 mod repo;
 mod sbom;
 mod secret;
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         Verb::Estimate(args) => estimate::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Key(args) => key::run(&args.verb),
+        Verb::Release(args) => release::run(&args.verb),
+        Verb::Plan(args) => plan::run(&args),
         Verb::Receipt(args) => receipt::run(&args.verb),
         Verb::Sbom(args) => sbom::run(&args.verb),
         Verb::Repo(args) => repo::run(&args.verb),

@@ -160,7 +160,11 @@ fn read(args: &Select) -> Result<Vec<Verified>, Failure> {
     }
     if paths.is_empty() || paths.len() > RECEIPTS_MAX {
         let error = format!("{} receipts found, 1 to {RECEIPTS_MAX} expected", paths.len());
-        return Err(Failure::new(Exit::Error, error, "name files that end in .cose, or their folder"));
+        return Err(Failure::new(
+            Exit::Error,
+            error,
+            "name files that end in .cose, or their folder",
+        ));
     }
     let mut receipts = Vec::new();
     for path in paths {

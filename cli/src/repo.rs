@@ -1,8 +1,8 @@
 //! `neap repo`: its verbs and their flags. What they do is in the files below.
 
 mod change;
-mod directory;
-mod expiry;
+pub(crate) mod directory;
+pub(crate) mod expiry;
 mod sign;
 mod status;
 

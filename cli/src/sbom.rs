@@ -97,9 +97,10 @@ fn shown(text: &str) -> String {
 
 fn json(changes: &Changes) -> Value {
     let one = |(name, version): &(String, String)| json!({"name": name, "version": version});
-    let changed = changes.changed.iter().map(|(name, before, after)| {
-        json!({"name": name, "before": before, "after": after})
-    });
+    let changed = changes
+        .changed
+        .iter()
+        .map(|(name, before, after)| json!({"name": name, "before": before, "after": after}));
     json!({
         "schema": "neap.sbom-diff.v1",
         "added": changes.added.iter().map(one).collect::<Vec<_>>(),

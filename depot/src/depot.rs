@@ -9,8 +9,8 @@ use neap_trust::carrier::Carrier;
 use crate::blob::{Blob, BlobError};
 use crate::catalogue::{Catalogue, Fault, Walk};
 use crate::directory::Directory;
-use crate::limits::PART_LEN;
-use crate::name::{Folder, Meaning, Name};
+use crate::limits::{PART_LEN, RECEIPT_LEN_MAX};
+use crate::name::{Device, Folder, Meaning, Name};
 use crate::posix::Posix;
 use crate::store::{self, Store};
 
@@ -82,6 +82,35 @@ impl Depot {
             _ => None,
         });
         Ok(trees.collect())
+    }
+
+    /// The devices that there are receipts of, each with the numbers of its receipts in order.
+    ///
+    /// # Errors
+    /// If they cannot be listed.
+    pub fn receipts(&self) -> io::Result<Vec<(Device, Vec<u64>)>> {
+        let devices = self.store.list(&Folder::Receipts)?;
+        let devices = devices.iter().filter_map(|entry| Device::new(&entry.file));
+        let listed = devices.map(|device| {
+            let folder = Folder::Device(device.clone());
+            let entries = self.store.list(&folder)?;
+            let numbers = entries.iter().filter_map(|entry| match folder.meaning(&entry.file) {
+                Meaning::Receipt(number) => Some(number),
+                _ => None,
+            });
+            let mut numbers: Vec<_> = numbers.collect();
+            numbers.sort_unstable();
+            Ok((device, numbers))
+        });
+        listed.collect()
+    }
+
+    /// The bytes of a receipt, if it is there. Nobody verified them.
+    ///
+    /// # Errors
+    /// If it cannot be read or is longer than a receipt may be.
+    pub fn receipt(&self, device: &Device, sequence: u64) -> io::Result<Option<Vec<u8>>> {
+        store::read(&*self.store, &Name::receipt(device, sequence), RECEIPT_LEN_MAX)
     }
 
     /// What the published metadata names, and the first fault if it has any. Signatures are not

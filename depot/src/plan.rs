@@ -6,20 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+pub use neap_trust::client::Offer;
 use neap_trust::target::{Custom, Kind, Requirement};
 
 use crate::version;
-
-/// One verified target.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offer {
-    /// Its path in the metadata.
-    pub path: String,
-    /// Bytes of the blob.
-    pub len: u64,
-    /// What the release says of it.
-    pub custom: Custom,
-}
 
 /// What a device has and wants.
 #[derive(Debug, Clone, Default)]
@@ -323,6 +313,7 @@ mod tests {
         Offer {
             path: format!("g/ships/radar/{version}/{name}"),
             len,
+            sha256: String::new(),
             custom: Custom {
                 blake3: format!("{name}-{to}"),
                 kind,

@@ -29,7 +29,7 @@ pub mod limits;
 pub mod profile;
 mod provider;
 pub mod receipt;
-pub mod state;
 pub mod repo;
+pub mod state;
 pub mod target;
 pub mod time;
