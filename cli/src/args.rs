@@ -55,6 +55,8 @@ pub(crate) enum Verb {
         neap estimate update.neap --link 1.5Mbit/s --price '0.80 USD/MB' --overhead 5%\n\n\
         MB is 1,000,000 bytes; time and cost are rounded up.")]
     Estimate(Estimate),
+    /// Look after a depot: what it holds, whether it is whole, what can go
+    Depot(crate::depot::Args),
 }
 
 impl Verb {
@@ -65,6 +67,7 @@ impl Verb {
             Self::Inspect(args) => &args.common,
             Self::Verify(args) => &args.common,
             Self::Estimate(args) => &args.common,
+            Self::Depot(args) => args.common(),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod apply;
 mod args;
+mod depot;
 mod diff;
 mod estimate;
 mod exit;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Estimate(args) => estimate::run(&args),
+        Verb::Depot(args) => depot::run(&args),
     };
     outcome::print(done, common.json).into()
 }
