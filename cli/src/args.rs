@@ -76,6 +76,8 @@ pub(crate) enum Verb {
     Key(crate::key::Args),
     /// Change who may sign what, and publish what is signed
     Repo(crate::repo::Args),
+    /// Look after a depot: what it holds, whether it is whole, what can go
+    Depot(crate::depot::Args),
 }
 
 impl Verb {
@@ -93,6 +95,7 @@ impl Verb {
             Self::Receipt(args) => args.verb.common(),
             Self::Sbom(args) => args.verb.common(),
             Self::Repo(args) => args.verb.common(),
+            Self::Depot(args) => args.common(),
         }
     }
 }

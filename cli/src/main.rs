@@ -4,6 +4,7 @@
 mod apply;
 mod args;
 mod check;
+mod depot;
 mod diff;
 mod estimate;
 mod exit;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Receipt(args) => receipt::run(&args.verb),
         Verb::Sbom(args) => sbom::run(&args.verb),
         Verb::Repo(args) => repo::run(&args.verb),
+        Verb::Depot(args) => depot::run(&args),
     };
     outcome::print(done, common.json).into()
 }

@@ -165,7 +165,7 @@ fn links_and_special_files_are_not_opened() {
     let path = |file: &str| folder.path().join(file);
     std::fs::write(outside.path().join("1.root.json"), "{}").expect("written");
     std::fs::create_dir(path("metadata")).expect("made");
-    let link = std::os::unix::fs::symlink;
+    use std::os::unix::fs::symlink as link;
     link(outside.path().join("1.root.json"), path("metadata/1.root.json")).expect("linked");
     link(outside.path(), path("blobs")).expect("linked");
     std::os::unix::net::UnixListener::bind(path("metadata/2.root.json")).expect("a socket");
@@ -235,8 +235,8 @@ mod bucket {
             };
             Box::new(S3::at(&place).expect("a place"))
         };
-        behaves(&|| open("ships/aurora"));
         behaves(&|| open(""));
+        behaves(&|| open("ships/aurora"));
     }
 
     /// The server's program: from the environment, or installed into a venv under `target/`.
