@@ -245,6 +245,24 @@ fn key_that_is_revoked_signs_nothing_any_more() {
 }
 
 #[test]
+fn what_expires_is_published_until_then_and_not_a_second_later() {
+    let depot = published();
+    let mut repo = Repo::load(&depot).expect("loaded");
+    let expires: Timestamp = "2026-07-01T00:00:00Z".parse().expect("a time");
+    repo.renew("g.fleet", &When { now: now(), expires: Some(expires) }).expect("staged");
+    signed(&mut repo, "g.fleet", &[1, 2]);
+    let at = |seconds: i64| {
+        let time = Timestamp::from_second(expires.as_second() + seconds).expect("a time");
+        repo.publish(&[&key(3)], time, OnlineExpiry::default()).map(drop)
+    };
+    assert!(at(-1).is_ok());
+    assert!(matches!(at(0), Err(RepoError::Expired(_))));
+    let late = OnlineExpiry { timestamp: Some(now()), ..OnlineExpiry::default() };
+    assert!(matches!(repo.publish(&[&key(3)], now(), late), Err(RepoError::Expired(_))));
+    assert!(matches!(repo.refresh(&[&key(3)], now(), late), Err(RepoError::Expired(_))));
+}
+
+#[test]
 fn what_is_written_is_the_same_each_time() {
     let (one, two) = (published(), published());
     assert!(one.0 == two.0);
