@@ -48,8 +48,8 @@ pub(crate) enum Verb {
     /// Replace a key of a role by another
     #[command(after_help = "Example:\n  neap repo rotate depot root --remove bob.pub --add \
         carol.pub\n\n\
-        Roots are signed by the old keys and the new ones. For timestamp and snapshot, publish with \
-        both keys.")]
+        Roots are signed by the old keys and the new ones. For timestamp and snapshot, publish \
+        with both keys.")]
     Rotate(Rotate),
     /// Take a key from every role that has it
     #[command(after_help = "Example:\n  neap repo revoke depot bob.pub --replace carol.pub")]

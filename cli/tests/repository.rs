@@ -158,11 +158,9 @@ fn stale_base_is_refused() {
     let stale = town.depot.text("depot/staged/g.fleet.json");
     town.sign_and_publish("g.fleet");
     // The old staged file comes back, as from a backup, with another content.
-    let stale = stale.replace("\"role\":\"g.fleet\"", "\"role\":\"g.fleet\" ");
-    let at = stale.find("\"signed\":{").expect("signed");
-    let end = stale[at..].find("\"expires\":\"").expect("expires") + at + 11;
-    let stale = format!("{}2099{}", &stale[..end], &stale[end + 4..]);
-    town.depot.write("depot/staged/g.fleet.json", stale.as_bytes());
+    let mut stale: serde_json::Value = serde_json::from_str(&stale).expect("JSON");
+    stale["signed"]["expires"] = "2099-01-01T00:00:00Z".into();
+    town.depot.write("depot/staged/g.fleet.json", stale.to_string().as_bytes());
     let published = town.depot.run("repo publish depot --key online");
     published.expect_error(6, &["version 2 of role g.fleet is staged, and version 2 is published"]);
     town.depot.run("repo drop depot g.fleet").expect_code(0);
@@ -203,11 +201,6 @@ fn expired_metadata_is_not_signed_and_not_published() {
     let request = town.staged("g.fleet");
     let signed = town.alice.run(&format!("repo sign {request} --key alice -o a.sig --yes"));
     signed.expect_error(8, &["has expired"]);
-    town.depot.run("repo renew depot g.fleet --expires 6s").expect_code(0);
-    town.sign("alice", "g.fleet");
-    town.sign("bob", "g.fleet");
-    town.merge(&["g.fleet.alice.sig", "g.fleet.bob.sig"]);
-    std::thread::sleep(std::time::Duration::from_secs(7));
     town.depot.run("repo publish depot --key online").expect_error(8, &["expired at"]);
 }
 

@@ -11,6 +11,13 @@ use neap_engine::io::memory::PatchBytes;
 use neap_fuzz::harness::choices::Choices;
 use neap_fuzz::harness::{HARNESSES, build, roundtrip, seal, whole};
 use neap_sim::executable::Arch;
+use neap_trust::key::Signer;
+use neap_trust::key::sealed::FileKey;
+use neap_trust::repo::document::{NamedKey, TargetFile};
+use neap_trust::repo::edit::{RoleSetup, Setup};
+use neap_trust::repo::request::Request;
+use neap_trust::repo::signature::SignatureFile;
+use neap_trust::repo::{Repo, When};
 
 fn main() -> io::Result<()> {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
@@ -43,11 +50,47 @@ fn main() -> io::Result<()> {
             fs::write(seeds.join(target).join(format!("choices-{seed}")), noise(seed))?;
         }
     }
+    repository(&seeds).map_err(io::Error::other)?;
     let built = (0..).filter_map(|seed| built(&noise(seed)).map(|parts| (seed, parts)));
     for (seed, parts) in built.take(6) {
         let name = format!("choices-{seed}");
         fs::write(seeds.join("fast_vs_reference").join(&name), noise(seed))?;
         fs::write(seeds.join("patch_sealed").join(&name), parts)?;
+    }
+    Ok(())
+}
+
+/// Metadata to sign, first and later versions, and signatures over it.
+fn repository(seeds: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let key = FileKey::from_seed(&[1; 32]);
+    let named = NamedKey { key: key.public().clone(), name: "alice".into() };
+    let role = RoleSetup { keys: vec![named.clone()], threshold: 1 };
+    let setup = Setup {
+        root: role.clone(),
+        targets: role.clone(),
+        snapshot: role.clone(),
+        timestamp: role.clone(),
+    };
+    let now = "2026-01-01T00:00:00Z".parse()?;
+    let when = When { now, expires: Some("2036-01-01T00:00:00Z".parse()?) };
+    let mut repo = Repo::init(&setup, &when)?;
+    repo.set_group("fleet", &role, &when)?;
+    let custom = serde_json::json!({
+        "blake3": "ab".repeat(32), "kind": "delta", "from": "cd".repeat(32),
+        "to": "ef".repeat(32), "product": "display", "version": "1.5", "severity": "high",
+        "advisory": "a \u{1b}[2K b",
+    });
+    let file = TargetFile {
+        length: 1234,
+        hashes: [("sha256".to_owned(), "12".repeat(32))].into(),
+        custom: Some(custom),
+    };
+    repo.add_targets("fleet", [("g/fleet/display/1.5/from-cd".to_owned(), file)].into(), &when)?;
+    for role in ["root", "targets", "g.fleet"] {
+        let envelope = repo.staged(role).ok_or("nothing staged")?;
+        let signature = SignatureFile::make(role, envelope, &key)?;
+        fs::write(seeds.join("signature").join(role), signature.bytes())?;
+        fs::write(seeds.join("staged").join(role), Request::of(&repo, role)?.bytes())?;
     }
     Ok(())
 }

@@ -15,6 +15,8 @@ pub mod error;
 pub mod publish;
 pub mod request;
 pub mod signature;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -136,6 +138,10 @@ impl Repo {
             let snapshot = metadata(&name, SNAPSHOT_LEN_MAX)?
                 .ok_or_else(|| document::malformed(&name, "it is missing"))?;
             for (file, found) in snapshot.listing(SNAPSHOT)?.meta {
+                let is_plain = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.');
+                if !file.chars().all(is_plain) || file.contains("..") {
+                    return Err(document::malformed(SNAPSHOT, "it names no metadata file"));
+                }
                 let name = format!("{}.{file}", found.version);
                 let role = metadata(&name, TARGETS_LEN_MAX)?
                     .ok_or_else(|| document::malformed(&name, "it is missing"))?;
@@ -363,16 +369,17 @@ impl Authority {
         }
     }
 
-    /// What to call a key: its name and the first digits of its id.
+    /// What to call a key: its name and the first 16 digits of its id.
     #[must_use]
     pub fn title(&self, id: &str) -> String {
         title(id, &self.keys)
     }
 }
 
-/// What to call a key: its name and the first digits of its id.
+/// What to call a key: its name and the first 16 digits of its id.
 fn title(id: &str, keys: &BTreeMap<String, Value>) -> String {
-    let short = id.get(..8).unwrap_or(id);
+    // 64 bits: of 32, somebody would make a key to look like another's.
+    let short = id.get(..16).unwrap_or(id);
     let name = keys.get(id).and_then(NamedKey::from_tuf).map(|key| key.name).unwrap_or_default();
     match changes::plain(&name) {
         name if name.is_empty() => format!("key {short}"),

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use neap_trust::repo::changes::plain;
 use neap_trust::repo::{Files, Repo, RepoError, Step};
 
 use crate::exit::Exit;
@@ -175,5 +176,6 @@ pub(crate) fn of_repo(object: &str, error: RepoError) -> Failure {
         RepoError::Impossible(_) => "neap repo status shows what there is",
         _ => "neap repo status, once the file is as it should be",
     };
-    Failure::new(exit, format!("{object}: {error}"), next)
+    // The text may hold words of a file that somebody made to deceive.
+    Failure::new(exit, plain(&format!("{object}: {error}")), next)
 }

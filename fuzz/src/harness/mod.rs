@@ -6,6 +6,7 @@ pub mod build;
 pub mod choices;
 pub mod decoders;
 pub mod layers;
+pub mod repo;
 pub mod roundtrip;
 pub mod seal;
 pub mod sparse;
@@ -25,5 +26,7 @@ pub const HARNESSES: &[Named] = &[
     ("patch_sealed", whole::patch_sealed),
     ("regions", layers::regions),
     ("roundtrip", roundtrip::roundtrip),
+    ("signature", repo::signature),
+    ("staged", repo::staged),
     ("varint", decoders::varint),
 ];

@@ -214,9 +214,6 @@ impl Changes {
             return;
         };
         self.say(format!("  {}; {size}", sentence(&custom, versions)));
-        if custom.severity >= Severity::High {
-            self.say(format!("    severity {}", severity(custom.severity)));
-        }
         if let Some(advisory) = &custom.advisory {
             self.say(format!("    advisory: {}", plain(advisory)));
         }

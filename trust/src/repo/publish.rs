@@ -133,8 +133,8 @@ impl Repo {
         not_expired(ROOT, root, now)?;
         let targets = self.next(TARGETS).ok_or(RepoError::Missing)?;
         not_expired(TARGETS, targets, now)?;
-        let mut roles = vec![TARGETS.to_owned()];
-        roles.extend(self.staged.contains_key(ROOT).then(|| ROOT.to_owned()));
+        let mut roles = Vec::from_iter(self.staged.contains_key(ROOT).then(|| ROOT.to_owned()));
+        roles.push(TARGETS.to_owned());
         let delegations = targets.targets()?.delegations.unwrap_or_default();
         roles.extend(delegations.roles.into_iter().map(|role| role.name));
         for role in &roles {
