@@ -11,6 +11,8 @@ mod rules;
 mod source;
 #[path = "tidy/tables.rs"]
 mod tables;
+#[path = "tidy/threats.rs"]
+mod threats;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -50,6 +52,9 @@ const REFERENCE_LINES_MAX: [(&str, usize); 3] = [
 
 /// Tables of `docs/format.md` that code repeats: header, frame and window at the least.
 const FORMAT_TABLES_MIN: usize = 3;
+
+/// Rows of the threat table, so that it is not emptied by a change of its form.
+const THREATS_MIN: usize = 50;
 
 /// Recipes, not blobs: bytes of a tracked file.
 const TRACKED_SIZE_MAX: u64 = 512 << 10;
@@ -163,6 +168,14 @@ fn exit_codes_are_those_of_the_code() {
     let given = sources.iter().find(|source| source.path == code).map(tables::numbers);
     let unknown = given.into_iter().flatten().filter(|number| !documented.contains(number));
     assert_none(unknown.map(|number| format!("{code}: exit code {number} is not in {path}")));
+}
+
+#[test]
+fn every_threat_has_its_test() {
+    let path = "docs/trust-threats.md";
+    let rows = threats::rows(path, &read(path));
+    assert!(rows.len() >= THREATS_MIN, "{path}: {} rows, {THREATS_MIN} expected", rows.len());
+    assert_none(threats::without_test(&rows, &sources()));
 }
 
 #[test]

@@ -51,6 +51,7 @@ fn main() -> io::Result<()> {
         }
     }
     repository(&seeds).map_err(io::Error::other)?;
+    trust(&seeds)?;
     let built = (0..).filter_map(|seed| built(&noise(seed)).map(|parts| (seed, parts)));
     for (seed, parts) in built.take(6) {
         let name = format!("choices-{seed}");
@@ -91,6 +92,29 @@ fn repository(seeds: &Path) -> Result<(), Box<dyn std::error::Error + Send + Syn
         let signature = SignatureFile::make(role, envelope, &key)?;
         fs::write(seeds.join("signature").join(role), signature.bytes())?;
         fs::write(seeds.join("staged").join(role), Request::of(&repo, role)?.bytes())?;
+    }
+    Ok(())
+}
+
+/// Files that a carrier or a device may hold, and members that signers may sign.
+fn trust(seeds: &Path) -> io::Result<()> {
+    let honest = neap_fuzz::harness::trust::files();
+    for (choice, (name, bytes)) in (0_u8..).zip(&honest) {
+        let seed = [&[choice][..], bytes].concat();
+        fs::write(seeds.join("trust_metadata").join(name), &seed)?;
+        fs::write(seeds.join("trust_state").join(name), &seed)?;
+    }
+    let kept = r#"{"known":{"at":"2026-06-01T00:00:00Z","source":"rtc"}}"#;
+    fs::write(seeds.join("trust_state").join("known-time"), format!("\x05{kept}"))?;
+    for (choice, name, members) in [
+        (0, "root", r#"{"consistent_snapshot":false,"expires":"2026-06-02T00:00:00Z"}"#),
+        (1, "timestamp", r#"{"neap_issued":"2026-05-01T00:00:00Z","meta":{}}"#),
+        (2, "snapshot", r#"{"meta":{"targets.json":{"version":2}}}"#),
+        (3, "targets", r#"{"delegations":{"keys":{},"roles":[]},"targets":{}}"#),
+        (4, "group", r#"{"targets":{"g/bridge/a/1/full":{"length":1,"hashes":{}}}}"#),
+    ] {
+        let seed = [&[choice][..], members.as_bytes()].concat();
+        fs::write(seeds.join("trust_signed").join(name), seed)?;
     }
     Ok(())
 }

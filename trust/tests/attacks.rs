@@ -435,7 +435,7 @@ fn threshold_of_nobody_is_refused() {
     targets["delegations"]["roles"][0]["threshold"] = 0.into();
     repository.signers.insert("g.bridge".into(), Vec::new());
     repository.publish(&["g.bridge", "targets"]);
-    Device::new(&repository).refuses(&repository.files);
+    assert_eq!(Device::new(&repository).refuses(&repository.files).0, 6);
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod repo;
 pub mod roundtrip;
 pub mod seal;
 pub mod sparse;
+pub mod trust;
 pub mod whole;
 
 /// A harness and the name of its target, which is also that of its folder in `seeds/`.
@@ -28,5 +29,8 @@ pub const HARNESSES: &[Named] = &[
     ("roundtrip", roundtrip::roundtrip),
     ("signature", repo::signature),
     ("staged", repo::staged),
+    ("trust_metadata", trust::metadata),
+    ("trust_signed", trust::signed),
+    ("trust_state", trust::state),
     ("varint", decoders::varint),
 ];

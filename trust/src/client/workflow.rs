@@ -11,7 +11,8 @@ use std::io;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sigstore_tuf::{
-    DelegatedRole, Key, MetaFile, Metadata, Root, Snapshot, TargetFile, Targets, TrustedMetadataSet,
+    DelegatedRole, Key, MetaFile, Metadata, RoleKeys, Root, Snapshot, TargetFile, Targets,
+    TrustedMetadataSet,
 };
 
 use super::refusal::{Refusal, of_core};
@@ -218,7 +219,7 @@ impl<'a> Workflow<'a> {
             return role_fault(role, "is delegated twice");
         }
         if let (Some(first), Some(delegations)) = (first, delegations) {
-            distinct(&delegations.keys, &first.keyids, role)?;
+            sound(&delegations.keys, &first.role_keys(), role)?;
         }
         Ok(first)
     }
@@ -268,7 +269,7 @@ impl<'a> Workflow<'a> {
     fn follow(&mut self) -> Result<(), Refusal> {
         let counts = |root: &Root| {
             let mut roles = root.roles.iter();
-            roles.try_for_each(|(role, keys)| distinct(&root.keys, &keys.keyids, role))
+            roles.try_for_each(|(role, keys)| sound(&root.keys, keys, role))
         };
         counts(self.trusted.root())?;
         for _ in 0..ROOTS_MAX {
@@ -596,15 +597,15 @@ fn is_top_level(role: &str) -> bool {
     ["root", "timestamp", "snapshot", "targets"].contains(&role)
 }
 
-/// Whether each id stands for a key of its own. Ids are what metadata calls keys; one key under two
-/// ids would let one person be two.
-pub(crate) fn distinct(
-    keys: &BTreeMap<String, Key>,
-    ids: &[String],
-    role: &str,
-) -> Result<(), Refusal> {
+/// Whether a role needs someone's signature, and each id stands for a key of its own. Ids are what
+/// metadata calls keys; one key under two ids would let one person be two.
+fn sound(keys: &BTreeMap<String, Key>, signers: &RoleKeys, role: &str) -> Result<(), Refusal> {
+    if signers.threshold == 0 {
+        let why = "needs nobody's signature".to_owned();
+        return Err(Refusal::Role { role: role.to_owned(), why });
+    }
     let mut seen = BTreeMap::new();
-    for id in ids {
+    for id in &signers.keyids {
         let key = keys.get(id).and_then(|key| key.verification_key().ok());
         let Some(key) = key else { continue };
         if let Some(other) = seen.insert(key.as_bytes().to_vec(), id)
