@@ -24,6 +24,7 @@
 //! - [`tree`]: by which any 16 KiB of a blob are verified. [`blob`]: verified reading.
 //! - [`catalogue`]: what metadata names. [`depot`]: what readers ask.
 //! - [`writer`] and [`publish`]: the one writer, and how a release becomes visible.
+//! - [`partial`]: blobs that come in any order.
 //! - [`fsck`] finds and names damage. [`gc`] removes what nothing names.
 //!
 //! # Guarantees
@@ -46,6 +47,7 @@ pub mod gc;
 pub mod limits;
 pub mod memory;
 pub mod name;
+pub mod partial;
 pub mod posix;
 pub mod publish;
 #[cfg(feature = "s3")]
