@@ -12,7 +12,7 @@ use std::process::ExitCode;
 /// | 5 | wrong source | the source is not the image the patch starts from; nothing was written |
 /// | 10 | interrupted, resumable | the patch stopped coming; the same command goes on from there |
 /// | 12 | no space or target too small | the target, or the disk of the journal or patch, is full |
-/// | 13 | verification failed | what was read back or looked at is not the target, or a depot is damaged |
+/// | 13 | verification failed | what was read back or looked at is not the target, or damaged |
 /// | 14 | device I/O | a device failed to read or write |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
