@@ -34,8 +34,8 @@ enum Verb {
     List(List),
     /// Read all of a depot and name every damage
     #[command(after_help = "Example:\n  neap depot fsck /srv/depot --repair\n\n\
-        Ends with 13 if there is damage left. Trees and left-over files can be repaired; a damaged\n\
-        blob is written again by whatever adds it again. Signatures are not looked at.")]
+        Ends with 13 if there is damage left. Trees and left-over files can be repaired; a\n\
+        damaged blob is written again by whatever adds it again. Signatures are not looked at.")]
     Fsck(Fsck),
     /// Remove what neither published nor staged metadata names
     #[command(after_help = "Examples:\n  neap depot gc /srv/depot --dry-run\n  \
@@ -193,7 +193,7 @@ fn fsck(args: &Fsck) -> Result<Outcome, Failure> {
             format!("{repaired} findings were repaired")
         };
         let failure = Failure::new(Exit::VerificationFailed, error, next);
-        return Err(Failure { state, found: lines, ..failure });
+        return Err(Failure { state, found: lines.into(), ..failure });
     }
     let mut text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     let Report { blobs, bytes, targets, .. } = report;

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 /// | 10 | interrupted, resumable | the patch stopped coming; the same command goes on from there |
 /// | 11 | budget would be exceeded | it would take more bytes than allowed; it was not started |
 /// | 12 | no space or target too small | the target, or the disk of the journal or patch, is full |
-/// | 13 | verification failed | what was read back, or looked at by `verify`, is not what it should be |
+/// | 13 | verification failed | what was read back or looked at is not as it should be |
 /// | 14 | device I/O | a device failed to read or write |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {

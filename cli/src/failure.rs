@@ -29,14 +29,14 @@ pub(crate) struct Failure {
     /// Ranges of an image that are not as they must be.
     pub(crate) differing: Vec<SourceRange>,
     /// What else was found, a line each.
-    pub(crate) found: Vec<String>,
+    pub(crate) found: Box<[String]>,
 }
 
 impl Failure {
     /// A failure that left everything as it was.
     pub(crate) fn new(exit: Exit, error: String, next: impl Into<String>) -> Self {
         let (state, next) = (NOTHING_WRITTEN.into(), next.into());
-        let (differing, found) = (Vec::new(), Vec::new());
+        let (differing, found) = (Vec::new(), Box::default());
         Self { exit, error, state, next, differing, found }
     }
 

@@ -150,7 +150,7 @@ impl Blob {
     /// # Errors
     /// If a group or the tree above it is damaged; then `bytes` hold nothing of use.
     pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), BlobError> {
-        let end = offset.checked_add(bytes.len() as u64).unwrap_or(u64::MAX);
+        let end = offset.saturating_add(bytes.len() as u64);
         if end > self.len {
             return Err(BlobError::PastEnd { end, len: self.len });
         }

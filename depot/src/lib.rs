@@ -26,6 +26,7 @@
 //! - [`writer`] and [`publish`]: the one writer, and how a release becomes visible.
 //! - [`version`], [`plan`]: which release a device should take, and on which way.
 //! - [`release`]: makes the files of one, by [`spool`]. [`sbom`]: what changed in it.
+//! - [`partial`]: blobs that come in any order.
 //! - [`fsck`] finds and names damage. [`gc`] removes what nothing names.
 //!
 //! # Guarantees
@@ -49,6 +50,7 @@ pub mod limits;
 pub mod memory;
 pub mod name;
 pub mod plan;
+pub mod partial;
 pub mod posix;
 pub mod publish;
 pub mod release;

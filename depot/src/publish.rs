@@ -1,7 +1,8 @@
 //! Publication: what is new becomes visible in one step, when `timestamp.json` is switched.
 //!
-//! Order: role metadata, snapshot, timestamp, roots; blobs were added before. Each is durable before
-//! the next is visible. Readers start at the timestamp, so they see the old release or the new.
+//! Order: role metadata, snapshot, timestamp, roots; blobs were added before. Each is durable
+//! before the next is visible. Readers start at the timestamp, so they see the old release or the
+//! new one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::{error, fmt, io};

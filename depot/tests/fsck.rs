@@ -9,7 +9,7 @@ use neap_depot::blob::BlobError;
 use neap_depot::catalogue::Fault;
 use neap_depot::depot::Depot;
 use neap_depot::files::Files;
-use neap_depot::fsck::{Report, What};
+use neap_depot::fsck::{Finding, Report, What};
 use neap_depot::gc::GcError;
 use neap_depot::memory::Memory;
 use neap_depot::name::Name;
@@ -158,8 +158,11 @@ fn a_depot_without_a_timestamp_is_damaged_and_never_collected() {
     let (memory, depot) = made();
     remove(&memory, "metadata", "timestamp.json");
     let report = check(&depot);
-    let missing = |what: &What| matches!(what, What::Metadata(name, Fault::Missing) if *name == Name::timestamp());
-    assert!(report.findings.iter().any(|finding| missing(&finding.what)));
+    let missing = |finding: &Finding| match &finding.what {
+        What::Metadata(name, Fault::Missing) => *name == Name::timestamp(),
+        _ => false,
+    };
+    assert!(report.findings.iter().any(missing));
     let writer = depot.writer("test").expect("free");
     assert!(matches!(writer.collect(1), Err(GcError::NothingPublished)));
     assert_eq!(depot.blobs().expect("listed").len(), 3);

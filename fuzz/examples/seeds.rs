@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use neap_engine::diff::Coder;
+use neap_engine::digest::Digest;
 use neap_engine::format::Header;
 use neap_engine::io::drive;
 use neap_engine::io::memory::PatchBytes;
@@ -57,6 +58,58 @@ fn main() -> io::Result<()> {
         let name = format!("choices-{seed}");
         fs::write(seeds.join("fast_vs_reference").join(&name), noise(seed))?;
         fs::write(seeds.join("patch_sealed").join(&name), parts)?;
+    }
+    depot(&seeds)
+}
+
+/// Names, edits of blobs and their trees, and a small release.
+fn depot(seeds: &Path) -> io::Result<()> {
+    let digest = Digest::of(b"kept");
+    let hex = digest.to_string();
+    for (seed, file) in [
+        ("role", "3.g.fleet.json".into()),
+        ("root", "12.root.json".into()),
+        ("blob", hex.clone()),
+        ("part", format!("{hex}.007")),
+        ("tree", format!("{hex}.obao")),
+        ("partial", format!("{hex}.000.partial")),
+        ("receipt", "42.cose".into()),
+        ("temporary", "~7.tmp".into()),
+        ("reserved", "con.json".into()),
+        ("upper", hex.to_uppercase()),
+    ] {
+        fs::write(seeds.join("depot_names").join(seed), file)?;
+    }
+    // Groups, then edits of four bytes: what is edited and how, where, by what.
+    for (seed, edits) in [
+        ("whole", &[200][..]),
+        ("pair", &[200, 4, 0, 70, 1]),
+        ("data", &[200, 5, 64, 1, 8]),
+        ("short-tree", &[200, 0, 0, 100, 0]),
+        ("short-data", &[200, 1, 100, 0, 0]),
+        ("length", &[200, 4, 3, 0, 1]),
+        ("long-tree", &[3, 2, 0, 200, 0]),
+        ("empty", &[0]),
+    ] {
+        fs::write(seeds.join("depot_tree").join(seed), edits)?;
+    }
+    let meta = r#""meta":{"snapshot.json":{"version":1}}"#;
+    let timestamp = format!(r#"{{"signed":{{"_type":"timestamp","version":1,{meta}}}}}"#);
+    let meta = r#""meta":{"g.a.json":{"version":1}}"#;
+    let snapshot = format!(r#"{{"signed":{{"_type":"snapshot","version":1,{meta}}}}}"#);
+    let target = format!(r#"{{"length":4,"custom":{{"blake3":"{hex}"}}}}"#);
+    let targets = format!(r#""targets":{{"g/a/p/1/full":{target}}}"#);
+    let role = format!(r#"{{"signed":{{"_type":"targets","version":1,{targets}}}}}"#);
+    let root = r#"{"signed":{"_type":"root","version":1}}"#.to_owned();
+    let staged = format!(r#"{{"new":["{hex}"]}}"#);
+    let unnamed = timestamp.replace('1', "2");
+    for (seed, files) in [
+        ("release", vec![&timestamp, &snapshot, &role, &root]),
+        ("staged", vec![&timestamp, &snapshot, &root, &root, &staged]),
+        ("missing", vec![&unnamed, &snapshot, &role]),
+    ] {
+        let parts: Vec<_> = files.into_iter().map(|file| file.as_bytes()).collect();
+        fs::write(seeds.join("depot_metadata").join(seed), parts.join(&0xFF))?;
     }
     Ok(())
 }

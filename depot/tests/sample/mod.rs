@@ -14,18 +14,18 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// Parts of blobs in these tests: two groups.
-pub const PART_LEN: u64 = 2 * 16_384;
+pub(crate) const PART_LEN: u64 = 2 * 16_384;
 
 /// Longest metadata of these tests.
 const LEN_MAX: u64 = 1 << 20;
 
 /// A depot on a disk.
-pub fn depot(memory: &Memory) -> Depot {
+pub(crate) fn depot(memory: &Memory) -> Depot {
     Depot::new(Box::new(Directory::new(memory.clone()))).with_part_len(PART_LEN)
 }
 
 /// Bytes that differ by seed.
-pub fn image(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn image(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
     bytes
@@ -33,15 +33,15 @@ pub fn image(seed: u64, len: usize) -> Vec<u8> {
 
 /// A release: what it publishes and the blobs that it needs.
 #[derive(Debug, Clone)]
-pub struct Release {
+pub(crate) struct Release {
     /// Its blobs.
-    pub images: Vec<Vec<u8>>,
+    pub(crate) images: Vec<Vec<u8>>,
     /// Its metadata.
-    pub publication: Publication,
+    pub(crate) publication: Publication,
 }
 
 /// Release `version`, whose timestamp is signed by these keys.
-pub fn release(version: u64, images: &[Vec<u8>], keys: &[&str]) -> Release {
+pub(crate) fn release(version: u64, images: &[Vec<u8>], keys: &[&str]) -> Release {
     let mut targets = serde_json::Map::new();
     for (index, image) in images.iter().enumerate() {
         let custom = json!({
@@ -74,13 +74,13 @@ pub fn release(version: u64, images: &[Vec<u8>], keys: &[&str]) -> Release {
 }
 
 /// A root that trusts one key with the timestamp.
-pub fn root(version: u64, key: &str) -> (String, Vec<u8>) {
+pub(crate) fn root(version: u64, key: &str) -> (String, Vec<u8>) {
     let root = json!({"_type": "root", "version": version, "timestamp": key});
     (format!("{version}.root.json"), file(root, &[]))
 }
 
 /// Adds the blobs of a release and publishes it.
-pub fn publish(writer: &mut Writer<'_>, release: &Release) -> Result<(), String> {
+pub(crate) fn publish(writer: &mut Writer<'_>, release: &Release) -> Result<(), String> {
     for image in &release.images {
         let added = writer.add(&mut Cursor::new(image), Present::Verify);
         added.map_err(|error| error.to_string())?;
@@ -89,7 +89,7 @@ pub fn publish(writer: &mut Writer<'_>, release: &Release) -> Result<(), String>
 }
 
 /// Follows a depot as a device does and reads all of the release: its version.
-pub fn client(depot: &Depot) -> Result<u64, String> {
+pub(crate) fn client(depot: &Depot) -> Result<u64, String> {
     let mut root = None;
     for version in 1_u64.. {
         match read(depot, &format!("{version}.root.json"))? {

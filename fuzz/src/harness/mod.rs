@@ -5,6 +5,7 @@
 pub mod build;
 pub mod choices;
 pub mod decoders;
+pub mod depot;
 pub mod layers;
 pub mod repo;
 pub mod roundtrip;
@@ -19,6 +20,9 @@ pub type Named = (&'static str, fn(&[u8]));
 /// Every harness.
 pub const HARNESSES: &[Named] = &[
     ("cm", layers::cm),
+    ("depot_metadata", depot::depot_metadata),
+    ("depot_names", depot::depot_names),
+    ("depot_tree", depot::depot_tree),
     ("fast_vs_reference", whole::fast_vs_reference),
     ("frame", decoders::frame),
     ("header", decoders::header),
