@@ -27,7 +27,7 @@ enum Failing {
 #[test]
 fn source_that_fails_is_named() {
     for kind in [EIO, ErrorKind::UnexpectedEof] {
-        every_failure(Failing::Source, kind, Part::Source, 40);
+        every_failure(Failing::Source, kind, Part::Source, 15);
     }
 }
 
@@ -97,12 +97,15 @@ fn device_that_forgets_a_write_is_found_out() {
 fn source_that_changes_is_found_out_before_the_write() {
     let pair = pair();
     let mut found = [0, 0];
-    for nth in 0.. {
+    let healthy = Port::new(Machine::new(vec![1; pair.target.len()], false, 0));
+    let reads = Inputs::new(&pair).apply(&healthy, options(true)).source_reads;
+    for nth in 0..reads {
         let port = Port::new(Machine::new(vec![1; pair.target.len()], false, nth));
         let mut inputs = Inputs::new(&pair);
         inputs.source_fault = Some(ReadFault { nth, kind: ErrorKind::InvalidData });
         match inputs.apply(&port, options(nth & 1 > 0)).result {
-            Ok(_) => break,
+            // A byte that no copy takes, of a block that one takes others of.
+            Ok(_) => assert!(port.machine().target_disk().cached() == pair.target),
             Err(Stopped { error: DriveError::WrongSource { .. }, wrote: false }) => {
                 assert_eq!(port.machine().clock(), 0, "written to with a wrong source");
                 found[0] += 1;
@@ -115,7 +118,7 @@ fn source_that_changes_is_found_out_before_the_write() {
         let machine = &mut port.machine();
         assert_old_or_right(&pair, &vec![1; pair.target.len()], machine.target_disk().cached(), "");
     }
-    assert!(found[0] > 1 && found[1] > 20, "found {found:?} times, before and while writing");
+    assert!(found[0] > 1 && found[1] > 9, "found {found:?} times, before and while writing");
 }
 
 fn pair() -> Pair {

@@ -18,7 +18,7 @@ use neap_sim::random::Random;
 use neap_sim::strange;
 use rayon::ThreadPoolBuilder;
 
-/// Effort 4 has all parts, suffixes too.
+/// Effort 4 has all parts, chains too.
 fn options(coder: Coder, refs: bool) -> Options {
     let parts = Parts { refs, ..Parts::default() };
     Options { effort: 4, memory: Options::MEMORY_MIN, coder, parts, ..Options::default() }

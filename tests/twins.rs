@@ -6,6 +6,7 @@ mod common;
 
 use common::{FrameScript, Run, Script, both, put, sealed};
 use neap_engine::diff::{Coder, Options, Parts};
+use neap_engine::limits::REGION_LOOKS_MAX;
 use neap_engine::varint::put_signed;
 use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
@@ -151,6 +152,31 @@ fn both_refuse_frames_that_load_regions_more_than_16384_times() {
         let script =
             Script { layers: vec![REFS.to_vec()], ..Script::new(source.clone(), vec![frame]) };
         assert_eq!(both(&script.patch(), &source).is_ok(), is_taken, "{loads} loads");
+    }
+}
+
+/// One of five regions, which is loaded again for each round of copies, and looks at all those of
+/// 24 bytes that touch it.
+#[test]
+fn both_refuse_frames_whose_loads_look_at_too_many_copies() {
+    let (source, rounds) = (Random::new(9).bytes(8192), 2048);
+    for (more, is_taken) in [(0, true), (1, false)] {
+        let (mut regions, moves) = (Vec::new(), Vec::new());
+        for _ in 0..5 {
+            [100, 40, 0, 0].into_iter().for_each(|number| put(&mut regions, number));
+        }
+        let long = REGION_LOOKS_MAX / rounds / rounds;
+        let places = (0..rounds).flat_map(|round| {
+            let long = long + if round == 0 { more } else { 0 };
+            let long = (0..long).map(|place| (100 + place, 24));
+            long.chain((1..5).map(|region| (140 * region + 100, 23)))
+        });
+        let segments = places.map(|(place, len)| (b"-".to_vec(), Run::Copy(place, len))).collect();
+        let refs = Some([regions, moves]);
+        let frame = FrameScript { coder: 1, segments, refs, ..FrameScript::default() };
+        let script =
+            Script { layers: vec![REFS.to_vec()], ..Script::new(source.clone(), vec![frame]) };
+        assert_eq!(both(&script.patch(), &source).is_ok(), is_taken, "{more} more");
     }
 }
 

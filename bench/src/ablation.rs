@@ -79,7 +79,7 @@ pub const PARTS: [(&str, LeaveOut); 4] = [
     ("refs", |parts| parts.refs = false),
     ("moves", |parts| parts.moves = false),
     ("rematch", |parts| parts.rematch = false),
-    ("suffixes", |parts| parts.suffixes = false),
+    ("chains", |parts| parts.chains = false),
 ];
 
 /// Makes every patch of one pair, telling progress on standard error. A patch that cannot be made

@@ -9,10 +9,10 @@
 //! Modules, in reading order: [`pairs`] (what is compared), [`tools`] (the table of tools and their
 //! command lines), [`process`] (one child, its time and its peak memory), [`measure`] (one tool on
 //! one pair), [`scaling`] (twice the image), [`ablation`] and [`ablation_table`] (what each part of
-//! neap's diff is worth), [`record`] (what was measured), [`figures`] (the
-//! targets, met or missed), [`report`] and [`svg`] (how it is shown). [`blocks`], [`chunks`] and
-//! [`copy_limit`] are the few measurements that no tool makes by itself; [`machine`] says where it
-//! all ran; [`stats`] is the arithmetic.
+//! neap's diff is worth), [`estimates`] (how far those in patches are off), [`record`] (what was
+//! measured), [`figures`] (the targets, met or missed), [`report`] and [`svg`] (how it is shown).
+//! [`blocks`], [`chunks`] and [`copy_limit`] are the few measurements that no tool makes by itself;
+//! [`machine`] says where it all ran; [`stats`] is the arithmetic.
 //!
 //! Guarantees: every rebuilt target is compared byte for byte; a tool that fails, refuses or is
 //! missing keeps its row and says why; a row where neap loses says so.
@@ -22,6 +22,7 @@ pub mod ablation_table;
 pub mod blocks;
 pub mod chunks;
 pub mod copy_limit;
+pub mod estimates;
 pub mod figures;
 pub mod machine;
 pub mod measure;

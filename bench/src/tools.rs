@@ -173,6 +173,12 @@ pub const ZUCCHINI: &str = "zucchini + xz";
 /// The plain compressed image: what no patch may be larger than.
 pub const FULL: &str = "full zstd -19";
 
+/// The blocks of 4 KiB that the source does not have.
+pub const BLOCKS: &str = "4 KiB blocks";
+
+/// A delta of byte ranges, as most people know it.
+pub const XDELTA3: &str = "xdelta3 -9";
+
 /// HDiffPatch's in-memory mode, the nearest to its author's own build first.
 pub const HDIFFPATCH: [&str; 3] = ["hdiffz -m lzma2", "hdiffpatch (PyPI)", "detools hdiffpatch"];
 
@@ -276,7 +282,7 @@ pub static TOOLS: [Tool; 16] = [
         ..PLAIN
     },
     Tool {
-        name: "xdelta3 -9",
+        name: XDELTA3,
         origin: Origin::Apt("xdelta3"),
         needs: &["xdelta3"],
         diff: |job| {
@@ -356,7 +362,7 @@ pub static TOOLS: [Tool; 16] = [
         ..PLAIN
     },
     Tool {
-        name: "4 KiB blocks",
+        name: BLOCKS,
         needs: &["compare"],
         diff: |job| {
             let patch = job.patch();

@@ -71,6 +71,20 @@ fn an_ablation_makes_and_checks_a_patch_for_each_part_and_coder() {
 }
 
 #[test]
+fn estimates_are_held_against_what_the_tools_send() {
+    let folder = folder("estimates");
+    write_pair(&folder);
+    let arguments = ["estimates", "--pair", "source", "target", "--output", "results"];
+    let output = compare(&folder, &arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = fs::read_to_string(folder.join("results/estimates.md")).expect("it was written");
+    let row = table.lines().find(|line| line.starts_with("| source--target |")).expect("a row");
+    let blocks = row.split('|').nth(3).map(str::trim).and_then(|cell| cell.parse::<f64>().ok());
+    // Blocks are counted by the test's own program, and three of them are sent.
+    assert!((0.9..1.1).contains(&blocks.expect("blocks were measured")), "{table}");
+}
+
+#[test]
 fn without_pairs_the_next_step_is_told() {
     let folder = folder("no-pairs");
     let output = compare(&folder, &["--tools", "4 KiB"]);

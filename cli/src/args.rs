@@ -55,6 +55,31 @@ pub(crate) enum Verb {
         neap estimate update.neap --link 1.5Mbit/s --price '0.80 USD/MB' --overhead 5%\n\n\
         MB is 1,000,000 bytes; time and cost are rounded up.")]
     Estimate(Estimate),
+    /// List what a depot offers to devices, verified from the root on
+    #[command(after_help = "Examples:\n  \
+        neap check /media/stick --group bridge --root root.json\n  \
+        neap check /srv/depot --group bridge --state /var/lib/neap/trust --json")]
+    Check(crate::check::Args),
+    /// Make the files of a release and stage them for a group of devices
+    Release(crate::release::Args),
+    /// Say which release a device should take, on which way, and what that costs
+    #[command(after_help = "Examples:\n  \
+        neap plan /media/stick --group bridge --root root.json --product radar \
+        --image /dev/sda2\n  \
+        neap plan depot --group bridge --root root.json --product radar --version 1.4.0 \
+        --budget 20M\n\n\
+        Exit code 3: it has the latest. 11: more than the budget, not started.")]
+    Plan(crate::plan::Args),
+    /// Verify, show and export what devices signed
+    Receipt(crate::receipt::Args),
+    /// Compare the bills of materials of two releases
+    Sbom(crate::sbom::Args),
+    /// Make and show the keys that sign what devices may install
+    Key(crate::key::Args),
+    /// Change who may sign what, and publish what is signed
+    Repo(crate::repo::Args),
+    /// Look after a depot: what it holds, whether it is whole, what can go
+    Depot(crate::depot::Args),
 }
 
 impl Verb {
@@ -65,6 +90,14 @@ impl Verb {
             Self::Inspect(args) => &args.common,
             Self::Verify(args) => &args.common,
             Self::Estimate(args) => &args.common,
+            Self::Check(args) => &args.common,
+            Self::Key(args) => args.verb.common(),
+            Self::Release(args) => args.verb.common(),
+            Self::Plan(args) => &args.common,
+            Self::Receipt(args) => args.verb.common(),
+            Self::Sbom(args) => args.verb.common(),
+            Self::Repo(args) => args.verb.common(),
+            Self::Depot(args) => args.common(),
         }
     }
 }
@@ -120,7 +153,7 @@ impl Diff {
     pub(crate) fn parts(&self) -> Parts {
         let has = |part| !self.without.contains(&part);
         Parts {
-            suffixes: has(Part::Suffixes),
+            chains: has(Part::Chains),
             refs: has(Part::Refs),
             moves: has(Part::Moves),
             rematch: has(Part::Rematch),
@@ -224,8 +257,8 @@ pub(crate) enum Coder {
 /// Parts of the diff that can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
-    /// Suffix arrays match what seeds leave over
-    Suffixes,
+    /// Short matches are sought in all of the source
+    Chains,
     /// Addresses in executables are rewritten before they are copied
     Refs,
     /// Fields of the target correct where addresses moved
@@ -255,7 +288,7 @@ pub(crate) enum Side {
     Target,
 }
 
-fn memory(text: &str) -> Result<u64, String> {
+pub(crate) fn memory(text: &str) -> Result<u64, String> {
     at_least(text, Options::MEMORY_MIN)
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use neap_depot::spool::{FileSpool, folder_of, resolved};
 use neap_engine::diff::{self, DiffError, Options, Patch};
 use neap_engine::io::file::FileSource;
 use serde_json::{Map, Value, json};
@@ -14,7 +15,6 @@ use crate::fields::{self, Spent};
 use crate::outcome::Outcome;
 use crate::progress::Reporter;
 use crate::size::{exact, human, percent};
-use crate::spool::{FileSpool, folder_of, resolved};
 
 pub(crate) fn run(args: &Diff) -> Result<Outcome, Failure> {
     let source = open("source", &args.source)?;

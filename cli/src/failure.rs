@@ -28,13 +28,16 @@ pub(crate) struct Failure {
     pub(crate) next: String,
     /// Ranges of an image that are not as they must be.
     pub(crate) differing: Vec<SourceRange>,
+    /// What else was found, a line each.
+    pub(crate) found: Box<[String]>,
 }
 
 impl Failure {
     /// A failure that left everything as it was.
     pub(crate) fn new(exit: Exit, error: String, next: impl Into<String>) -> Self {
         let (state, next) = (NOTHING_WRITTEN.into(), next.into());
-        Self { exit, error, state, next, differing: Vec::new() }
+        let (differing, found) = (Vec::new(), Box::default());
+        Self { exit, error, state, next, differing, found }
     }
 
     /// Something could not be opened.
@@ -68,6 +71,9 @@ impl Failure {
         if let Some(more @ 1..) = self.differing.len().checked_sub(RANGES_SHOWN) {
             text += &format!("       and {more} ranges more; --json lists all\n");
         }
+        for line in &self.found {
+            text += &format!("       {line}\n");
+        }
         text += &format!("state: {}\nnext:  {}\n", self.state, self.next);
         text
     }
@@ -83,6 +89,7 @@ impl Failure {
             "state": self.state,
             "next": self.next,
             "differing": ranges,
+            "found": self.found,
         })
     }
 }

@@ -3,16 +3,25 @@
 
 mod apply;
 mod args;
+mod check;
+mod depot;
 mod diff;
 mod estimate;
 mod exit;
 mod failure;
 mod fields;
 mod inspect;
+mod key;
+mod keyring;
 mod outcome;
+mod plan;
 mod progress;
+mod receipt;
+mod release;
+mod repo;
+mod sbom;
+mod secret;
 mod size;
-mod spool;
 mod tariff;
 mod verify;
 
@@ -31,6 +40,14 @@ fn main() -> ExitCode {
         Verb::Inspect(args) => inspect::run(&args),
         Verb::Verify(args) => verify::run(&args),
         Verb::Estimate(args) => estimate::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Key(args) => key::run(&args.verb),
+        Verb::Release(args) => release::run(&args.verb),
+        Verb::Plan(args) => plan::run(&args),
+        Verb::Receipt(args) => receipt::run(&args.verb),
+        Verb::Sbom(args) => sbom::run(&args.verb),
+        Verb::Repo(args) => repo::run(&args.verb),
+        Verb::Depot(args) => depot::run(&args),
     };
     outcome::print(done, common.json).into()
 }

@@ -20,8 +20,9 @@ const PROGRAM_LEN: u64 = 6 << 20;
 /// What the coder `cm` holds, in bytes: its model, and the segments of a frame.
 const MODEL_LEN: u64 = 24 << 20;
 
-/// What the layer `refs` holds, in bytes: a frame's copies and moves, and the maps made of them.
-const MAPS_LEN: u64 = 4 << 20;
+/// What the layer `refs` holds, in bytes: a frame's copies and moves, the maps made of them, and
+/// the regions and blocks that are kept.
+const MAPS_LEN: u64 = 6 << 20;
 
 /// What the frames of a patch hold. All sums are bytes unless the name says otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -50,10 +50,14 @@ pub const SEGMENTS_MAX: usize = 1 << 17;
 /// Most regions in a frame: 1 MiB of table.
 pub const REGIONS_MAX: usize = 1 << 14;
 
-/// Most times that a frame makes the device load a region: real ones take a fraction of a
-/// millisecond each, those of a hostile frame, whose copies all reach over several regions, more.
+/// Most times that a frame makes the device load a region: a fraction of a millisecond each, beside
+/// what its map takes.
 pub const REGION_LOADS_MAX: u64 = 1 << 14;
 const _: () = assert!(REGIONS_MAX as u64 <= REGION_LOADS_MAX, "each can be used once");
+
+/// Most copies that all loads of regions of a frame look at, as a load makes a map of those that
+/// touch its region: thirteen times what kernel modules take, the most we saw.
+pub const REGION_LOOKS_MAX: u64 = 1 << 24;
 
 /// Most moves in all regions of a frame: 768 KiB.
 pub const MOVES_MAX: usize = 1 << 15;
@@ -64,6 +68,14 @@ pub const COPIES_MAX: usize = 1 << 16;
 /// Longest piece of a copy that is rewritten or coded by `cm` at once, in bytes: pieces end where
 /// the target offset is a multiple of this, so that every window is whole pieces.
 pub const PIECE_LEN: u64 = 1 << WINDOW_LOG2_MIN;
+
+/// Most places of a source where `diff` looks for an executable: one for each so many bytes of it,
+/// or [`STARTS_MIN`]. Each can have a few 100 KiB of headers, and an image can be made to have one
+/// in every few bytes; the most we saw is one in 40 KiB. What is behind is coded as it is.
+pub const START_SPACING: u64 = 1 << 10;
+
+/// As many are looked at in any source.
+pub const STARTS_MIN: u64 = 1 << 10;
 
 /// Bytes of target between two checkpoints: what a power cut can cost in repeated writes.
 pub const CHECKPOINT_LEN: u64 = 16 << 20;
@@ -77,7 +89,8 @@ pub const READ_LEN: usize = 256 << 10;
 const _: () = assert!(SOURCE_BLOCK <= 1 << WINDOW_LOG2_MIN);
 const _: () = assert!(CHECKPOINT_LEN.is_multiple_of(1 << WINDOW_LOG2_MAX));
 const _: () = assert!(IMAGE_SIZE_MAX >> WINDOW_LOG2_MAX <= HEADER_LEN_MAX as u64 / 64);
-// What apply holds, without the program itself (3 to 4 MiB) and small images' tables.
+// What apply holds, without the program itself (3 to 4 MiB), small images' tables, and what is kept
+// of the source (1 to 2 MiB).
 const _: () = assert!(
     (WINDOWS_IN_FLIGHT << WINDOW_LOG2_MAX)
         + (1 << LITERAL_WINDOW_LOG2)

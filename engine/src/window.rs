@@ -2,6 +2,7 @@
 //!
 //! Only [`Verified`] bytes can be handed to a device, and only [`Window::verify`] makes them.
 
+use crate::apply::later::Later;
 use crate::digest::{self, Digest};
 use crate::error::ApplyError;
 
@@ -10,6 +11,7 @@ use crate::error::ApplyError;
 pub struct Window {
     offset: u64,
     bytes: Vec<u8>,
+    later: Later,
     expected: Digest,
     target_size: u64,
 }
@@ -19,15 +21,29 @@ pub struct Window {
 pub struct Verified(Window);
 
 impl Window {
-    pub(crate) fn new(offset: u64, bytes: Vec<u8>, expected: Digest, target_size: u64) -> Self {
-        Self { offset, bytes, expected, target_size }
+    pub(crate) fn new(
+        offset: u64,
+        (bytes, later): (Vec<u8>, Later),
+        expected: Digest,
+        target_size: u64,
+    ) -> Self {
+        Self { offset, bytes, later, expected, target_size }
+    }
+
+    /// The bytes, and what of them was put off.
+    pub(crate) fn parts(&mut self) -> (&mut [u8], &mut Later) {
+        (&mut self.bytes, &mut self.later)
     }
 
     /// Checks the bytes against the target table.
     ///
     /// # Errors
     /// [`ApplyError::WindowDiffers`] if they are anything else than the patch promises.
+    ///
+    /// # Panics
+    /// If copies were put off and a [`crate::apply::Filler`] has not made them.
     pub fn verify(self) -> Result<Verified, ApplyError> {
+        assert!(self.later.is_empty(), "copies that were put off are made before");
         let found = digest::window(&self.bytes, self.offset, self.target_size);
         if found == self.expected {
             Ok(Verified(self))

@@ -5,12 +5,20 @@ use std::io;
 use std::path::Path;
 
 use neap_engine::diff::Coder;
+use neap_engine::digest::Digest;
 use neap_engine::format::Header;
 use neap_engine::io::drive;
 use neap_engine::io::memory::PatchBytes;
 use neap_fuzz::harness::choices::Choices;
 use neap_fuzz::harness::{HARNESSES, build, roundtrip, seal, whole};
 use neap_sim::executable::Arch;
+use neap_trust::key::Signer;
+use neap_trust::key::sealed::FileKey;
+use neap_trust::repo::document::{NamedKey, TargetFile};
+use neap_trust::repo::edit::{RoleSetup, Setup};
+use neap_trust::repo::request::Request;
+use neap_trust::repo::signature::SignatureFile;
+use neap_trust::repo::{Repo, When};
 
 fn main() -> io::Result<()> {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
@@ -43,11 +51,124 @@ fn main() -> io::Result<()> {
             fs::write(seeds.join(target).join(format!("choices-{seed}")), noise(seed))?;
         }
     }
+    repository(&seeds).map_err(io::Error::other)?;
+    trust(&seeds)?;
     let built = (0..).filter_map(|seed| built(&noise(seed)).map(|parts| (seed, parts)));
     for (seed, parts) in built.take(6) {
         let name = format!("choices-{seed}");
         fs::write(seeds.join("fast_vs_reference").join(&name), noise(seed))?;
         fs::write(seeds.join("patch_sealed").join(&name), parts)?;
+    }
+    depot(&seeds)
+}
+
+/// Names, edits of blobs and their trees, and a small release.
+fn depot(seeds: &Path) -> io::Result<()> {
+    let digest = Digest::of(b"kept");
+    let hex = digest.to_string();
+    for (seed, file) in [
+        ("role", "3.g.fleet.json".into()),
+        ("root", "12.root.json".into()),
+        ("blob", hex.clone()),
+        ("part", format!("{hex}.007")),
+        ("tree", format!("{hex}.obao")),
+        ("partial", format!("{hex}.000.partial")),
+        ("receipt", "42.cose".into()),
+        ("temporary", "~7.tmp".into()),
+        ("reserved", "con.json".into()),
+        ("upper", hex.to_uppercase()),
+    ] {
+        fs::write(seeds.join("depot_names").join(seed), file)?;
+    }
+    // Groups, then edits of four bytes: what is edited and how, where, by what.
+    for (seed, edits) in [
+        ("whole", &[200][..]),
+        ("pair", &[200, 4, 0, 70, 1]),
+        ("data", &[200, 5, 64, 1, 8]),
+        ("short-tree", &[200, 0, 0, 100, 0]),
+        ("short-data", &[200, 1, 100, 0, 0]),
+        ("length", &[200, 4, 3, 0, 1]),
+        ("long-tree", &[3, 2, 0, 200, 0]),
+        ("empty", &[0]),
+    ] {
+        fs::write(seeds.join("depot_tree").join(seed), edits)?;
+    }
+    let meta = r#""meta":{"snapshot.json":{"version":1}}"#;
+    let timestamp = format!(r#"{{"signed":{{"_type":"timestamp","version":1,{meta}}}}}"#);
+    let meta = r#""meta":{"g.a.json":{"version":1}}"#;
+    let snapshot = format!(r#"{{"signed":{{"_type":"snapshot","version":1,{meta}}}}}"#);
+    let target = format!(r#"{{"length":4,"custom":{{"blake3":"{hex}"}}}}"#);
+    let targets = format!(r#""targets":{{"g/a/p/1/full":{target}}}"#);
+    let role = format!(r#"{{"signed":{{"_type":"targets","version":1,{targets}}}}}"#);
+    let root = r#"{"signed":{"_type":"root","version":1}}"#.to_owned();
+    let staged = format!(r#"{{"new":["{hex}"]}}"#);
+    let unnamed = timestamp.replace('1', "2");
+    for (seed, files) in [
+        ("release", vec![&timestamp, &snapshot, &role, &root]),
+        ("staged", vec![&timestamp, &snapshot, &root, &root, &staged]),
+        ("missing", vec![&unnamed, &snapshot, &role]),
+    ] {
+        let parts: Vec<_> = files.into_iter().map(|file| file.as_bytes()).collect();
+        fs::write(seeds.join("depot_metadata").join(seed), parts.join(&0xFF))?;
+    }
+    Ok(())
+}
+
+/// Metadata to sign, first and later versions, and signatures over it.
+fn repository(seeds: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let key = FileKey::from_seed(&[1; 32]);
+    let named = NamedKey { key: key.public().clone(), name: "alice".into() };
+    let role = RoleSetup { keys: vec![named.clone()], threshold: 1 };
+    let setup = Setup {
+        root: role.clone(),
+        targets: role.clone(),
+        snapshot: role.clone(),
+        timestamp: role.clone(),
+    };
+    let now = "2026-01-01T00:00:00Z".parse()?;
+    let when = When { now, expires: Some("2036-01-01T00:00:00Z".parse()?) };
+    let mut repo = Repo::init(&setup, &when)?;
+    repo.set_group("fleet", &role, &when)?;
+    let custom = serde_json::json!({
+        "blake3": "ab".repeat(32), "kind": "delta", "from": "cd".repeat(32),
+        "to": "ef".repeat(32), "product": "display", "version": "1.5", "severity": "high",
+        "advisory": "a \u{1b}[2K b",
+    });
+    let file = TargetFile {
+        length: 1234,
+        hashes: [("sha256".to_owned(), "12".repeat(32))].into(),
+        custom: Some(custom),
+    };
+    repo.add_targets("fleet", [("g/fleet/display/1.5/from-cd".to_owned(), file)].into(), &when)?;
+    for role in ["root", "targets", "g.fleet"] {
+        let envelope = repo.staged(role).ok_or("nothing staged")?;
+        let signature = SignatureFile::make(role, envelope, &key)?;
+        fs::write(seeds.join("signature").join(role), signature.bytes())?;
+        fs::write(seeds.join("staged").join(role), Request::of(&repo, role)?.bytes())?;
+    }
+    Ok(())
+}
+
+/// Files that a carrier or a device may hold, and members that signers may sign.
+fn trust(seeds: &Path) -> io::Result<()> {
+    let honest = neap_fuzz::harness::trust::files();
+    for (choice, (name, bytes)) in (0_u8..).zip(&honest) {
+        let seed = |choice: u8| [&[choice][..], bytes].concat();
+        fs::write(seeds.join("trust_metadata").join(name), seed(choice))?;
+        // What is kept begins with the root.
+        fs::write(seeds.join("trust_state").join(name), seed(choice + 1))?;
+    }
+    let kept = r#"{"known":{"at":"2026-06-01T00:00:00Z","source":"rtc"}}"#;
+    fs::write(seeds.join("trust_state").join("known-time"), format!("\x05{kept}"))?;
+    for (choice, name, members) in [
+        (0, "root", r#"{"consistent_snapshot":false,"expires":"2026-06-02T00:00:00Z"}"#),
+        (1, "timestamp", r#"{"neap_issued":"2026-05-01T00:00:00Z","meta":{}}"#),
+        (2, "snapshot", r#"{"meta":{"targets.json":{"version":2}}}"#),
+        (3, "targets", r#"{"delegations":{"keys":{},"roles":[]},"targets":{}}"#),
+        (4, "group", r#"{"targets":{"g/bridge/a/1/full":{"length":1,"hashes":{}}}}"#),
+    ] {
+        let seed = [&[choice][..], members.as_bytes()].concat();
+        fs::write(seeds.join("trust_signed").join(name), seed)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use neap_engine::cm::{Encoder, Guess, Segment};
+use neap_engine::cm::{Encoder, FieldMark, Guess, Segment};
 use neap_engine::coder::{self, LiteralEncoder};
 use neap_engine::diff::{self, Options};
 use neap_engine::digest::Digest;
@@ -19,6 +19,13 @@ use neap_engine::varint;
 use crate::executable::{self, Arch};
 use crate::pair::{self, Pair, WINDOW, index};
 use crate::random::Random;
+
+/// A piece of a copy as it is expected, as the source has it, and which bytes are addresses.
+struct Expected {
+    guess: Vec<u8>,
+    raw: Vec<u8>,
+    marks: Vec<FieldMark>,
+}
 
 /// The pair with the patch that `diff` makes, and what `diff` says of it; windows are as small as
 /// they can be.
@@ -220,7 +227,7 @@ impl Layered {
     }
 
     /// A copy's bytes as they are expected, piece by piece as the device takes them.
-    fn pieces(&mut self, at: u64, segment: &Segment, rewriter: &mut Rewriter) -> Vec<Piece> {
+    fn pieces(&mut self, at: u64, segment: &Segment, rewriter: &mut Rewriter) -> Vec<Expected> {
         let mut pieces = Vec::new();
         let mut done = 0;
         while done < segment.run {
@@ -228,14 +235,15 @@ impl Layered {
             let len = (segment.run - done).min(PIECE_LEN - place % PIECE_LEN);
             let offset = place.checked_add_signed(segment.diagonal).expect("it lies in the source");
             let mut piece = Piece::default();
-            piece.reset(offset, segment.diagonal, index(len));
-            piece.raw.copy_from_slice(&self.source[index(offset)..index(offset + len)]);
-            while let Some((offset, len)) = rewriter.step(&mut piece) {
+            piece.reset(offset, segment.diagonal, true);
+            let raw = self.source[index(offset)..index(offset + len)].to_vec();
+            let mut guess = raw.clone();
+            while let Some((offset, len)) = rewriter.step(&mut piece, &mut guess) {
                 self.used.push(SourceRange { offset, len: len as u64 });
                 let bytes = &self.source[index(offset)..index(offset) + len];
                 rewriter.room(len).copy_from_slice(bytes);
             }
-            pieces.push(piece);
+            pieces.push(Expected { guess, raw, marks: piece.marks().to_vec() });
             done += len;
         }
         pieces
@@ -272,7 +280,8 @@ impl Layered {
             }
             for piece in self.pieces(self.target.len() as u64, segment, rewriter) {
                 let made = self.changed(&piece.guess);
-                let guess = Guess { bytes: &piece.guess, raw: &piece.raw, fields: &piece.marks };
+                let Expected { guess, raw, marks } = &piece;
+                let guess = Guess { bytes: guess, raw, fields: marks };
                 self.mixer.copy(&guess, &made);
                 self.target.extend(made);
             }

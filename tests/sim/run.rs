@@ -37,6 +37,8 @@ pub struct Outcome {
     pub result: Result<Applied, Stopped>,
     /// Where it went on in the patch after the header, if it came so far.
     pub patch_from: Option<u64>,
+    /// How often the source was read.
+    pub source_reads: u64,
 }
 
 impl<'a> Inputs<'a> {
@@ -62,7 +64,8 @@ impl<'a> Inputs<'a> {
         };
         let (mut target, mut journal) = (port.clone(), port.clone());
         let result = drive::apply(&mut patch, &source, &mut target, &mut journal, options, &|_| {});
-        Outcome { result, patch_from: patch.from }
+        let source_reads = source.reads.into_inner();
+        Outcome { result, patch_from: patch.from, source_reads }
     }
 }
 

@@ -26,6 +26,9 @@ const SECTIONS: &[(&[u8], u32, u32)] = &[
     (b".relr.dyn", 19, 2),
     (b".rela.dyn", 4, 2),
     (b".rela.text", 4, 0x40),
+    (b"__table", 1, 2),
+    (b"__table", 1, 3),
+    (b"__versions", 1, 2),
     (b".rel.dyn", 9, 2),
     (b".symtab", 2, 0),
     (b".dynsym", 11, 2),
@@ -79,6 +82,19 @@ fn btf_file(random: &mut Random) -> (Vec<u8>, u64) {
     (file, 5 << 60)
 }
 
+/// Relocations of a table of rows, each where it ought to be, mostly; and the table's length.
+fn table(random: &mut Random) -> (Vec<u8>, usize) {
+    let (rows, count, len) = (1 + random.below(120), 1 + random.below(4), 1 + random.below(66));
+    let mut relocations = Vec::new();
+    for entry in 0..rows * count {
+        let row = if random.happens(8) { random.below(rows + 9) } else { entry / count };
+        relocations.extend((row * len + entry % count).to_le_bytes());
+        relocations.extend([2, 0, 0, 0, random.bytes(1)[0] & 31, 0, 0, 0]);
+        relocations.extend(random.below(40_000).to_le_bytes());
+    }
+    (relocations, (rows * len) as usize + usize::from(random.happens(20)))
+}
+
 fn len_32(bytes: &[u8]) -> u32 {
     u32::try_from(bytes.len()).expect("it is small")
 }
@@ -130,7 +146,21 @@ impl File {
             let (name, kind, flags) = SECTIONS[random.index(SECTIONS.len())];
             let align = [1, 4, 8, 16, 16, 64][random.index(6)];
             file.resize(file.len().next_multiple_of(align), 0);
-            let content = self.content(name, kind, flags, random);
+            let mut content = self.content(name, kind, flags, random);
+            if name == b"__table" {
+                let (relocations, len) = table(random);
+                sections.push((
+                    names.len(),
+                    4,
+                    0x40,
+                    file.len() as u64,
+                    relocations.len() as u64,
+                    0,
+                ));
+                names.extend(b".rela__table\0");
+                file.extend(relocations);
+                content = random.bytes(len);
+            }
             sections.push((names.len(), kind, flags, file.len() as u64, content.len() as u64, 0));
             let address = match random.index(16) {
                 0 => random.any(),
@@ -169,7 +199,7 @@ impl File {
         file: &mut Vec<u8>,
         random: &mut Random,
     ) {
-        for (name, kind, flags, offset, len, address) in sections {
+        for (index, (name, kind, flags, offset, len, address)) in (0_u32..).zip(sections) {
             file.extend((*name as u64 as u32).to_le_bytes());
             file.extend(kind.to_le_bytes());
             self.word(file, u64::from(*flags));
@@ -177,8 +207,11 @@ impl File {
             let shift = if random.happens(12) { random.below(64) } else { 0 };
             self.word(file, offset.wrapping_add(shift).wrapping_sub(shift / 2));
             self.word(file, *len);
-            file.extend((random.below(sections.len() as u64 + 1) as u32).to_le_bytes());
-            file.extend((random.below(sections.len() as u64 + 1) as u32).to_le_bytes());
+            let any = sections.len() as u64 + 1;
+            file.extend((random.below(any) as u32).to_le_bytes());
+            // Relocations stand before what they are for.
+            let info = if random.happens(128) { random.below(any) as u32 } else { index + 1 };
+            file.extend(info.to_le_bytes());
             self.word(file, 16);
             self.word(file, 8);
         }

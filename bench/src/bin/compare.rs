@@ -13,7 +13,7 @@ use neap_bench::measure::{self, Settings};
 use neap_bench::pairs::{self, Pair};
 use neap_bench::record::Record;
 use neap_bench::tools::{self, NEAP, Programs, TOOLS, Tool};
-use neap_bench::{ablation_table, blocks, report, scaling, svg};
+use neap_bench::{ablation_table, blocks, estimates, report, scaling, svg};
 
 /// Compare neap with the tools of today, on the same pairs in the same run.
 ///
@@ -33,6 +33,8 @@ enum Verb {
     Scaling(RunOptions),
     /// Leave out each part of neap's diff in turn, and say what that does to the patches
     Ablation(AblationOptions),
+    /// Say how far the estimates in neap's patches are from what other tools send
+    Estimates(EstimatesOptions),
     /// The 4 KiB block reuse that the comparison measures
     #[command(hide = true, subcommand)]
     Blocks(Blocks),
@@ -70,6 +72,18 @@ struct AblationOptions {
 }
 
 #[derive(Args)]
+struct EstimatesOptions {
+    #[command(flatten)]
+    pairs: PairOptions,
+    /// Write estimates.md into this folder
+    #[arg(long, default_value = "bench-results")]
+    output: PathBuf,
+    /// Stop a tool after this many seconds
+    #[arg(long, default_value_t = 900, value_name = "S")]
+    time_limit: u64,
+}
+
+#[derive(Args)]
 struct RunOptions {
     #[command(flatten)]
     pairs: PairOptions,
@@ -102,6 +116,7 @@ fn main() -> ExitCode {
         None => compare(&options.run, false),
         Some(Verb::Scaling(run)) => compare(&run, true),
         Some(Verb::Ablation(options)) => ablate(&options),
+        Some(Verb::Estimates(options)) => estimate(&options),
         Some(Verb::Blocks(Blocks::Diff { source, target, patch })) => {
             blocks::diff(&source, &target, &patch).map_err(|error| error.to_string())
         }
@@ -172,6 +187,24 @@ fn ablate(options: &AblationOptions) -> Result<(), String> {
         write_files(&options.output, &files)?;
     }
     println!("{}", options.output.join("ablation.md").display());
+    Ok(())
+}
+
+/// Measures what is estimated on every pair, and writes the table after each.
+fn estimate(options: &EstimatesOptions) -> Result<(), String> {
+    let pairs = wanted_pairs(&options.pairs)?;
+    let tools = estimates::WAYS.iter().filter_map(|(_, tool)| tools::by_name(tool)).collect();
+    let programs = Programs::of_this_machine();
+    let limit = Duration::from_secs(options.time_limit.max(1));
+    let settings = Settings { tools, programs: &programs, run_count: 1, limit, work: None };
+    let mut estimated = Vec::new();
+    for (index, pair) in pairs.iter().enumerate() {
+        eprintln!("[{}/{}] {} ({})", index + 1, pairs.len(), pair.name, pair.kind);
+        let one = estimates::pair(pair, &settings);
+        estimated.push(one.map_err(|error| format!("{}: {error}", pair.name))?);
+        write_files(&options.output, &[("estimates.md", estimates::markdown(&estimated))])?;
+    }
+    println!("{}", options.output.join("estimates.md").display());
     Ok(())
 }
 

@@ -28,21 +28,14 @@ impl<'a> Bytes<'a> {
         Ok(self.take(len)?.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
-    pub(crate) fn digest(&mut self) -> Result<[u8; 32]> {
-        Ok(*self.take(32)?.first_chunk().expect("32 bytes were taken"))
-    }
-
     pub(crate) fn varint(&mut self) -> Result<u64> {
-        let mut value = 0_u128;
-        for place in 0..10 {
-            let byte = self.number(1)?;
-            value |= u128::from(byte & 0x7f) << (7 * place);
-            if byte < 0x80 {
-                must(byte > 0 || place == 0, "an integer is not in its shortest form")?;
-                return u64::try_from(value).map_err(|_| "an integer is too long".to_owned());
-            }
-        }
-        Err("an integer is too long".to_owned())
+        let last = self.0.iter().position(|byte| *byte < 0x80).unwrap_or(self.0.len());
+        let bytes = self.take(last as u64 + 1)?;
+        must(last == 0 || bytes[last] > 0, "an integer is not in its shortest form")?;
+        must(last < 10, "an integer is too long")?;
+        let add = |value, byte: &u8| value << 7 | u128::from(byte & 0x7f);
+        let value: u128 = bytes.iter().rev().fold(0, add);
+        u64::try_from(value).map_err(|_| "an integer is too long".to_owned())
     }
 
     /// A zigzag varint.

@@ -2,14 +2,27 @@
 
 use zstd_safe::{DCtx, InBuffer, OutBuffer};
 
-use crate::bytes::{Bytes, memory};
+use crate::bytes::{Bytes, memory, within};
 use crate::{Result, must};
 
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// Decodes a column.
-pub(crate) fn column(coded: &[u8], raw_len: u64) -> Result<Vec<u8>> {
-    if coded.len() as u64 == raw_len {
+/// Raw and coded lengths of `count` columns (4.2).
+pub(crate) fn lens(body: &mut Bytes<'_>, count: usize, coder: u64) -> Result<Vec<(u64, u64)>> {
+    let (mut lens, mut room) = (Vec::new(), 3 << 20);
+    while lens.len() < count {
+        let raw_len = within(0..=room, body.varint()?, "the raw length of a column")?;
+        let least = if coder == 0 { raw_len } else { raw_len.min(1) };
+        lens.push((raw_len, within(least..=raw_len, body.varint()?, "a coded length")?));
+        room -= raw_len;
+    }
+    Ok(lens)
+}
+
+/// Takes a column of these lengths from the front of bytes, and decodes it.
+pub(crate) fn column(from: &mut Bytes<'_>, (raw_len, coded_len): (u64, u64)) -> Result<Vec<u8>> {
+    let coded = from.take(coded_len)?;
+    if coded_len == raw_len {
         return Ok(coded.to_vec());
     }
     let is_one_frame = coded.starts_with(ZSTD_MAGIC)
@@ -40,14 +53,14 @@ pub(crate) fn literals(stream: &mut LiteralStream, piece: &[u8], raw_len: u64) -
         blocks.take(if kind == 1 { 1 } else { size })?;
     }
     let decoder = stream.get_or_insert_with(DCtx::create);
-    let (mut raw, mut chunk, mut is_full) = (Vec::new(), vec![0; 1 << 16], true);
-    let mut input = InBuffer::around(piece);
-    while is_full && raw.len() as u64 <= raw_len {
-        let mut output = OutBuffer::around(&mut chunk[..]);
-        let decoded = decoder.decompress_stream(&mut output, &mut input);
+    let (mut raw, mut input) = (Vec::new(), InBuffer::around(piece));
+    // The decoder has more to give while it fills all room.
+    while raw.len() == raw.capacity() && raw.len() as u64 <= raw_len {
+        let at = raw.len();
+        raw.reserve(1 << 16);
+        let decoded =
+            decoder.decompress_stream(&mut OutBuffer::around_pos(&mut raw, at), &mut input);
         must(decoded.is_ok(), "a piece of literals does not decode")?;
-        raw.extend(output.as_slice());
-        is_full = output.pos() == chunk.len();
     }
     must(raw.len() as u64 == raw_len, "a piece gives too few or too many literals")?;
     Ok(raw)

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use blake3::hazmat::{HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use blake3::hazmat::HasherExt;
 
 use crate::bytes::{Bytes, memory, within};
 use crate::{Result, coder, must};
@@ -18,8 +18,10 @@ pub(crate) struct Header {
     pub(crate) restarts: Vec<(u64, u64)>,
     /// Whether there is the layer `refs`.
     pub(crate) refs: bool,
+    target_root: Vec<u8>,
     window_len: u64,
-    target_windows: Vec<[u8; 32]>,
+    /// The digests of its windows, one behind the other, if the target has several.
+    target_table: Vec<u8>,
     /// Sorted, disjoint ranges of the source, in bytes.
     pub(crate) runs: Vec<Range<u64>>,
     /// Short digests of the groups that the runs make, one behind the other.
@@ -43,7 +45,9 @@ impl Header {
         header.patch_size = within(header.header_len..=u64::MAX, rest.number(8)?, "patch_size")?;
         header.source_size = within(0..=128 << 30, rest.number(8)?, "source_size")?;
         header.target_size = within(0..=128 << 30, rest.number(8)?, "target_size")?;
-        let (_only_for_metadata, target_root) = (rest.digest()?, rest.digest()?);
+        // `source_root` is for people.
+        rest.take(32)?;
+        header.target_root = rest.take(32)?.to_vec();
         let restart_count = within(0..=65536, rest.number(4)?, "restart_count")?;
         let source_map_len = rest.number(4)?;
         let mut id = 0;
@@ -51,33 +55,21 @@ impl Header {
             id = within(id + 1..=0xffff, rest.number(2)?, "layer id")?;
             let len = rest.number(2)?;
             let mut layer = Bytes::new(rest.take(len)?, "layers");
-            header.refs |= id == 1;
             match id {
-                1 => layer.end()?,
-                0x8000 => {
-                    (0..3).try_for_each(|_| layer.varint().map(drop)).and_then(|()| layer.end())?
-                }
-                _ => must(id > 0x8000, &format!("layer id is {id}: not known"))?,
+                1 => header.refs = true,
+                0x8000 => (0..3).try_for_each(|_| layer.varint().map(drop))?,
+                0x8001.. => continue,
+                _ => return Err(format!("layer id is {id}: not known")),
             }
+            layer.end()?;
         }
-        for _ in 0..restart_count {
-            let before = *header.restarts.last().unwrap_or(&(header.header_len, 0));
-            let next = (rest.number(8)?, rest.number(8)?);
-            let is_inside = next.0 < header.patch_size && next.1 < header.target_size;
-            must(is_inside && next.0 > before.0 && next.1 > before.1, "a restart is misplaced")?;
-            header.restarts.push(next);
-        }
-        header.target_windows = match header.target_size.div_ceil(header.window_len) {
-            1 => vec![target_root],
-            count => (0..count).map(|_| rest.digest()).collect::<Result<_>>()?,
-        };
-        must(join(&header.target_windows, true) == target_root, "the target table is damaged")?;
-        let mut map = Bytes::new(rest.take(source_map_len)?, "source map");
-        rest.end()?;
-        header.runs = read_runs(&mut map, header.source_size)?;
-        let used_len: u64 = header.runs.iter().map(|run| run.end - run.start).sum();
-        header.groups = map.take(16 * used_len.div_ceil(header.window_len))?.to_vec();
-        map.end()?;
+        let restarts = (0..restart_count).map(|_| Ok((rest.number(8)?, rest.number(8)?)));
+        header.restarts = restarts.collect::<Result<_>>()?;
+        // Whether the table is as long as it must be is seen once it is compared.
+        let map_len = within(0..=rest.len(), source_map_len, "source_map_len")?;
+        header.target_table = rest.take(rest.len() - map_len)?.to_vec();
+        header.runs = read_runs(&mut rest, header.source_size)?;
+        header.groups = rest.take(rest.len())?.to_vec();
         Ok(header)
     }
 
@@ -99,30 +91,17 @@ impl Header {
         Ok(&source[memory(start)..memory(end)])
     }
 
-    /// Checks each window of the target.
+    /// Checks the target and each of its windows.
     pub(crate) fn check_target(&self, target: &[u8]) -> Result<()> {
-        let mut found = Vec::new();
+        must(blake3::hash(target).as_bytes()[..] == self.target_root, "the target is damaged")?;
+        let mut table = Vec::new();
         for window in target.chunks(memory(self.window_len)) {
+            let offset = table.len() as u64 / 32 * self.window_len;
             let mut hasher = blake3::Hasher::new();
-            hasher.set_input_offset(found.len() as u64 * self.window_len).update(window);
-            let is_root = window.len() == target.len();
-            found.push(if is_root { hasher.finalize().into() } else { hasher.finalize_non_root() });
+            table.extend(hasher.set_input_offset(offset).update(window).finalize_non_root());
         }
-        must(found == self.target_windows, "a window of the target is not as promised")
-    }
-}
-
-/// The digest of neighbouring windows from theirs; of all windows it is the root (2.3).
-fn join(windows: &[[u8; 32]], is_root: bool) -> [u8; 32] {
-    let (left, right) = match windows {
-        [] => return blake3::hash(&[]).into(),
-        [only] => return *only,
-        _ => windows.split_at(windows.len().next_power_of_two() / 2),
-    };
-    let (left, right) = (join(left, false), join(right, false));
-    match is_root {
-        true => merge_subtrees_root(&left, &right, Mode::Hash).into(),
-        false => merge_subtrees_non_root(&left, &right, Mode::Hash),
+        let listed = if table.len() > 32 { table } else { Vec::new() };
+        must(listed == self.target_table, "the target table is not that of the target")
     }
 }
 
@@ -134,7 +113,7 @@ fn read_runs(map: &mut Bytes<'_>, source_size: u64) -> Result<Vec<Range<u64>>> {
     }
     let runs_len = within(2..=20 * run_count, map.varint()?, "runs_len")?;
     let coded_len = within(1..=runs_len, map.varint()?, "runs_coded_len")?;
-    let column = coder::column(map.take(coded_len)?, runs_len)?;
+    let column = coder::column(map, (runs_len, coded_len))?;
     let mut column = Bytes::new(&column, "runs");
     let (mut runs, mut block, block_count) = (Vec::new(), 0, source_size.div_ceil(BLOCK_LEN));
     for index in 0..run_count {

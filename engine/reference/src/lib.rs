@@ -18,8 +18,8 @@ mod mix;
 mod refs;
 
 use bytes::{Bytes, within};
-use frame::{Frame, Streams};
 use header::Header;
+use mix::Mix;
 
 /// What was asked for, or the fact for which the patch is refused, in words.
 pub type Result<T> = std::result::Result<T, String>;
@@ -39,24 +39,26 @@ pub fn apply_unverified(patch: &[u8], source: &[u8]) -> Result<Vec<u8>> {
     // Bytes behind `patch_size` are not part of the patch (2.1).
     let mut frames = Bytes::new(Bytes::new(patch, "frames").take(header.patch_size)?, "frames");
     frames.take(header.header_len)?;
-    let mut target = Vec::new();
-    let mut restarts = header.restarts.iter().peekable();
-    let mut streams = Streams::default();
+    let (mut target, mut restarts) = (Vec::new(), Vec::new());
+    // What the coders keep from one restart point to the next, once a frame needs it.
+    let (mut literals, mut mix) = (None, None);
     while (target.len() as u64) < header.target_size {
-        let here = (header.patch_size - frames.len(), target.len() as u64);
-        if restarts.next_if(|next| **next == here).is_some() {
-            streams = Streams::default();
+        let start = (header.patch_size - frames.len(), target.len() as u64);
+        if !target.is_empty() && header.restarts.contains(&start) {
+            (literals, mix) = (None, None);
+            restarts.push(start);
         }
-        let is_ahead = restarts.peek().is_none_or(|next| next.0 > here.0 && next.1 > here.1);
-        must(is_ahead, "no frame starts at a restart point")?;
         let body_len = within(2..=2 << 20, frames.number(4)?, "body_len")?;
         let body_digest = frames.take(16)?;
         let body = frames.take(body_len)?;
         must(blake3::hash(body).as_bytes().starts_with(body_digest), "a frame is damaged")?;
-        let frame = Frame::read(body, header.refs, &mut streams)?;
-        frame.run(&header, source, &mut streams, &mut target)?;
+        let mut body = Bytes::new(body, "frame");
+        match within(0..=2, body.number(1)?, "coder")? {
+            2 => mix.get_or_insert_with(Mix::new).frame(body, &header, source, &mut target)?,
+            coder => frame::make(coder, body, &mut literals, &header, source, &mut target)?,
+        }
     }
-    must(restarts.next().is_none(), "no frame starts at a restart point")?;
+    must(restarts == header.restarts, "restart points are not starts of frames in order")?;
     frames.end()?;
     Ok(target)
 }

@@ -1,5 +1,6 @@
 //! Walks through one frame after another: what comes next, and what copies differ in.
 
+use super::later::Later;
 use crate::cm::{self, Guess, Segment, SegmentLimits};
 use crate::coder::{self, Decoder};
 use crate::error::FormatError;
@@ -7,7 +8,7 @@ use crate::format::frame::{COLUMN_NAMES, MOVES, REGIONS, SegmentReader};
 use crate::format::{Frame, Header};
 use crate::limits::SEGMENTS_MAX;
 use crate::refs::Copy;
-use crate::refs::rewriter::{Piece, Rewriter};
+use crate::refs::rewriter::Rewriter;
 use crate::varint;
 
 /// The next part of a segment, cut to the room there is.
@@ -131,7 +132,8 @@ impl FrameCursor {
         self.frame.target_len
     }
 
-    fn is_mixed(&self) -> bool {
+    /// Whether the frame is coded by `cm`.
+    pub(super) fn is_mixed(&self) -> bool {
         self.frame.coder == coder::CM
     }
 
@@ -188,16 +190,13 @@ impl FrameCursor {
             return Err(FormatError::CopyPastEnd { offset, len: run, source_size });
         }
         let offset = u64::try_from(offset).expect("checked to be positive");
-        if !header.source_map.covers(offset, run) {
-            return Err(FormatError::CopyUnchecked { offset, len: run });
-        }
-        Ok(())
+        header.source_map.check(offset, run)
     }
 
     /// Whether a copy of these bytes must be made in pieces; `skipped`: whether it is on the target
     /// already.
     pub(super) fn takes_pieces(&self, offset: u64, len: u64, skipped: bool) -> bool {
-        self.is_mixed() || (!skipped && self.rewriter.touches(offset, len))
+        self.is_mixed() || (!skipped && !self.rewriter.touched(offset, len).is_empty())
     }
 
     /// Source offset minus target offset of the copy at hand.
@@ -205,17 +204,9 @@ impl FrameCursor {
         self.segment.diagonal
     }
 
-    /// Appends the next `len` literals to `window`.
-    pub(super) fn literals(
-        &mut self,
-        len: u64,
-        body: &[u8],
-        window: &mut Vec<u8>,
-    ) -> Result<(), FormatError> {
-        self.segment.literals -= len;
-        let from = window.len();
-        window.resize(from + super::in_memory(len), 0);
-        let into = &mut window[from..];
+    /// Fills `into` with the next literals.
+    pub(super) fn literals(&mut self, body: &[u8], into: &mut [u8]) -> Result<(), FormatError> {
+        self.segment.literals -= into.len() as u64;
         match (self.frame.coder, &mut self.mixer) {
             (coder::STORED, _) => {
                 let end = self.literals_at + into.len();
@@ -234,20 +225,10 @@ impl FrameCursor {
         len
     }
 
-    /// Appends to `window` what the piece of a copy makes, now that its addresses are rewritten.
-    pub(super) fn piece(&mut self, piece: &Piece, window: &mut Vec<u8>) -> Result<(), FormatError> {
-        let from = window.len();
-        match &mut self.mixer {
-            Some(mixer) if self.frame.coder == coder::CM => {
-                let guess = Guess { bytes: &piece.guess, raw: &piece.raw, fields: &piece.marks };
-                window.resize(from + piece.guess.len(), 0);
-                mixer.copy(&guess, &mut window[from..])
-            }
-            _ => {
-                window.extend(&piece.guess);
-                self.add_differences(&mut window[from..])
-            }
-        }
+    /// Fills `into` with what the piece of a copy makes that the coder `cm` guesses like this.
+    pub(super) fn mixed(&mut self, guess: &Guess, into: &mut [u8]) -> Result<(), FormatError> {
+        let mixer = self.mixer.as_mut().expect("a frame of this coder was opened");
+        mixer.copy(guess, into)
     }
 
     /// Adds the islands that fall into `bytes`, which a copy just made.
@@ -266,6 +247,33 @@ impl FrameCursor {
             self.used_island(len as u64)?;
         }
         self.gap -= rest.len() as u64;
+        Ok(())
+    }
+
+    /// Whether the next `len` bytes that copies make differ in nothing.
+    pub(super) fn is_exact(&self, len: u64) -> bool {
+        len <= self.gap
+    }
+
+    /// Leaves the islands of a copy of `len` bytes, which starts at byte `at` of the window.
+    pub(super) fn put_off_differences(
+        &mut self,
+        mut len: u64,
+        mut at: usize,
+        later: &mut Later,
+    ) -> Result<(), FormatError> {
+        while len > self.gap {
+            at += super::in_memory(self.gap);
+            len -= self.gap;
+            self.gap = 0;
+            let used = self.island.min(len);
+            let island = self.at[5]..self.at[5] + super::in_memory(used);
+            later.island(at, &self.frame.columns[5][island]);
+            at += super::in_memory(used);
+            len -= used;
+            self.used_island(used)?;
+        }
+        self.gap -= len;
         Ok(())
     }
 

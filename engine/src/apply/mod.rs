@@ -4,9 +4,15 @@
 //! last one was met.
 
 mod cursor;
+pub(crate) mod later;
+mod making;
+
+pub use later::Filler;
 
 use cursor::{FrameCursor, Step};
+use making::Making;
 
+use crate::cm::Guess;
 use crate::digest::Digest;
 use crate::error::{ApplyError, FormatError};
 use crate::format::frame::FRAME_PREFIX_LEN;
@@ -27,8 +33,16 @@ pub enum Want<'a> {
         /// What to fill.
         into: &'a mut [u8],
     },
-    /// The window is full: verify and write it, and give a buffer back with
-    /// [`Applier::reuse`].
+    /// Bytes of the source that are copied: fill the buffer, or [`Applier::put_off`] the copy, then
+    /// ask again.
+    Copy {
+        /// Where to read, in bytes.
+        offset: u64,
+        /// What to fill.
+        into: &'a mut [u8],
+    },
+    /// The window is full: make what was put off with a [`Filler`], verify and write it, and give a
+    /// buffer back with [`Applier::reuse`].
     Write(Window),
     /// All windows written so far shall survive a power cut; then record the checkpoint.
     Sync(Checkpoint),
@@ -62,7 +76,10 @@ pub struct Applier {
     body: Vec<u8>,
     frame: FrameCursor,
     piece: Piece,
-    window: Vec<u8>,
+    /// With the coder `cm`, what the piece is guessed to be, and what the source has there.
+    guess: Vec<u8>,
+    raw: Vec<u8>,
+    window: Making,
     synced: u64,
     checkpoint_len: u64,
 }
@@ -74,11 +91,20 @@ enum Next {
     PrefixRead,
     BodyRead(FramePrefix),
     Make,
-    /// A copy of this many bytes was read to the end of the window.
-    SourceRead(usize),
-    /// The raw bytes of the piece were read, or something that its addresses need.
-    PieceRead,
+    /// A copy was read to the end of the window.
+    SourceRead(Copy),
+    /// The bytes of a copy that is rewritten were read, or something that its addresses need.
+    PieceRead(Copy),
+    /// A copy is put off, and rewritten in the region with this index.
+    PutOff(Copy, Option<usize>),
     WindowFull,
+}
+
+/// A copy that is being made: where it starts in the source, and how many bytes it is.
+#[derive(Debug, Clone, Copy)]
+struct Copy {
+    offset: u64,
+    len: usize,
 }
 
 impl Applier {
@@ -104,7 +130,9 @@ impl Applier {
             body: Vec::new(),
             frame: FrameCursor::new(),
             piece: Piece::default(),
-            window: Vec::new(),
+            guess: Vec::new(),
+            raw: Vec::new(),
+            window: Making::default(),
             synced: skip_to,
             checkpoint_len: CHECKPOINT_LEN,
             header,
@@ -125,9 +153,20 @@ impl Applier {
     }
 
     /// Takes the memory of a written window for a later one.
-    pub fn reuse(&mut self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        self.window = buffer;
+    pub fn reuse(&mut self, buffer: Vec<u8>) {
+        self.window = Making::in_memory_of(buffer);
+    }
+
+    /// Leaves the [`Want::Copy`] that was wanted last to a [`Filler`], so that whoever writes the
+    /// window may make it.
+    pub fn put_off(&mut self) {
+        self.next = match self.next {
+            Next::SourceRead(copy) => Next::PutOff(copy, None),
+            Next::PieceRead(copy) => {
+                Next::PutOff(copy, self.frame.rewriter.touched(copy.offset, copy.len as u64).next())
+            }
+            next => next,
+        };
     }
 
     /// Says what is needed next.
@@ -158,12 +197,18 @@ impl Applier {
                     self.open_frame(prefix)?;
                     self.next = Next::Make;
                 }
-                Next::SourceRead(len) => {
-                    let from = self.window.len() - len;
-                    self.frame.add_differences(&mut self.window[from..])?;
+                Next::SourceRead(copy) => {
+                    self.frame.add_differences(self.window.last(copy.len))?;
                     self.next = Next::Make;
                 }
-                Next::PieceRead => match self.rewrite_piece()? {
+                Next::PieceRead(copy) => match self.rewrite_piece(copy.len)? {
+                    Some((offset, len)) => {
+                        let into = self.frame.rewriter.room(len);
+                        return Ok(Want::Source { offset, into });
+                    }
+                    None => self.next = Next::Make,
+                },
+                Next::PutOff(copy, region) => match self.leave(copy, region)? {
                     Some((offset, len)) => {
                         let into = self.frame.rewriter.room(len);
                         return Ok(Want::Source { offset, into });
@@ -179,16 +224,15 @@ impl Applier {
                     }
                 }
                 Next::Make => match self.make()? {
-                    Made::Copy { offset, len } => {
-                        self.next = Next::SourceRead(len);
-                        let from = self.window.len();
-                        self.window.resize(from + len, 0);
-                        return Ok(Want::Source { offset, into: &mut self.window[from..] });
+                    Made::Copy(copy) => {
+                        self.next = Next::SourceRead(copy);
+                        return Ok(self.want_copy(copy, 0));
                     }
-                    Made::Piece { offset, len } => {
-                        self.next = Next::PieceRead;
-                        self.piece.reset(offset, self.frame.diagonal(), len);
-                        return Ok(Want::Source { offset, into: &mut self.piece.raw });
+                    Made::Piece(copy) => {
+                        self.next = Next::PieceRead(copy);
+                        self.piece.reset(copy.offset, self.frame.diagonal(), self.frame.is_mixed());
+                        let touched = self.frame.rewriter.touched(copy.offset, copy.len as u64);
+                        return Ok(self.want_copy(copy, touched.len()));
                     }
                     Made::Window => {
                         self.next = Next::WindowFull;
@@ -200,15 +244,64 @@ impl Applier {
         }
     }
 
-    /// Makes the bytes of the piece, or says what must be read of the source before.
-    fn rewrite_piece(&mut self) -> Result<Option<(u64, usize)>, FormatError> {
-        if let Some((offset, len)) = self.frame.rewriter.step(&mut self.piece) {
-            if !self.header.source_map.covers(offset, len as u64) {
-                return Err(FormatError::CopyUnchecked { offset, len: len as u64 });
+    /// Wants the source's bytes of a copy that is rewritten in so many regions.
+    fn want_copy(&mut self, copy: Copy, region_count: usize) -> Want<'_> {
+        let Copy { offset, len } = copy;
+        if self.frame.is_mixed() {
+            self.raw.clear();
+            self.guess.resize(len, 0);
+            return Want::Source { offset, into: &mut self.guess };
+        }
+        let is_worth_it = len >= PUT_OFF_LEN_MIN || region_count == 1;
+        let has_few_islands = len as u64 <= PIECE_LEN || self.frame.is_exact(len as u64);
+        let may_wait =
+            is_worth_it && has_few_islands && region_count <= 1 && self.window.later.has_room();
+        let into = self.window.more(len);
+        if may_wait { Want::Copy { offset, into } } else { Want::Source { offset, into } }
+    }
+
+    /// Puts a copy off, or says what must be read of the source before.
+    fn leave(
+        &mut self,
+        copy: Copy,
+        region: Option<usize>,
+    ) -> Result<Option<(u64, usize)>, FormatError> {
+        let region = match region.map(|index| self.frame.rewriter.region(index)) {
+            Some(Err((offset, len))) => {
+                self.header.source_map.check(offset, len as u64)?;
+                return Ok(Some((offset, len)));
             }
+            Some(Ok(region)) => Some(region),
+            None => None,
+        };
+        // Checked here, so that which error is found does not depend on who makes the copy.
+        for (offset, len) in region.iter().flat_map(|r| r.cut_blocks(copy.offset, copy.len as u64))
+        {
+            self.header.source_map.check(offset, len)?;
+        }
+        let within = self.window.len() - copy.len..self.window.len();
+        let later = &mut self.window.later;
+        self.frame.put_off_differences(copy.len as u64, within.start, later)?;
+        later.copy(copy.offset, self.frame.diagonal(), within, region);
+        Ok(None)
+    }
+
+    /// Makes the bytes of the piece, or says what must be read of the source before.
+    fn rewrite_piece(&mut self, len: usize) -> Result<Option<(u64, usize)>, FormatError> {
+        let is_mixed = self.frame.is_mixed();
+        if is_mixed && self.raw.is_empty() {
+            self.raw.clone_from(&self.guess);
+        }
+        let bytes = if is_mixed { &mut self.guess } else { self.window.last(len) };
+        if let Some((offset, len)) = self.frame.rewriter.step(&mut self.piece, bytes) {
+            self.header.source_map.check(offset, len as u64)?;
             return Ok(Some((offset, len)));
         }
-        self.frame.piece(&self.piece, &mut self.window)?;
+        if !is_mixed {
+            return self.frame.add_differences(bytes).map(|()| None);
+        }
+        let guess = Guess { bytes: &self.guess, raw: &self.raw, fields: self.piece.marks() };
+        self.frame.mixed(&guess, self.window.more(len))?;
         if self.at <= self.skip_to {
             self.window.clear();
         }
@@ -261,30 +354,31 @@ impl Applier {
             match self.frame.step(self.at, room, &self.header)? {
                 Step::FrameEnd => return Ok(Made::Frame),
                 Step::Literals(len) if skip > 0 => {
-                    self.frame.literals(len.min(1 << 16), &self.body, &mut self.window)?;
-                    self.at += self.window.len() as u64;
+                    let len = len.min(1 << 16);
+                    self.frame.literals(&self.body, self.window.more(in_memory(len)))?;
+                    self.at += len;
                     self.window.clear();
                 }
                 Step::Literals(len) => {
-                    self.frame.literals(len, &self.body, &mut self.window)?;
+                    self.frame.literals(&self.body, self.window.more(in_memory(len)))?;
                     self.at += len;
                 }
                 Step::Zeros(len) => {
                     self.at += self.frame.take_run(len);
                     if skip == 0 {
-                        self.window.resize(self.window.len() + in_memory(len), 0);
+                        self.window.more(in_memory(len)).fill(0);
                     }
                 }
                 // A coder that learns from copies must see them all, written before or not.
                 Step::Copy { offset, len } if self.frame.takes_pieces(offset, len, skip > 0) => {
                     let len = len.min(PIECE_LEN - self.at % PIECE_LEN);
                     self.at += self.frame.take_run(len);
-                    return Ok(Made::Piece { offset, len: in_memory(len) });
+                    return Ok(Made::Piece(Copy { offset, len: in_memory(len) }));
                 }
                 Step::Copy { offset, len } => {
                     self.at += self.frame.take_run(len);
                     if skip == 0 {
-                        return Ok(Made::Copy { offset, len: in_memory(len) });
+                        return Ok(Made::Copy(Copy { offset, len: in_memory(len) }));
                     }
                     self.frame.skip_differences(len)?;
                 }
@@ -302,11 +396,10 @@ impl Applier {
     }
 
     fn take_window(&mut self) -> Window {
-        let bytes = std::mem::take(&mut self.window);
-        let offset = self.at - bytes.len() as u64;
+        let offset = self.at - self.window.len() as u64;
         let index = in_memory(offset >> self.header.window_log2);
         let expected = self.header.target_windows[index];
-        Window::new(offset, bytes, expected, self.header.target_size)
+        Window::new(offset, self.window.take(), expected, self.header.target_size)
     }
 
     fn checkpoint(&self) -> Checkpoint {
@@ -317,11 +410,15 @@ impl Applier {
 
 /// Why [`Applier::make`] stopped.
 enum Made {
-    Copy { offset: u64, len: usize },
-    Piece { offset: u64, len: usize },
+    Copy(Copy),
+    Piece(Copy),
     Window,
     Frame,
 }
+
+/// Shortest copy that may be put off without being rewritten, in bytes: of a shorter one that would
+/// be as much work.
+const PUT_OFF_LEN_MIN: usize = 256;
 
 /// Lengths within a window, which the limits keep below 2 MiB.
 fn in_memory(len: u64) -> usize {

@@ -9,11 +9,11 @@ use super::DiffError;
 use super::draft::Drafts;
 use super::parse::{Islands, Piece};
 use super::price::Price;
-use super::regions::{Moved, Regions, Scans};
+use super::regions::{Moved, Regions, Scans, joined};
 use super::segment::{From, Segment};
 use crate::format::SourceRange;
 use crate::io::Source;
-use crate::limits::{COPIES_MAX, MOVES_MAX, REGION_LOADS_MAX};
+use crate::limits::{COPIES_MAX, MOVES_MAX};
 use crate::refs::loads::Loads;
 use crate::refs::map::{Copy, Map};
 use crate::refs::votes::Worth;
@@ -134,13 +134,14 @@ impl Plan {
         Ok(())
     }
 
-    /// How often the frame makes the device load those of the regions that pay.
-    fn loads(&self, regions: &Regions, pays: &[bool]) -> u64 {
-        let ranges = self.pieces.iter().filter_map(|piece| super::source_range(&piece.segment));
+    /// Whether a device takes the frame with those of the regions that pay.
+    fn is_taken(&self, regions: &Regions, pays: &[bool]) -> bool {
         let mut loads = Loads::default();
-        let touches = ranges.flat_map(|range| regions.touched(range));
-        touches.filter(|index| pays[*index]).for_each(|index| loads.touch(index));
-        loads.count
+        joined(&self.pieces).iter().all(|copy| {
+            let range = SourceRange { offset: copy.offset, len: copy.len };
+            let mut touched = regions.touched(range).filter(|index| pays[*index]);
+            touched.all(|index| loads.touch(index, copy.len).is_ok())
+        })
     }
 
     /// What coding it costs, about, in 1/32 of a bit.
@@ -189,7 +190,7 @@ impl Plan {
             touched(piece).for_each(|index| gains[index] += gain);
         }
         let mut pays: Vec<bool> = gains.iter().map(|gain| *gain > REGION_COST).collect();
-        if self.loads(&used, &pays) > REGION_LOADS_MAX {
+        if !self.is_taken(&used, &pays) {
             pays.fill(false);
         }
         let kept = Regions(
@@ -290,4 +291,59 @@ fn cost(islands: &Islands, price: &Price) -> i64 {
     let (places, bytes) = (islands.places.len() as u64, islands.differences.len() as u64);
     let cost = places * price.island + (bytes - places) * price.difference;
     i64::try_from(cost).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::REGION_LOOKS_MAX;
+    use crate::refs::region::{Arch, Region};
+    use crate::refs::rewriter::RegionEntry;
+
+    fn region(offset: u64, len: u64) -> Moved {
+        let region = Region {
+            offset,
+            len,
+            arch: Arch::Other,
+            is_wide: true,
+            is_fixed: false,
+            loads: Vec::new(),
+            spans: Vec::new(),
+            sections: Vec::new(),
+            section_symbols: Vec::new(),
+        };
+        let entry = RegionEntry { offset, len, ..RegionEntry::default() };
+        Moved { region, entry, map: Map::default(), reads: Vec::new() }
+    }
+
+    /// A plan of copies from these places, of these lengths.
+    fn plan(copies: impl Iterator<Item = (u64, u64)>) -> Plan {
+        let mut plan = Plan::default();
+        for (offset, len) in copies {
+            let target = plan.target_len;
+            let from = From::Source { diagonal: offset.cast_signed() - target.cast_signed() };
+            let segment = Segment { target, len, from };
+            plan.pieces.push(Piece { segment, islands: Islands::default() });
+            plan.target_len += len;
+        }
+        plan
+    }
+
+    #[test]
+    fn frame_whose_loads_devices_refuse_is_not_taken() {
+        let regions = Regions((0..5).map(|index| region(100 * index, 100)).collect());
+        let rounds = 2048;
+        let long = REGION_LOOKS_MAX / rounds / rounds;
+        // Each round loads region 0 again. Two pieces that go on along one diagonal are one copy.
+        let round = |more: bool| {
+            let long = (0..long).map(|place| (place, 24));
+            let joined = more.then_some([(50, 20), (70, 20)]).into_iter().flatten();
+            long.chain(joined).chain((1..5).map(|region| (100 * region, 20)))
+        };
+        let frame = |more| plan((0..rounds).flat_map(|number| round(more && number == 7)));
+        assert!(frame(false).is_taken(&regions, &[true; 5]));
+        assert!(!frame(true).is_taken(&regions, &[true; 5]));
+        // Without one of the five the others are loaded once.
+        assert!(frame(true).is_taken(&regions, &[true, true, true, true, false]));
+    }
 }

@@ -46,7 +46,7 @@ pub(super) fn find(
     let pieces = gaps::parts(stretches, PIECE);
     let found: Vec<_> = pieces
         .par_iter()
-        .map(|ranges| {
+        .map_init(Chains::default, |chains, ranges| {
             let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else {
                 return Ok(Vec::new());
             };
@@ -58,7 +58,7 @@ pub(super) fn find(
             let source = Joined::read(source, &windows, DiffError::Source)?;
             let target = Joined::read(target, ranges, DiffError::Target)?;
             progress(Event::Advance(target.bytes.len() as u64));
-            Ok(scan(&source, &target))
+            Ok(scan(chains, &source, &target))
         })
         .collect::<Result<_, DiffError>>()?;
     Ok(found.concat())
@@ -90,7 +90,8 @@ fn windows(matches: &[Segment], around: (u64, u64), source_size: u64) -> Vec<Sou
     windows
 }
 
-/// The places of each seed of the source, latest first.
+/// The places of each seed of the source, latest first. Its memory is used again for each piece.
+#[derive(Default)]
 struct Chains {
     heads: Vec<u32>,
     before: Vec<u32>,
@@ -98,19 +99,18 @@ struct Chains {
 }
 
 impl Chains {
-    fn new(bytes: &[u8]) -> Self {
+    fn fill(&mut self, bytes: &[u8]) {
         let log2 = bytes.len().next_power_of_two().trailing_zeros().clamp(8, 17);
-        let mut chains = Self {
-            heads: vec![u32::MAX; 1 << log2],
-            before: vec![u32::MAX; bytes.len()],
-            shift: 64 - log2,
-        };
-        for at in 0..bytes.len().saturating_sub(SEED - 1) {
-            let slot = chains.slot(&bytes[at..]);
-            chains.before[at] = chains.heads[slot];
-            chains.heads[slot] = u32::try_from(at).expect("windows are far below 4 GiB");
+        self.shift = u64::BITS - log2;
+        self.heads.clear();
+        self.heads.resize(1 << log2, u32::MAX);
+        // What stood here belonged to the last piece: no head leads there.
+        self.before.resize(bytes.len().max(self.before.len()), u32::MAX);
+        for (at, seed) in bytes.windows(SEED).enumerate() {
+            let slot = self.slot(seed);
+            self.before[at] = self.heads[slot];
+            self.heads[slot] = u32::try_from(at).expect("windows are far below 4 GiB");
         }
-        chains
     }
 
     fn slot(&self, bytes: &[u8]) -> usize {
@@ -128,18 +128,23 @@ impl Chains {
                 break;
             }
             let from = place as usize;
+            place = self.before[from];
+            // A longer one agrees at the byte behind the longest, too.
+            let longest: usize = best.map_or(0, |(_, len)| len);
+            if source.get(from + longest) != target.get(longest) {
+                continue;
+            }
             let len = common_prefix(&source[from..], target);
-            if best.is_none_or(|(_, longest)| len > longest) {
+            if best.is_none() || len > longest {
                 best = Some((from, len));
             }
-            place = self.before[from];
         }
         best
     }
 }
 
-fn scan(source: &Joined, target: &Joined) -> Vec<Segment> {
-    let chains = Chains::new(&source.bytes);
+fn scan(chains: &mut Chains, source: &Joined, target: &Joined) -> Vec<Segment> {
+    chains.fill(&source.bytes);
     let (from, bytes) = (&source.bytes[..], &target.bytes[..]);
     let mut out = Vec::new();
     let mut last: Option<usize> = None;

@@ -13,7 +13,7 @@ use crate::format::Frame;
 use crate::format::frame::COLUMN_COUNT;
 use crate::io::{Event, Progress, Source, Spool};
 use crate::limits::PIECE_LEN;
-use crate::refs::rewriter::mark;
+use crate::refs::piece::mark;
 
 /// Codes the plans and appends the frames to the spool.
 ///

@@ -1,11 +1,14 @@
 //! The diff: from two images to a patch.
 //!
-//! Exact blocks first (`blocks`), then near matches in what is left (`seeds`), then suffix
-//! arrays for the rest (`suffix`); a parse chooses among them by price (`parse`); the result is
-//! laid out in frames (`draft`) and coded (`pack`).
+//! Exact blocks first (`blocks`), then near matches in what is left (`seeds`), then short ones
+//! from near (`local`) and far (`chains`); a parse chooses among them by price (`parse`); the
+//! result is laid out in frames (`draft`) and coded (`pack`).
 
+mod agreement;
 mod blocks;
+mod chains;
 mod draft;
+mod entries;
 mod estimate;
 mod frames;
 mod gaps;
@@ -18,7 +21,6 @@ mod price;
 mod regions;
 mod seeds;
 mod segment;
-mod suffix;
 
 use std::fmt;
 
@@ -53,8 +55,8 @@ pub struct Options {
 /// Parts of the diff that can be left out, to see what each is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {
-    /// Suffix arrays match what seeds leave over.
-    pub suffixes: bool,
+    /// Short matches are sought in all of the source.
+    pub chains: bool,
     /// Addresses in executables are rewritten.
     pub refs: bool,
     /// The target's own fields correct where addresses moved (needs `refs`).
@@ -65,7 +67,7 @@ pub struct Parts {
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { suffixes: true, refs: true, moves: true, rematch: true }
+        Self { chains: true, refs: true, moves: true, rematch: true }
     }
 }
 
@@ -100,11 +102,11 @@ impl Options {
         }
     }
 
-    /// Most bytes on either side that are matched by suffix arrays: they find a few hundredths
+    /// Most bytes on either side that are matched by chains of seeds: they find a few hundredths
     /// more than seeds do, at many times the time.
-    fn suffix_len_max(&self) -> u64 {
+    fn chains_len_max(&self) -> u64 {
         match self.effort {
-            _ if !self.parts.suffixes => 0,
+            _ if !self.parts.chains => 0,
             ..=3 => 0,
             4..=5 => 8 << 20,
             6..=7 => 64 << 20,
@@ -259,8 +261,8 @@ fn candidates(
     progress: Progress,
 ) -> Result<(Vec<Candidate>, Estimates), DiffError> {
     let price = options.price();
-    let suffix_len_max = options.suffix_len_max();
-    let near = near_matches(source, target, &exact, options, suffix_len_max, progress)?;
+    let chains_len_max = options.chains_len_max();
+    let near = near_matches(source, target, &exact, options, chains_len_max, progress)?;
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
     let plain = Candidate::new(pieces.clone(), source, target, &none, Worth::NONE, price)?;
@@ -273,7 +275,7 @@ fn candidates(
         Coder::Zstd => Worth::ZSTD,
         Coder::Cm => Worth::CM,
     };
-    let regions = Regions::find(source, target, &pieces, moves)?;
+    let regions = Regions::find(source, target, &pieces, moves, progress)?;
     if regions.is_empty() {
         return Ok((vec![plain], estimates));
     }
@@ -281,6 +283,7 @@ fn candidates(
         true => rematched(source, target, pieces, &exact, near, &regions, options, progress)?,
         false => pieces,
     };
+    progress(Event::Phase { name: "frames", total: target.size() });
     let rewritten = Candidate::new(pieces, source, target, &regions, moves, price)?;
     // Close ones are both coded; where the estimate is clear, it is right.
     let (with, without) = (rewritten.cost(price), plain.cost(price));
@@ -307,9 +310,17 @@ fn rematched(
     progress: Progress,
 ) -> Result<Vec<Piece>, DiffError> {
     let rewritten = Rewritten { source, regions };
+    let total = pieces.iter().map(|piece| &piece.segment).filter(|segment| regions.touch(segment));
+    progress(Event::Phase { name: "rewrite", total: total.map(|segment| segment.len).sum() });
     let left: Vec<u64> = pieces
         .par_iter()
-        .map(|piece| frames::differing(&piece.segment, source, target, regions))
+        .map(|piece| {
+            let differing = frames::differing(&piece.segment, source, target, regions)?;
+            if regions.touch(&piece.segment) {
+                progress(Event::Advance(piece.segment.len));
+            }
+            Ok(differing)
+        })
         .collect::<Result<_, DiffError>>()?;
     let settles = |segment: &Segment, differing: u64| {
         !regions.touch(segment)
@@ -317,8 +328,9 @@ fn rematched(
     };
     let settled = pieces.iter().zip(&left).filter(|(piece, left)| settles(&piece.segment, **left));
     let settled: Vec<_> = settled.map(|(piece, _)| piece.segment).collect();
-    let suffix_len_max = options.suffix_len_max() / REMATCH_PART;
-    near.extend(near_matches(&rewritten, target, &settled, options, suffix_len_max, progress)?);
+    let chains_len_max = options.chains_len_max() / REMATCH_PART;
+    near.extend(near_matches(&rewritten, target, &settled, options, chains_len_max, progress)?);
+    near.extend(entries::find(source, target, regions)?);
     let (mut fixed, mut touching) = (Vec::new(), Vec::new());
     for (piece, left) in pieces.into_iter().zip(left) {
         let segment = piece.segment;
@@ -347,10 +359,10 @@ fn rematched(
 /// Two estimates are clearly apart from this part of them on.
 const CLEAR: u64 = 32;
 
-/// Longest match of the second parse, in bytes: it looks as far back as the longest reaches.
+/// Longest match, in bytes: the parse looks as far back as the longest reaches.
 const MATCH_LEN_MAX: u64 = 64 << 10;
 
-/// Suffix arrays match again up to this part of what they match at first.
+/// Chains match again up to this part of what they match at first.
 const REMATCH_PART: u64 = 2;
 
 /// Least length of a piece that needs no other match, in bytes, and of how many of its bytes at
@@ -367,7 +379,7 @@ fn near_matches(
     target: &dyn Source,
     exact: &[Segment],
     options: &Options,
-    suffix_len_max: u64,
+    chains_len_max: u64,
     progress: Progress,
 ) -> Result<Vec<Segment>, DiffError> {
     // Shorter stretches are settled by the exact matches beside them.
@@ -392,12 +404,14 @@ fn near_matches(
     }
     progress(Event::Phase { name: "match nearby", total: sum(&unmatched) });
     near.extend(local::find(source, target, &unmatched, &found, progress)?);
-    if sum(&unmatched).max(sum(&unused)) <= suffix_len_max {
-        progress(Event::Phase { name: "match suffixes", total: sum(&unmatched) });
+    if sum(&unmatched).max(sum(&unused)) <= chains_len_max {
+        progress(Event::Phase { name: "match anywhere", total: sum(&unmatched) });
         let memory = options.memory;
-        near.extend(suffix::find(source, target, &unused, &unmatched, memory, progress)?);
+        near.extend(chains::find(source, target, &unused, &unmatched, memory, progress)?);
     }
+    let mut near: Vec<_> = near.into_iter().flat_map(|s| s.parts(MATCH_LEN_MAX)).collect();
     near.sort_unstable();
+    near.dedup();
     Ok(near)
 }
 

@@ -5,16 +5,20 @@
 //! for each diagonal that a match suggests nearby. Costs are integers, so that every machine makes
 //! the same patch.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use rayon::prelude::*;
 
 use super::DiffError;
+use super::agreement::Agreement;
 use super::price::Price;
 use super::regions::{Regions, Scans};
 use super::segment::{From, Segment, common_prefix};
 use crate::format::SourceRange;
 use crate::io::{Event, Progress, Source};
 
-/// Bytes by which a match may grow beyond where it was found.
+/// Most bytes by which a match may grow beyond where it was found.
 const MARGIN: u64 = 1024;
 
 /// Bytes by which the exact matches beside a stretch may grow into it.
@@ -22,9 +26,6 @@ const NEIGHBOUR_MARGIN: u64 = 16 << 10;
 
 /// Longest stretch parsed in one piece, in bytes: bounds the memory of a task.
 const PIECE: u64 = 1 << 20;
-
-/// Steps a lane may run ahead on equal bytes without looking at the others.
-const SPRINT: usize = 64;
 
 /// A copy or literals, and in what the copy differs from its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +96,7 @@ pub(super) fn parse(
             let near = matches[from..to].iter().chain(&stretch.neighbours);
             let mut bytes = vec![0; in_memory(range.len)];
             target.read_at(range.offset, &mut bytes).map_err(DiffError::Target)?;
-            let lanes = lanes(source, range, near, regions)?;
+            let lanes = lanes(source, &bytes, range, near, regions)?;
             progress(Event::Advance(range.len));
             Ok(Viterbi::new(&bytes, &lanes, price).run(range.offset))
         })
@@ -136,11 +137,26 @@ struct Lane {
     diagonal: i64,
     start: usize,
     bytes: Vec<u8>,
+    /// Where they are those of the target.
+    agreement: Agreement,
+}
+
+impl Lane {
+    /// The byte behind the last.
+    fn end(&self) -> usize {
+        self.start + self.bytes.len()
+    }
+}
+
+/// Bytes by which a match of `len` bytes may grow each way: short ones are mostly chance.
+fn margin(len: u64) -> u64 {
+    (len * 8).clamp(256, MARGIN)
 }
 
 /// The diagonals that the matches suggest, each widened by the margin, overlapping ones joined.
 fn lanes<'a>(
     source: &dyn Source,
+    target: &[u8],
     range: SourceRange,
     matches: impl Iterator<Item = &'a Segment>,
     regions: &Regions,
@@ -148,8 +164,9 @@ fn lanes<'a>(
     let mut spans: Vec<(i64, u64, u64)> = Vec::new();
     for segment in matches {
         let From::Source { diagonal } = segment.from else { continue };
-        let start = segment.target.saturating_sub(MARGIN).max(range.offset);
-        let end = (segment.end() + MARGIN).min(range.end());
+        let margin = margin(segment.len);
+        let start = segment.target.saturating_sub(margin).max(range.offset);
+        let end = (segment.end() + margin).min(range.end());
         // What lies outside the source cannot be copied.
         let start = start.max((-diagonal).max(0).cast_unsigned());
         let end = end.min(source.size().saturating_add_signed(diagonal.saturating_neg()));
@@ -176,7 +193,9 @@ fn lanes<'a>(
         regions
             .rewrite(source, offset, Some(diagonal), &mut bytes, &mut scans)
             .map_err(DiffError::Source)?;
-        lanes.push(Lane { diagonal, start: in_memory(start - range.offset), bytes });
+        let start = in_memory(start - range.offset);
+        let agreement = Agreement::of(&bytes, &target[start..start + bytes.len()]);
+        lanes.push(Lane { diagonal, start, bytes, agreement });
     }
     lanes.sort_by_key(|lane| (lane.start, lane.diagonal));
     Ok(lanes)
@@ -208,6 +227,8 @@ struct Path {
     missed: bool,
 }
 
+/// The shortest path. Only paths are followed from byte to byte that may still win: a lane that is
+/// as cheap to enter anew waits for its next run of bytes that agree.
 struct Viterbi<'a> {
     target: &'a [u8],
     lanes: &'a [Lane],
@@ -215,9 +236,13 @@ struct Viterbi<'a> {
     runs: Vec<Run>,
     literal: Path,
     active: Vec<Path>,
+    /// Lanes that wait, and for which byte.
+    waiting: BinaryHeap<Reverse<(u32, u32)>>,
     opened: usize,
     at: usize,
     best: Best,
+    /// Whether the last step left a path that may be no better than a new one.
+    has_dear: bool,
 }
 
 /// The cheapest path so far: its cost, its state's place, and its run.
@@ -239,37 +264,80 @@ impl<'a> Viterbi<'a> {
             runs: Vec::new(),
             literal,
             active: Vec::new(),
+            waiting: BinaryHeap::new(),
             opened: 0,
             at: 0,
             best: Best { cost: 0, index: None },
+            has_dear: false,
         }
     }
 
     fn run(mut self, offset: u64) -> Vec<Piece> {
         while self.at < self.target.len() {
-            self.open_and_close();
-            if !self.sprint() {
+            self.open();
+            self.close();
+            let event = self.next_event();
+            if self.active.is_empty() {
+                self.literal.cost += (event - self.at) as u64 * self.price.literal;
+                self.best = Best { cost: self.literal.cost, index: None };
+                self.at = event;
+            }
+            while self.at < event && !self.sprint() {
                 self.step();
+                if self.retire() {
+                    break;
+                }
             }
         }
         self.trace(offset)
     }
 
-    /// Takes in lanes that start here and drops those that end here.
-    fn open_and_close(&mut self) {
-        while let Some(lane) = self.lanes.get(self.opened).filter(|lane| lane.start <= self.at) {
-            debug_assert!(lane.start == self.at);
-            let state = in_piece(self.opened);
-            let fresh = Path { state, cost: UNREACHED, ..self.literal };
-            self.active.push(fresh);
+    /// Takes in lanes that start here or wait for this byte.
+    fn open(&mut self) {
+        let at = in_piece(self.at);
+        while self.lanes.get(self.opened).is_some_and(|lane| lane.start <= self.at) {
+            self.waiting.push(Reverse((at, in_piece(self.opened))));
             self.opened += 1;
         }
-        let ends = |lane: &Lane| lane.start + lane.bytes.len();
-        if self.active.iter().all(|path| ends(&self.lanes[path.state as usize]) > self.at) {
+        while let Some(Reverse((_, state))) =
+            self.waiting.peek().copied().filter(|next| next.0.0 <= at)
+        {
+            self.waiting.pop();
+            let lane = &self.lanes[state as usize];
+            if self.at < lane.end() && lane.agreement.at(self.at - lane.start) {
+                self.active.push(Path { state, cost: UNREACHED, ..self.literal });
+            } else {
+                self.wait(state);
+            }
+        }
+    }
+
+    /// Leaves a lane until bytes agree there again.
+    fn wait(&mut self, state: u32) {
+        let lane = &self.lanes[state as usize];
+        let next = lane.agreement.next_run((self.at - lane.start).min(lane.bytes.len()));
+        if let Some(next) = next {
+            self.waiting.push(Reverse((in_piece(lane.start + next), state)));
+        }
+    }
+
+    /// The next byte at which a lane starts, ends, or has waited enough.
+    fn next_event(&self) -> usize {
+        let next = self.lanes.get(self.opened).map_or(self.target.len(), |lane| lane.start);
+        let waited = self.waiting.peek().map_or(next, |next| next.0.0 as usize);
+        let ends = self.active.iter().map(|path| self.lanes[path.state as usize].end());
+        ends.fold(next.min(waited), usize::min)
+    }
+
+    /// Drops lanes that end here.
+    fn close(&mut self) {
+        let (lanes, at) = (self.lanes, self.at);
+        let ends = |path: &Path| lanes[path.state as usize].end() <= at;
+        if !self.active.iter().any(ends) {
             return;
         }
         if let Some(index) = self.best.index
-            && ends(&self.lanes[self.active[index].state as usize]) <= self.at
+            && ends(&self.active[index])
         {
             // The best path goes on as literals.
             let run = self.keep(Some(index));
@@ -278,39 +346,64 @@ impl<'a> Viterbi<'a> {
                 Path { cost, start: in_piece(self.at), before: run, run: NONE, ..self.literal };
             self.best.index = None;
         }
+        self.retain(|path| !ends(path));
+    }
+
+    /// Keeps some of the active paths, the best one among them.
+    fn retain(&mut self, kept: impl Fn(&Path) -> bool) {
         let best = self.best.index.map(|index| self.active[index].state);
-        let (lanes, at) = (self.lanes, self.at);
-        self.active.retain(|path| ends(&lanes[path.state as usize]) > at);
+        self.active.retain(kept);
         self.best.index = best.and_then(|best| self.active.iter().position(|p| p.state == best));
+    }
+
+    /// Lets lanes wait that differ here and are no dearer to enter anew. Says whether any did.
+    fn retire(&mut self) -> bool {
+        if !std::mem::take(&mut self.has_dear) {
+            return false;
+        }
+        let dear = self.best.cost + self.price.enter;
+        let ends = |path: &Path| path.missed && path.cost >= dear;
+        for index in 0..self.active.len() {
+            if ends(&self.active[index]) {
+                self.wait(self.active[index].state);
+            }
+        }
+        self.retain(|path| !ends(path));
+        true
     }
 
     /// Where the best lane agrees for long, no other can win: run ahead. Says whether it did.
     fn sprint(&mut self) -> bool {
         let Some(index) = self.best.index else { return false };
         let lane = &self.lanes[self.active[index].state as usize];
-        let next = self.lanes.get(self.opened).map_or(self.target.len(), |lane| lane.start);
-        let closes = |path: &Path| {
-            let lane = &self.lanes[path.state as usize];
-            lane.start + lane.bytes.len()
+        if lane.agreement.from(self.at - lane.start) != !0 {
+            return false;
+        }
+        let len = lane.agreement.run(self.at - lane.start);
+        self.at += len;
+        let mut path = self.active.swap_remove(index);
+        path.cost += len as u64 * self.price.matched;
+        path.missed = false;
+        self.best.cost = path.cost;
+        self.literal.cost = UNREACHED;
+        let (at, lanes) = (self.at, self.lanes);
+        let agrees = |path: &Path| {
+            let lane = &lanes[path.state as usize];
+            lane.agreement.run(at - len - lane.start) >= len
         };
-        let end = self.active.iter().map(closes).fold(next, usize::min);
-        if end < self.at + SPRINT {
-            return false;
-        }
-        let len = common_prefix(&lane.bytes[self.at - lane.start..], &self.target[self.at..end]);
-        if len < SPRINT {
-            return false;
-        }
-        self.active[index].cost += len as u64 * self.price.matched;
-        self.active[index].missed = false;
-        self.best.cost = self.active[index].cost;
-        for (other, path) in self.active.iter_mut().enumerate() {
-            if other != index {
-                path.cost = UNREACHED;
+        // Others that agree as long keep their distance.
+        let gain = len as u64 * self.price.matched;
+        for other in &mut self.active {
+            if agrees(other) {
+                other.cost = (other.cost + gain).min(UNREACHED);
+                other.missed = false;
+            } else {
+                self.waiting.push(Reverse((in_piece(at), other.state)));
             }
         }
-        self.literal.cost = UNREACHED;
-        self.at += len;
+        self.active.retain(agrees);
+        self.best.index = Some(self.active.len());
+        self.active.push(path);
         true
     }
 
@@ -330,7 +423,6 @@ impl<'a> Viterbi<'a> {
 
     fn step(&mut self) {
         let at = in_piece(self.at);
-        let byte = self.target[self.at];
         let best = self.best.cost;
         let mut before = NONE;
         if best < self.literal.cost {
@@ -343,7 +435,7 @@ impl<'a> Viterbi<'a> {
         for index in 0..self.active.len() {
             let path = self.active[index];
             let lane = &self.lanes[path.state as usize];
-            let matched = lane.bytes[self.at - lane.start] == byte;
+            let matched = lane.agreement.at(self.at - lane.start);
             if matched && path.state != best_state {
                 let resumes = resumed == Some(lane.diagonal);
                 let enter = if resumes { self.price.resume } else { self.price.enter };
@@ -359,6 +451,7 @@ impl<'a> Viterbi<'a> {
             let path = &mut self.active[index];
             path.cost += self.price.byte(matched, path.missed);
             path.missed = !matched;
+            self.has_dear |= path.missed && path.cost >= best + self.price.enter;
             if path.cost < winner.cost {
                 winner = Best { cost: path.cost, index: Some(index) };
             }

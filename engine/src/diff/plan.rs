@@ -14,6 +14,7 @@ use crate::coder;
 use crate::digest::Digest;
 use crate::format::{SourceMap, SourceRange};
 use crate::io::{Event, Progress, Source, Spool};
+use crate::limits::WINDOW_LOG2_MIN;
 use crate::refs::votes::Worth;
 
 /// Every how many bytes a sample of the target is compressed to guess its full size.
@@ -97,6 +98,17 @@ impl Candidate {
         used.extend(regions.flat_map(|moved| &moved.reads));
         used.sort_unstable();
         used
+    }
+
+    /// Bytes of the header that depend on what is read of the source, about: the layer's entry,
+    /// and the source map, with a digest for each of the least windows.
+    fn header_len(&self, source_size: u64) -> u64 {
+        const LAYER_LEN: u64 = 4;
+        const DIGEST_LEN: u64 = 16;
+        let window_len = 1 << WINDOW_LOG2_MIN;
+        let map = SourceMap::of_used(&self.used(), source_size, window_len);
+        let digests = map.used_len().div_ceil(window_len) * DIGEST_LEN;
+        map.encode().len() as u64 + digests + u64::from(self.refs) * LAYER_LEN
     }
 
     /// Bytes of the target that are neither copied nor zero.
@@ -189,7 +201,11 @@ pub(super) fn choose(
                 (packed, from) = (fast, fast_from);
             }
         }
-        if kept.as_ref().is_none_or(|(_, best, _)| packed.len < best.len) {
+        // Two that differ in a few bytes may differ in more of the header.
+        let header_len = candidate.header_len(source.size());
+        if kept.as_ref().is_none_or(|(_, best, other)| {
+            packed.len + header_len < best.len + other.header_len(source.size())
+        }) {
             *kept = Some((from, packed, candidate));
         }
         Ok::<(), DiffError>(())
@@ -280,7 +296,7 @@ mod tests {
         let (none, price) = (Regions::default(), &Price::CM);
         let mut differing = Islands::default();
         differing.extend(0, &source, &target);
-        let regions = Regions::find(&source, &target, &[piece(differing)], Worth::NONE);
+        let regions = Regions::find(&source, &target, &[piece(differing)], Worth::NONE, &|_| ());
         let regions = regions.expect("images in memory can be read");
         assert!(!regions.is_empty());
         for regions in [regions, none] {

@@ -10,8 +10,8 @@ use super::DiffError;
 use super::parse::Piece;
 use super::segment::From;
 use crate::format::SourceRange;
-use crate::io::{self, Source};
-use crate::limits::SOURCE_BLOCK;
+use crate::io::{self, Event, Progress, Source};
+use crate::limits::{SOURCE_BLOCK, START_SPACING, STARTS_MIN};
 use crate::refs::field::Field;
 use crate::refs::map::{Copy, Map, Move};
 use crate::refs::region::{Kind, Region, RegionReader};
@@ -98,9 +98,11 @@ impl Regions {
         target: &dyn Source,
         pieces: &[Piece],
         moves: Worth,
+        progress: Progress,
     ) -> Result<Self, DiffError> {
         let mut regions = Self::default();
-        let candidates = candidates(source)?;
+        progress(Event::Phase { name: "find regions", total: source.size() });
+        let candidates = candidates(source, progress)?;
         let types: Vec<u64> =
             candidates.iter().filter(|found| found.is_types).map(|found| found.offset).collect();
         for (index, Found { offset, end, .. }) in candidates.iter().enumerate() {
@@ -127,6 +129,7 @@ impl Regions {
                 RegionEntry { offset: region.offset, len: region.len, ..Default::default() };
             regions.0.push(Moved { region, entry, map: Map::default(), reads });
         }
+        progress(Event::Phase { name: "map regions", total: 0 });
         let copies = regions.copies(pieces);
         let damaged = regions.damaged(pieces);
         let moved = regions.0.into_par_iter().zip(copies).zip(damaged);
@@ -163,26 +166,12 @@ impl Regions {
         super::source_range(segment).is_some_and(|range| !self.touched(range).is_empty())
     }
 
-    /// For each region the copies that touch it, in target order, as the frame will have them:
-    /// pieces that go on along one diagonal are one copy.
+    /// For each region the copies that touch it, in target order, as the frame will have them.
     pub(super) fn copies<'a>(&self, pieces: impl IntoIterator<Item = &'a Piece>) -> Vec<Vec<Copy>> {
-        let mut joined: Vec<super::Segment> = Vec::new();
-        for piece in pieces {
-            let next = piece.segment;
-            match joined.last_mut() {
-                Some(last) if last.end() == next.target && last.from == next.from => {
-                    last.len += next.len;
-                }
-                _ => joined.push(next),
-            }
-        }
         let mut copies = vec![Vec::new(); self.0.len()];
-        for segment in joined {
-            let From::Source { diagonal } = segment.from else { continue };
-            let range = super::source_range(&segment).expect("a copy has a source");
-            for index in self.touched(range) {
-                copies[index].push(Copy { offset: range.offset, len: range.len, diagonal });
-            }
+        for copy in joined(pieces) {
+            let range = SourceRange { offset: copy.offset, len: copy.len };
+            self.touched(range).for_each(|index| copies[index].push(copy));
         }
         copies
     }
@@ -216,6 +205,27 @@ impl Regions {
     }
 }
 
+/// The copies of these pieces, in target order, as the frame will have them: pieces that go on
+/// along one diagonal are one copy.
+pub(super) fn joined<'a>(pieces: impl IntoIterator<Item = &'a Piece>) -> Vec<Copy> {
+    let mut joined: Vec<super::Segment> = Vec::new();
+    for piece in pieces {
+        let next = piece.segment;
+        match joined.last_mut() {
+            Some(last) if last.end() == next.target && last.from == next.from => {
+                last.len += next.len;
+            }
+            _ => joined.push(next),
+        }
+    }
+    let copies = joined.iter().filter_map(|segment| {
+        let From::Source { diagonal } = segment.from else { return None };
+        let SourceRange { offset, len } = super::source_range(segment)?;
+        Some(Copy { offset, len, diagonal })
+    });
+    copies.collect()
+}
+
 impl Moved {
     /// The region as these copies map it, corrected by what the target's own fields say.
     pub(super) fn mapped(
@@ -234,6 +244,14 @@ impl Moved {
         entry.moves = self.moves(map, copies, source, target, moves)?;
         *map = Map::of(copies.iter().copied(), region, &entry.biases, &entry.moves);
         Ok(moved)
+    }
+
+    /// The executable of the target that starts where this one's first byte went, if one does.
+    pub(super) fn twin(&self, target: &dyn Source) -> Result<Option<Region>, io::Error> {
+        let diagonal = self.map.diagonal(self.entry.offset);
+        let start = self.entry.offset.wrapping_sub(diagonal.cast_unsigned());
+        let twin = if start < target.size() { read(target, start, target.size())? } else { None };
+        Ok(twin.map(|(region, _)| region))
     }
 
     /// Keeps only the first `count` moves.
@@ -331,8 +349,8 @@ impl Source for Rewritten<'_> {
     }
 }
 
-/// Where executables may start, in order.
-fn starts(source: &dyn Source) -> Result<Vec<u64>, DiffError> {
+/// Where executables may start, in order, with no more than are worth the time.
+fn starts(source: &dyn Source, progress: Progress) -> Result<Vec<u64>, DiffError> {
     let tasks: Vec<u64> = (0..source.size().div_ceil(TASK)).collect();
     let found: Vec<Vec<u64>> = tasks
         .par_iter()
@@ -340,13 +358,15 @@ fn starts(source: &dyn Source) -> Result<Vec<u64>, DiffError> {
             let offset = index * TASK;
             let mut bytes = vec![0; within(TASK.min(source.size() - offset))];
             source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
+            progress(Event::Advance(bytes.len() as u64));
             let places = bytes.chunks(within(ALIGNMENT)).enumerate();
             let starts = |word: &[u8]| [ELF, PE, BTF].iter().any(|magic| word.starts_with(magic));
             let places = places.filter(|(_, word)| starts(word));
             Ok(places.map(|(place, _)| offset + place as u64 * ALIGNMENT).collect())
         })
         .collect::<Result<_, DiffError>>()?;
-    Ok(found.concat())
+    let count = (source.size() / START_SPACING).max(STARTS_MIN);
+    Ok(found.into_iter().flatten().take(within(count)).collect())
 }
 
 /// Where an executable may be. No more is kept of each: an image can be made to have one in every
@@ -359,8 +379,8 @@ struct Found {
 }
 
 /// Where executables may be, in order of where they start.
-fn candidates(source: &dyn Source) -> Result<Vec<Found>, DiffError> {
-    let found = starts(source)?.into_par_iter().map(|start| {
+fn candidates(source: &dyn Source, progress: Progress) -> Result<Vec<Found>, DiffError> {
+    let found = starts(source, progress)?.into_par_iter().map(|start| {
         let known = read(source, start, source.size()).map_err(DiffError::Source)?;
         Ok(known.map(|(region, _)| Found {
             offset: region.offset,
@@ -411,10 +431,8 @@ fn read_headers(image: &dyn Source, start: u64, end: u64) -> Result<Option<Known
 
 /// What each load of the target's executable is moved by beside its bytes, up to the last that is.
 fn biases(moved: &Moved, target: &dyn Source) -> Result<Vec<i64>, io::Error> {
-    let start =
-        moved.entry.offset.wrapping_sub(moved.map.diagonal(moved.entry.offset).cast_unsigned());
-    let twin = if start < target.size() { read(target, start, target.size())? } else { None };
-    let Some((twin, _)) = twin.filter(|twin| twin.0.loads.len() == moved.region.loads.len()) else {
+    let twin = moved.twin(target)?;
+    let Some(twin) = twin.filter(|twin| twin.loads.len() == moved.region.loads.len()) else {
         return Ok(Vec::new());
     };
     let pairs = moved.region.loads.iter().zip(&twin.loads);
@@ -468,6 +486,17 @@ mod tests {
             image.resize(8192, 0);
             assert!(matches!(read_headers(&image, 0, 8192), Ok(Some(_))));
             assert!(matches!(read(&image, 0, 8192), Ok(None)));
+        }
+    }
+
+    /// An image can have what looks like an executable in every few bytes, each with tables that
+    /// must be read, and diff read them all. Now it looks at the first ones.
+    #[test]
+    fn executables_are_looked_for_at_a_bounded_number_of_places() {
+        for (size, count) in [(400, 100), (4096, 1024), (4100, 1024), (2 << 20, 2048)] {
+            let image = b"MZ\0\0".repeat(size / 4);
+            let starts = starts(&image, &|_| ()).expect("memory can be read");
+            assert_eq!(starts, (0..count).map(|index| 4 * index).collect::<Vec<_>>());
         }
     }
 }

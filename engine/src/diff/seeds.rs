@@ -2,7 +2,7 @@
 //!
 //! Seeds of the joined source go into a table, one place a slot; the target looks its bytes up and
 //! grows each hit as long as most bytes agree. This finds what was moved or patched here and
-//! there, and leaves little for the suffix array.
+//! there, and leaves little for what looks closer.
 
 use rayon::prelude::*;
 
@@ -129,6 +129,44 @@ pub(super) fn find(
     Ok(all)
 }
 
+/// How many places are looked up at once.
+const BATCH: usize = 16;
+
+/// Places of the source that agree with the next bytes of the target. Looked up one by one, each
+/// would wait for memory; looked up together, they wait at the same time.
+#[derive(Default)]
+struct Hits {
+    from: usize,
+    count: usize,
+    places: [Option<usize>; BATCH],
+}
+
+impl Hits {
+    /// The place for byte `at` of the target, where a seed starts. Only some of its bytes are
+    /// compared yet.
+    fn at(&mut self, at: usize, table: &SeedTable, source: &[u8], target: &[u8]) -> Option<usize> {
+        if at < self.from || at >= self.from + self.count {
+            self.look_up(at, table, source, target);
+        }
+        self.places[at - self.from]
+    }
+
+    fn look_up(&mut self, at: usize, table: &SeedTable, source: &[u8], target: &[u8]) {
+        self.from = at;
+        let seeds = target[at..].windows(table.seed).take(BATCH);
+        self.count = seeds.len();
+        let mut slots = [u32::MAX; BATCH];
+        for (slot, seed) in slots.iter_mut().zip(seeds.clone()) {
+            *slot = table.slots[table.slot(seed)];
+        }
+        for ((place, slot), seed) in self.places.iter_mut().zip(slots).zip(seeds) {
+            let from = slot as usize;
+            let front = source.get(from..).and_then(|source| source.first_chunk::<8>());
+            *place = (front == seed.first_chunk()).then_some(from);
+        }
+    }
+}
+
 fn scan(table: &SeedTable, source: &Joined, target: &Joined, grain: Grain) -> Found {
     let mut found = Found::default();
     let bytes = &target.bytes;
@@ -136,9 +174,9 @@ fn scan(table: &SeedTable, source: &Joined, target: &Joined, grain: Grain) -> Fo
     let mut free = 0;
     // Shift between the two joined images at the last match.
     let mut last: Option<usize> = None;
+    let mut hits = Hits::default();
     while at + grain.seed <= bytes.len() {
-        let slot = table.slots[table.slot(&bytes[at..])];
-        let hit = (slot != u32::MAX).then_some(slot as usize);
+        let hit = hits.at(at, table, &source.bytes, bytes);
         let next = last.map(|shift| at.wrapping_add(shift));
         let mut best: Option<(usize, usize, usize, i64)> = None;
         for from in next.into_iter().chain(hit) {

@@ -84,6 +84,15 @@ impl SourceMap {
         after.checked_sub(1).is_some_and(|i| offset + len <= self.runs[i].end())
     }
 
+    /// The same as a check.
+    ///
+    /// # Errors
+    /// [`FormatError::CopyUnchecked`] if a byte was not checked.
+    pub(crate) fn check(&self, offset: u64, len: u64) -> Result<(), FormatError> {
+        let is_covered = self.covers(offset, len);
+        if is_covered { Ok(()) } else { Err(FormatError::CopyUnchecked { offset, len }) }
+    }
+
     /// The pieces of each group, in order: what to read and hash for digest `i`.
     #[must_use]
     pub fn group_pieces(&self) -> Vec<Vec<SourceRange>> {

@@ -1,14 +1,16 @@
 //! The one loop between the applier and the devices.
 //!
-//! One thread reads, decodes and makes windows; another verifies and writes them. Both run the
-//! same code that a simulator runs on one thread.
+//! One thread reads, decodes and makes windows; another verifies and writes them, and makes what
+//! copies it has time for. Both run the same code that a simulator runs on one thread.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
 use super::error::{DriveError, Part};
+use super::reads::Reads;
 use super::{Event, JournalStore, Patch, Progress, Source, Target, check};
-use crate::apply::{Applier, Checkpoint, Want};
+use crate::apply::{Applier, Checkpoint, Filler, Want};
 use crate::format::Header;
 use crate::journal::Slot;
 use crate::limits::{CHECKPOINT_LEN, WINDOWS_IN_FLIGHT};
@@ -183,13 +185,19 @@ fn make(
     let total =
         header.target_size - (resumed.windows << header.window_log2).min(header.target_size);
     progress(Event::Phase { name: "apply", total });
-    let mut writer = Writer { target, journal, sequence: resumed.sequence, progress };
+    let sequence = resumed.sequence;
+    let filler = Filler::default();
+    let (reads, mut source) = (Reads::new(source), Reads::new(source));
+    let mut writer = Writer { source: reads, filler, target, journal, sequence, progress };
     if options.one_thread {
-        return feed(&mut applier, patch, source, |want| match want {
+        let never = || false;
+        return feed(&mut applier, patch, &mut source, never, |want| match want {
             Out::Window(window) => writer.write(window),
             Out::Sync(checkpoint) => writer.sync(checkpoint).map(|()| Vec::new()),
         });
     }
+    // Whether the writer waits: which of the two makes a copy changes nothing but the time.
+    let is_idle = &AtomicBool::new(true);
     thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(1);
         let (give, take) = mpsc::channel();
@@ -197,14 +205,20 @@ fn make(
             give.send(Vec::new()).expect("the receiver lives in this function");
         }
         let writing = scope.spawn(move || {
-            receive.iter().try_for_each(|out| match out {
-                // The maker may be gone after an error of its own; its buffers go with it.
-                Out::Window(window) => writer.write(window).map(|buffer| drop(give.send(buffer))),
-                Out::Sync(checkpoint) => writer.sync(checkpoint),
+            receive.iter().try_for_each(|out| {
+                is_idle.store(false, Ordering::Relaxed);
+                match out {
+                    // The maker may be gone after an error of its own; its buffers go with it.
+                    Out::Window(window) => drop(give.send(writer.write(window)?)),
+                    Out::Sync(checkpoint) => writer.sync(checkpoint)?,
+                }
+                is_idle.store(true, Ordering::Relaxed);
+                Ok(())
             })
         });
         // A closed channel means that the writer has failed; its error is the one to report.
-        let made = feed(&mut applier, patch, source, |out| {
+        let puts_off = || is_idle.load(Ordering::Relaxed);
+        let made = feed(&mut applier, patch, &mut source, puts_off, |out| {
             let needs_buffer = matches!(out, Out::Window(_));
             if send.send(out).is_err() {
                 return Err(writer_gone());
@@ -229,11 +243,13 @@ enum Out {
     Sync(Checkpoint),
 }
 
-/// Feeds the applier until it is done; `out` takes its windows and gives buffers back.
+/// Feeds the applier until it is done; `out` takes its windows and gives buffers back. Where
+/// `puts_off` says so, making a copy is left to it.
 fn feed(
     applier: &mut Applier,
     patch: &mut dyn Patch,
-    source: &dyn Source,
+    source: &mut Reads,
+    puts_off: impl Fn() -> bool,
     mut out: impl FnMut(Out) -> Result<Vec<u8>, DriveError>,
 ) -> Result<(), DriveError> {
     loop {
@@ -241,9 +257,9 @@ fn feed(
             Want::Patch(into) => {
                 patch.read(into).map_err(DriveError::io(Part::Patch, "reading the patch"))?;
             }
-            Want::Source { offset, into } => {
-                let failed = DriveError::io(Part::Source, "reading the source");
-                source.read_at(offset, into).map_err(failed)?;
+            Want::Copy { .. } if puts_off() => applier.put_off(),
+            Want::Source { offset, into } | Want::Copy { offset, into } => {
+                read(source, offset, into)?;
             }
             Want::Write(window) => {
                 let buffer = out(Out::Window(window))?;
@@ -255,8 +271,14 @@ fn feed(
     }
 }
 
+fn read(source: &mut Reads, offset: u64, into: &mut [u8]) -> Result<(), DriveError> {
+    source.read_at(offset, into).map_err(DriveError::io(Part::Source, "reading the source"))
+}
+
 /// Verifies windows and writes them; flushes them and records it.
 struct Writer<'a> {
+    source: Reads<'a>,
+    filler: Filler,
     target: &'a mut dyn Target,
     journal: &'a mut dyn JournalStore,
     sequence: u64,
@@ -264,7 +286,10 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn write(&mut self, window: Window) -> Result<Vec<u8>, DriveError> {
+    fn write(&mut self, mut window: Window) -> Result<Vec<u8>, DriveError> {
+        while let Some((offset, into)) = self.filler.want(&mut window) {
+            read(&mut self.source, offset, into)?;
+        }
         let verified = window.verify()?;
         self.target.write(&verified).map_err(DriveError::io(Part::Target, "writing the target"))?;
         (self.progress)(Event::Advance(verified.bytes().len() as u64));

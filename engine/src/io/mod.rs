@@ -6,6 +6,7 @@ pub mod error;
 pub mod file;
 pub mod inspect;
 pub mod memory;
+mod reads;
 
 use std::io;
 use std::ops::Range;

@@ -3,6 +3,7 @@
 //! Everything is bounded and nothing is refused: what is malformed, or lies outside the image, is
 //! left out. Layouts: "System V Application Binary Interface", chapters 4 and 5.
 
+use super::field::Rows;
 use super::region::{Arch, Kind, Load, Region, Span};
 
 /// Most program headers that are read.
@@ -13,6 +14,15 @@ const SECTIONS_MAX: u16 = 1024;
 
 /// Most bytes that are wanted at once.
 const READ_LEN_MAX: u64 = 64 << 10;
+
+/// Bytes of a relocation in a wide relocatable file.
+const RELOCATION_LEN: u64 = 24;
+
+/// Most relocations of a row of a table.
+const ROW_COUNT_MAX: u8 = 3;
+
+/// Most bytes of a row.
+const ROW_LEN_MAX: u8 = 64;
 
 /// Bytes of an entry of a wide symbol table.
 const SYMBOL_LEN: usize = 24;
@@ -351,15 +361,19 @@ impl ElfReader {
             // The same number is ARM's type for the index of unwinding.
             UNWIND if is_loaded && self.region.arch == Arch::Arm => Some(Kind::ArmIndex),
             PROGBITS if name == b".BTF" => Some(Kind::Types),
+            PROGBITS if name == b"__versions" && self.header.is_relocatable => Some(Kind::Versions),
             PROGBITS if is_loaded && name == b".ARM.extab" => Some(Kind::ArmTables),
             PROGBITS if is_loaded && section.flags & EXECUTED != 0 => Some(Kind::Code),
             PROGBITS if is_loaded && section.flags & WRITTEN != 0 => Some(Kind::Pointers),
             PROGBITS if is_loaded && name.starts_with(b".rodata") => Some(Kind::Constants),
             INIT_ARRAY | FINI_ARRAY | PREINIT_ARRAY | RELR => Some(Kind::Pointers),
             RELA | REL if self.header.is_relocatable => {
-                let target = self.address_of(self.section(section.info));
-                (section.kind == RELA)
-                    .then(|| Kind::SectionRelocations { symbols: linked(), section: target })
+                let target = self.section(section.info);
+                (section.kind == RELA).then(|| Kind::SectionRelocations {
+                    symbols: linked(),
+                    section: self.address_of(target),
+                    rows: rows(section, &target),
+                })
             }
             RELA | REL => {
                 Some(Kind::Relocations { symbols: linked(), addends: section.kind == RELA })
@@ -374,6 +388,22 @@ impl ElfReader {
         let rest = usize::try_from(at).ok().and_then(|at| self.names.get(at..)).unwrap_or_default();
         rest.split(|byte| *byte == 0).next().unwrap_or_default()
     }
+}
+
+/// How the relocations of a section go together with its rows, if it is a table of such: the
+/// kernel's tables of places in its code are.
+fn rows(relocations: &Section, section: &Section) -> Option<Rows> {
+    let count = relocations.len / RELOCATION_LEN;
+    if section.flags & EXECUTED != 0 || section.len == 0 {
+        return None;
+    }
+    (1..=ROW_COUNT_MAX).find_map(|of_row| {
+        let rows = count / u64::from(of_row);
+        let is_even = rows > 0 && count.is_multiple_of(of_row.into());
+        let len = (is_even && section.len.is_multiple_of(rows)).then(|| section.len / rows)?;
+        let len = u8::try_from(len).ok().filter(|len| *len <= ROW_LEN_MAX)?;
+        Some(Rows { count: of_row, len })
+    })
 }
 
 impl Table {

@@ -52,6 +52,18 @@ pub enum Form {
         /// What the value is more than the distance.
         more: i8,
     },
+    /// 8 bytes: where a row starts in the table that relocations are for, and `more`; the address
+    /// is that of the relocation itself.
+    Row64 {
+        /// Where the relocations start.
+        base: u64,
+        /// How they and the rows go together.
+        rows: Rows,
+        /// Which one of its row it is.
+        index: u8,
+        /// Where in the row it points to.
+        more: u8,
+    },
     /// 4 bytes: the address.
     Absolute32,
     /// AArch64 instruction: 26 bits of words from `place` (`B`, `BL`).
@@ -101,13 +113,22 @@ pub enum Form {
     T32Literal8,
 }
 
+/// A table of rows that all have as many relocations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rows {
+    /// Relocations of a row, at least 1.
+    pub count: u8,
+    /// Bytes of a row.
+    pub len: u8,
+}
+
 impl Form {
     /// Bytes of the field.
     #[expect(clippy::len_without_is_empty, reason = "a field has bytes")]
     #[must_use]
     pub fn len(self) -> usize {
         match self {
-            Self::Absolute64 | Self::Base64 { .. } => 8,
+            Self::Absolute64 | Self::Base64 { .. } | Self::Row64 { .. } => 8,
             Self::T32Branch11 | Self::T32Branch8 | Self::T32Zero | Self::T32Literal8 => 2,
             _ => 4,
         }
@@ -135,6 +156,7 @@ impl Form {
             Self::Last32(_) => 16,
             Self::A32Branch => 17,
             Self::A32Exchange => 18,
+            Self::Row64 { .. } => 19,
             Self::A32Stub { .. } => 20,
             Self::T32Branch24 => 21,
             Self::T32Branch20 => 22,

@@ -11,6 +11,7 @@
 pub mod field;
 pub(crate) mod loads;
 pub mod map;
+pub(crate) mod piece;
 pub mod region;
 pub mod rewriter;
 pub mod scan;

@@ -1,5 +1,6 @@
 //! A region: an executable found in the source, its address space, and what stands where in it.
 
+use super::field::Rows;
 pub use super::reader::RegionReader;
 
 /// Most loads of a region, beside the file itself.
@@ -56,6 +57,8 @@ pub enum Kind {
         symbols: u64,
         /// The address of the section.
         section: u64,
+        /// Its rows, if it is a table.
+        rows: Option<Rows>,
     },
     /// Symbols.
     Symbols {
@@ -77,6 +80,8 @@ pub enum Kind {
     ArmTables,
     /// Types of BTF.
     Types,
+    /// Checksums of the symbols that a kernel module uses (`__versions`).
+    Versions,
 }
 
 /// A stretch of a region's bytes that are of one kind; spans do not overlap.
@@ -157,6 +162,9 @@ impl Region {
     /// The address of the first name of BTF, for offsets of names.
     pub const NAMES: u64 = 6 << 60;
 
+    /// The address of checksum 0 of a symbol.
+    pub const CHECKSUMS: u64 = 7 << 60;
+
     /// A region of which nothing is known yet.
     pub(super) fn new(offset: u64) -> Self {
         Self {
@@ -195,10 +203,24 @@ impl Region {
         spans
     }
 
+    /// Bytes of memory that it takes, about.
+    pub(super) fn memory_len(&self) -> usize {
+        size_of_val(&self.loads[..])
+            + size_of_val(&self.spans[..])
+            + size_of_val(&self.sections[..])
+            + size_of_val(&self.section_symbols[..])
+    }
+
     /// Whether an address is an index of a type, or the offset of a name: no byte's address.
     #[must_use]
     pub fn is_index(address: u64) -> bool {
         (Self::TYPES >> 60..=Self::NAMES >> 60).contains(&(address >> 60))
+    }
+
+    /// Whether an address is the checksum of a symbol.
+    #[must_use]
+    pub fn is_checksum(address: u64) -> bool {
+        address >> 60 == Self::CHECKSUMS >> 60
     }
 
     /// The byte behind the last.
@@ -210,8 +232,22 @@ impl Region {
     /// The address of a byte of the source, in the first load that has it.
     #[must_use]
     pub fn address_of(&self, offset: u64) -> Option<u64> {
-        let load = self.loads.iter().find(|load| offset.wrapping_sub(load.offset) < load.len)?;
-        Some(load.address.wrapping_add(offset - load.offset))
+        self.addresses_from(offset).map(|(address, _)| address)
+    }
+
+    /// The same, and how many bytes from there on have the addresses that follow.
+    pub(super) fn addresses_from(&self, offset: u64) -> Option<(u64, u64)> {
+        let mut count = u64::MAX;
+        for load in &self.loads {
+            let into = offset.wrapping_sub(load.offset);
+            if into < load.len {
+                return Some((load.address.wrapping_add(into), count.min(load.len - into)));
+            }
+            if load.offset > offset {
+                count = count.min(load.offset - offset);
+            }
+        }
+        None
     }
 
     /// Whether an address is one that is loaded.
@@ -224,5 +260,46 @@ impl Region {
     #[must_use]
     pub fn is_code(&self, address: u64) -> bool {
         self.loads.iter().any(|load| load.code && load.holds(address))
+    }
+}
+
+/// Asks a region of many addresses, most of which are in the load that the last one was in.
+pub(super) struct Addresses<'a> {
+    pub(super) region: &'a Region,
+    /// The first address and how many there are, of the load last found.
+    code: (u64, u64),
+    loaded: (u64, u64),
+}
+
+impl<'a> Addresses<'a> {
+    pub(super) fn of(region: &'a Region) -> Self {
+        Self { region, code: (0, 0), loaded: (0, 0) }
+    }
+
+    /// As [`Region::is_loaded`].
+    pub(super) fn is_loaded(&mut self, address: u64) -> bool {
+        let is_loaded = |load: &Load| load.address != Region::FILE;
+        Self::holds(&mut self.loaded, self.region, address, is_loaded)
+    }
+
+    /// As [`Region::is_code`].
+    pub(super) fn is_code(&mut self, address: u64) -> bool {
+        Self::holds(&mut self.code, self.region, address, |load| load.code)
+    }
+
+    fn holds(
+        last: &mut (u64, u64),
+        region: &Region,
+        address: u64,
+        counts: impl Fn(&Load) -> bool,
+    ) -> bool {
+        if address.wrapping_sub(last.0) < last.1 {
+            return true;
+        }
+        let load = region.loads.iter().find(|load| counts(load) && load.holds(address));
+        if let Some(load) = load {
+            *last = (load.address, load.memory_len);
+        }
+        load.is_some()
     }
 }

@@ -1,17 +1,17 @@
 //! Rewriting on the device: piece by piece, from the frame's regions and its copies, in bounded
 //! memory. What must be read of the source first is asked for, never read here.
 
-use super::field::Field;
+use std::ops::Range;
+use std::sync::Arc;
+
 use super::loads::{LOADED_MAX, Loads};
 use super::map::{Copy, Map, Move};
-use super::region::{Region, RegionReader};
-use super::{rewrite, scan};
-use crate::cm::FieldMark;
+pub use super::piece::Piece;
+use super::piece::{BlockRewriter, Loaded};
+use super::region::RegionReader;
 use crate::error::FormatError;
 use crate::format::bounded;
-use crate::limits::{
-    COPIES_MAX, IMAGE_SIZE_MAX, MOVES_MAX, REGION_LOADS_MAX, REGIONS_MAX, SOURCE_BLOCK,
-};
+use crate::limits::{COPIES_MAX, IMAGE_SIZE_MAX, MOVES_MAX, REGIONS_MAX};
 use crate::varint;
 
 /// A region as a frame names it.
@@ -94,44 +94,10 @@ pub(crate) fn encode_regions(entries: &[RegionEntry], regions: &mut Vec<u8>, mov
 /// Most loads of a region that a bias may be given for.
 const LOADS_MAX: u64 = 16;
 
-/// A part of a copy that is being rewritten.
-#[derive(Debug, Default)]
-pub struct Piece {
-    /// Where it starts in the source.
-    pub offset: u64,
-    /// Source offset minus target offset of its copy.
-    pub diagonal: i64,
-    /// The source's bytes.
-    pub raw: Vec<u8>,
-    /// The same, addresses rewritten.
-    pub guess: Vec<u8>,
-    /// Which of them are addresses.
-    pub marks: Vec<FieldMark>,
-    /// How many bytes are done.
-    done: usize,
-}
-
-impl Piece {
-    /// A piece of `len` bytes whose `raw` bytes are to be read; memory is used again.
-    pub fn reset(&mut self, offset: u64, diagonal: i64, len: usize) {
-        (self.offset, self.diagonal, self.done) = (offset, diagonal, 0);
-        self.raw.clear();
-        self.raw.resize(len, 0);
-        self.guess.clear();
-        self.marks.clear();
-    }
-}
-
-/// A region that was read.
-#[derive(Debug)]
-struct Loaded {
-    index: usize,
-    region: Option<Region>,
-    map: Map,
-}
-
-/// How many scanned blocks are kept.
-const BLOCKS_MAX: usize = 8;
+/// Most regions that are kept, and what those beyond [`LOADED_MAX`] may take in memory with all
+/// others, in bytes: most are small, and copies come back to them.
+const KEPT_MAX: usize = 64;
+const KEPT_LEN_MAX: usize = 1 << 20;
 
 /// Rewrites the copies of one frame after another.
 #[derive(Debug, Default)]
@@ -142,13 +108,11 @@ pub struct Rewriter {
     /// What the copies will make the rewriter load.
     loads: Loads,
     /// The last used first.
-    loaded: Vec<Loaded>,
+    loaded: Vec<Arc<Loaded>>,
     reader: Option<RegionReader>,
-    buffer: Vec<u8>,
-    /// The block that `buffer` is being filled with, if it is not for the reader.
-    pending: Option<u64>,
-    blocks: Vec<(u64, Vec<Field>)>,
-    fields: Vec<Field>,
+    blocks: BlockRewriter,
+    /// How many frames there were.
+    frame: u64,
 }
 
 impl Rewriter {
@@ -166,8 +130,9 @@ impl Rewriter {
         self.copies.clear();
         self.loads.clear();
         self.loaded.clear();
-        self.blocks.clear();
-        (self.reader, self.pending) = (None, None);
+        self.reader = None;
+        self.blocks.forget();
+        self.frame += 1;
         match self.entries.last() {
             Some(last) if last.end() > source_size => Err(FormatError::CopyPastEnd {
                 offset: last.offset.into(),
@@ -187,17 +152,13 @@ impl Rewriter {
     /// Takes one of the frame's copies, in target order, before any is rewritten.
     ///
     /// # Errors
-    /// If too many copies touch regions, or regions would be loaded too often.
+    /// If too many copies touch regions, or loads of regions would take too long.
     pub fn add_copy(&mut self, copy: Copy) -> Result<(), FormatError> {
-        let end = copy.offset + copy.len;
-        let first = self.entries.partition_point(|entry| entry.end() <= copy.offset);
-        let behind = self.entries[first..].iter().take_while(|entry| entry.offset < end);
-        for (index, _) in (first..).zip(behind) {
-            self.loads.touch(index);
-            bounded("loads of regions", self.loads.count, 0, REGION_LOADS_MAX)?;
+        let touched = self.touched(copy.offset, copy.len);
+        for index in touched.clone() {
+            self.loads.touch(index, copy.len)?;
         }
-        let touches = self.entries.get(first).is_some_and(|entry| entry.offset < end);
-        if copy.len >= Map::COPY_LEN_MIN && touches {
+        if copy.len >= Map::COPY_LEN_MIN && !touched.is_empty() {
             bounded("copies of regions", self.copies.len() as u64 + 1, 0, COPIES_MAX as u64)?;
             self.copies.push(copy);
         }
@@ -210,54 +171,35 @@ impl Rewriter {
         self.copies.sort_by_key(|copy| copy.offset);
     }
 
-    /// Whether any of these bytes of the source lie in a region.
+    /// The indices of the regions in which any of these bytes of the source lie.
     #[must_use]
-    pub fn touches(&self, offset: u64, len: u64) -> bool {
-        let next = self.entries.partition_point(|entry| entry.end() <= offset);
-        self.entries.get(next).is_some_and(|entry| entry.offset < offset + len)
+    pub(crate) fn touched(&self, offset: u64, len: u64) -> Range<usize> {
+        let first = self.entries.partition_point(|entry| entry.end() <= offset);
+        let behind = self.entries[first..].iter().take_while(|entry| entry.offset < offset + len);
+        first..first + behind.count()
     }
 
-    /// Goes on with the piece; if bytes of the source are needed first, says which: they are to be
-    /// put into [`Rewriter::room`] before asking again.
-    pub fn step(&mut self, piece: &mut Piece) -> Option<(u64, usize)> {
-        self.take_read();
-        if piece.guess.is_empty() {
-            piece.guess.clone_from(&piece.raw);
-        }
-        while piece.done < piece.raw.len() {
-            let at = piece.offset + piece.done as u64;
-            let end = piece.offset + piece.raw.len() as u64;
+    /// Goes on with the piece whose bytes these are, as the source has them where they are not done
+    /// yet. If other bytes of the source are needed first, says which: they are to be put into
+    /// [`Rewriter::room`] before asking again.
+    pub fn step(&mut self, piece: &mut Piece, bytes: &mut [u8]) -> Option<(u64, usize)> {
+        loop {
+            let at = piece.at();
             let index = self.entries.partition_point(|entry| entry.end() <= at);
-            let entry = self.entries.get(index).filter(|entry| entry.offset < end);
-            let Some(entry) = entry else { break };
-            let (start, entry_end) = (entry.offset, entry.end());
-            if start > at {
-                piece.done = within(start - piece.offset);
-                continue;
-            }
+            let end = piece.end(bytes.len());
+            self.entries.get(index).filter(|entry| entry.offset < end && at < end)?;
             if let Some(wanted) = self.load(index) {
                 return Some(wanted);
             }
-            if self.loaded[0].region.is_none() {
-                piece.done = within(entry_end.min(end) - piece.offset);
-                continue;
-            }
-            let block = at / SOURCE_BLOCK * SOURCE_BLOCK;
-            let (from, to) = (block.max(start), (block + SOURCE_BLOCK).min(entry_end));
-            if from >= piece.offset && to <= end {
-                let bytes = &piece.raw[within(from - piece.offset)..within(to - piece.offset)];
-                let Some(region) = &self.loaded[0].region else { break };
-                self.fields.clear();
-                scan::fields(region, from, bytes, &mut self.fields);
-                self.write(None, to.min(end), piece);
-            } else if let Some(slot) = self.blocks.iter().position(|(known, _)| *known == from) {
-                self.write(Some(slot), to.min(end), piece);
-            } else {
-                self.pending = Some(from);
-                return Some((from, within(to - from)));
+            if let Some(wanted) = self.blocks.step(&self.loaded[0], piece, bytes) {
+                return Some(wanted);
             }
         }
-        None
+    }
+
+    /// The region with this index, or what must be read for it into [`Rewriter::room`].
+    pub(crate) fn region(&mut self, index: usize) -> Result<Arc<Loaded>, (u64, usize)> {
+        self.load(index).map_or_else(|| Ok(Arc::clone(&self.loaded[0])), Err)
     }
 
     /// Makes region `index` the first loaded one, or says what must be read for that.
@@ -267,9 +209,11 @@ impl Rewriter {
             return None;
         }
         let entry = &self.entries[index];
-        let reader =
-            self.reader.get_or_insert_with(|| RegionReader::new(entry.offset, entry.end()));
-        if let Some(wanted) = reader.want() {
+        match &mut self.reader {
+            Some(reader) => reader.give(self.blocks.read()),
+            none => *none = Some(RegionReader::new(entry.offset, entry.end())),
+        }
+        if let Some(wanted) = self.reader.as_ref().and_then(RegionReader::want) {
             return Some(wanted);
         }
         let region = self.reader.take().and_then(RegionReader::finish);
@@ -283,74 +227,18 @@ impl Rewriter {
             Some(region) => Map::of(copies, region, &entry.biases, &entry.moves),
             None => Map::default(),
         };
-        self.loaded.truncate(LOADED_MAX - 1);
-        self.loaded.insert(0, Loaded { index, region, map });
+        let (place, frame) = (entry.offset..entry.end(), self.frame);
+        self.loaded.insert(0, Arc::new(Loaded { index, frame, place, region, map }));
+        let (mut count, mut len) = (0, 0);
+        self.loaded.retain(|loaded| {
+            (count, len) = (count + 1, len + loaded.memory_len());
+            count <= LOADED_MAX || count <= KEPT_MAX && len <= KEPT_LEN_MAX
+        });
         None
-    }
-
-    /// Takes what was read since the last step.
-    fn take_read(&mut self) {
-        if let Some(block) = self.pending.take() {
-            let Some(Loaded { region: Some(region), .. }) = self.loaded.first() else { return };
-            self.blocks.truncate(BLOCKS_MAX);
-            let mut fields = match self.blocks.len() {
-                BLOCKS_MAX => self.blocks.pop().map(|(_, fields)| fields).unwrap_or_default(),
-                _ => Vec::new(),
-            };
-            fields.clear();
-            scan::fields(region, block, &self.buffer, &mut fields);
-            self.blocks.insert(0, (block, fields));
-        } else if let Some(reader) = &mut self.reader
-            && reader.want().is_some()
-        {
-            reader.give(&self.buffer);
-        }
     }
 
     /// Room for `len` bytes to be read.
     pub fn room(&mut self, len: usize) -> &mut [u8] {
-        self.buffer.clear();
-        self.buffer.resize(len, 0);
-        &mut self.buffer
+        self.blocks.room(len)
     }
-
-    /// Writes the fields of a block, up to `end`, into the piece.
-    fn write(&mut self, slot: Option<usize>, end: u64, piece: &mut Piece) {
-        let Some(Loaded { region: Some(region), map, .. }) = self.loaded.first() else { return };
-        let fields = match slot {
-            Some(slot) => &self.blocks[slot].1,
-            None => &self.fields,
-        };
-        let (from, to) = (piece.done, within(end - piece.offset));
-        let offset = piece.offset + from as u64;
-        rewrite(region, map, fields, piece.diagonal, offset, &mut piece.guess[from..to]);
-        for field in fields {
-            mark(field, offset, from, to, &mut piece.marks);
-        }
-        piece.done = to;
-    }
-}
-
-/// Adds the mark of a field that overlaps bytes `from .. to` of a piece; byte `from` is `offset`
-/// in the source.
-pub(crate) fn mark(field: &Field, offset: u64, from: usize, to: usize, marks: &mut Vec<FieldMark>) {
-    let len = field.form.len() as u64;
-    if field.offset + len <= offset || field.offset >= offset + (to - from) as u64 {
-        return;
-    }
-    let skip = offset.saturating_sub(field.offset);
-    let at = from as u64 + field.offset.saturating_sub(offset);
-    let narrow = "a piece is shorter than 64 KiB, a field than 16 bytes";
-    marks.push(FieldMark {
-        at: u32::try_from(at).expect(narrow),
-        skip: u8::try_from(skip).expect(narrow),
-        len: u8::try_from(len).expect(narrow),
-        kind: field.form.kind(),
-        address: field.address,
-    });
-}
-
-/// Lengths within a piece or a block.
-fn within(len: u64) -> usize {
-    usize::try_from(len).expect("a piece fits in memory")
 }

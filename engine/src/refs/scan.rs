@@ -23,17 +23,27 @@ pub fn fields(region: &Region, offset: u64, bytes: &[u8], out: &mut Vec<Field>) 
             span_fields(region, span, from, bytes, out);
         }
     }
-    let mut found = out.split_off(kept);
-    found.sort_by_key(|field| field.offset);
-    let mut end = 0;
-    found.retain(|field| {
-        let is_apart = field.offset >= end;
-        if is_apart {
-            end = field.offset.saturating_add(field.form.len() as u64);
+    set_apart(kept, out);
+}
+
+/// Brings the fields from index `first` on into order, and removes those over another. Most are in
+/// order and apart as they were found.
+fn set_apart(first: usize, fields: &mut Vec<Field>) {
+    let end = |field: &Field| field.offset.saturating_add(field.form.len() as u64);
+    if fields[first..].is_sorted_by(|field, next| end(field) <= next.offset) {
+        return;
+    }
+    fields[first..].sort_by_key(|field| field.offset);
+    let (mut kept, mut kept_end) = (first, 0);
+    for index in first..fields.len() {
+        let field = fields[index];
+        if field.offset >= kept_end {
+            kept_end = end(&field);
+            fields[kept] = field;
+            kept += 1;
         }
-        is_apart
-    });
-    out.append(&mut found);
+    }
+    fields.truncate(kept);
 }
 
 fn span_fields(region: &Region, span: &Span, offset: u64, bytes: &[u8], out: &mut Vec<Field>) {

@@ -3,7 +3,7 @@
 //!
 //! Layouts: "System V Application Binary Interface", chapters 4 and 5.
 
-use super::field::{Field, Form};
+use super::field::{Field, Form, Rows};
 use super::part::Part;
 use super::region::{Arch, Kind, Region, Span};
 
@@ -35,9 +35,10 @@ pub(super) fn fields(
         Kind::Functions { base } => table.functions(base, out),
         Kind::Relocations { symbols, addends } => table.relocations(symbols, addends, out),
         Kind::Symbols { names } => table.symbols(names, out),
-        Kind::SectionRelocations { symbols, section } if region.is_wide => {
-            table.section_relocations(symbols, section, out);
+        Kind::SectionRelocations { symbols, section, rows } if region.is_wide => {
+            table.section_relocations(symbols, section, rows, out);
         }
+        Kind::Versions => table.versions(out),
         Kind::Header => table.header(out),
         Kind::Programs => table.programs(out),
         Kind::Sections { names } => table.sections(names, out),
@@ -116,9 +117,18 @@ impl Part<'_> {
         }
     }
 
-    fn section_relocations(&self, symbols: u64, section: u64, out: &mut Vec<Field>) {
+    fn section_relocations(
+        &self,
+        symbols: u64,
+        section: u64,
+        rows: Option<Rows>,
+        out: &mut Vec<Field>,
+    ) {
         for at in self.entries(24) {
-            self.based(at, section, 0, out);
+            match rows.and_then(|rows| self.row(at, rows)) {
+                Some(form) => out.push(Field { offset: at, address: self.address(at), form }),
+                None => self.based(at, section, 0, out),
+            }
             self.index(at.wrapping_add(12), symbols, 24, out);
             let anchors = &self.region.section_symbols;
             let anchor = self.u32(at.wrapping_add(12)).and_then(|symbol| {
@@ -130,6 +140,26 @@ impl Part<'_> {
                 && matches!(self.u32(at.wrapping_add(8)), Some(2 | 4));
             if let Some(anchor) = anchor {
                 self.based(at.wrapping_add(16), anchor, if is_distance { -4 } else { 0 }, out);
+            }
+        }
+    }
+
+    /// The form of the first number of a relocation that is where it ought to be by its row.
+    fn row(&self, at: u64, rows: Rows) -> Option<Form> {
+        let place = at.wrapping_sub(self.span.offset) / 24;
+        let (row, index) = (place / u64::from(rows.count), place % u64::from(rows.count));
+        let more = self.u64(at)?.checked_sub(row * u64::from(rows.len))?;
+        let more = u8::try_from(more).ok().filter(|more| *more < rows.len)?;
+        let index = u8::try_from(index).ok()?;
+        Some(Form::Row64 { base: self.span.address, rows, index, more })
+    }
+
+    /// Checksums in front of symbols' names, 64 bytes each.
+    fn versions(&self, out: &mut Vec<Field>) {
+        for at in self.entries(64) {
+            if let Some(checksum) = self.u32(at) {
+                let address = Region::CHECKSUMS + u64::from(checksum);
+                out.push(Field { offset: at, address, form: Form::Base32(Region::CHECKSUMS) });
             }
         }
     }
@@ -200,5 +230,112 @@ impl Part<'_> {
                 _ => self.absolute(at.wrapping_add(8), out),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refs::map::{Copy, Map};
+    use crate::refs::region::Load;
+    use crate::refs::votes::{Votes, Worth};
+    use crate::refs::{rewrite, scan};
+
+    /// A region that nothing is known of, at the start of an image.
+    fn region(len: u64) -> Region {
+        let load = Load { offset: 0, len, address: Region::FILE, memory_len: len, code: false };
+        Region {
+            offset: 0,
+            len,
+            arch: Arch::Other,
+            is_wide: true,
+            is_fixed: false,
+            loads: vec![load],
+            spans: Vec::new(),
+            sections: Vec::new(),
+            section_symbols: Vec::new(),
+        }
+    }
+
+    /// Relocations of a table, `count` for each row of `len` bytes, and some that are for no row.
+    fn table_region(rows: Rows, entries: u64) -> (Region, Vec<u8>) {
+        let len = 24 * entries;
+        let mut region = region(len);
+        region.spans = vec![Span {
+            offset: 0,
+            len,
+            address: Region::FILE,
+            kind: Kind::SectionRelocations { symbols: 0, section: Region::FILE, rows: Some(rows) },
+        }];
+        let entry = |index: u64| {
+            let row = index / u64::from(rows.count) * u64::from(rows.len) + index % 3;
+            [row, 2, 1000 + index].into_iter().flat_map(u64::to_le_bytes).collect::<Vec<u8>>()
+        };
+        let bytes = (0..entries).flat_map(entry).collect();
+        (region, bytes)
+    }
+
+    #[test]
+    fn relocations_of_a_table_are_of_the_row_where_they_stand() {
+        for (count, len) in [(1, 4), (1, 8), (3, 16)] {
+            let (region, source) = table_region(Rows { count, len }, 60);
+            // Three entries are put in before the twentieth, the rest follows.
+            let map = |diagonal| {
+                let copies = [(0, 480, 0), (480, 960, diagonal)];
+                let copies = copies.map(|(offset, len, diagonal)| Copy { offset, len, diagonal });
+                Map::of(copies, &region, &[], &[])
+            };
+            let mut bytes = source[20 * 24..].to_vec();
+            let mut fields = Vec::new();
+            scan::fields(&region, 0, &source, &mut fields);
+            rewrite(&region, &map(-72), &fields, -72, 20 * 24, &mut bytes);
+            let first = |bytes: &[u8]| u64::from_le_bytes(*bytes.first_chunk().expect("a word"));
+            for (index, (new, old)) in
+                bytes.chunks(24).zip(source[20 * 24..].chunks(24)).enumerate()
+            {
+                let moved = u64::from(3 / count * len);
+                assert_eq!(first(new), first(old) + moved, "{count} of {len}: {index}");
+                assert_eq!(new[8..], old[8..]);
+            }
+            // Of rows of three, one put in leaves no row whole.
+            let mut bytes = source[20 * 24..].to_vec();
+            rewrite(&region, &map(-24), &fields, -24, 20 * 24, &mut bytes);
+            assert_eq!(bytes == source[20 * 24..], count == 3);
+        }
+    }
+
+    #[test]
+    fn relocation_that_is_not_of_its_row_is_an_offset() {
+        let (region, mut source) = table_region(Rows { count: 1, len: 4 }, 9);
+        source[48..56].copy_from_slice(&100_u64.to_le_bytes());
+        let mut fields = Vec::new();
+        scan::fields(&region, 0, &source, &mut fields);
+        let is_row = fields.iter().map(|field| matches!(field.form, Form::Row64 { .. }));
+        let expected = (0..9).map(|index| index != 2);
+        assert!(is_row.eq(expected), "{fields:?}");
+    }
+
+    /// Those above 2^31 were read as if they had a sign: all that are as before voted for one move.
+    #[test]
+    fn checksums_have_no_moves() {
+        let region = region(1000);
+        let copy = Copy { offset: 0, len: 1000, diagonal: 0 };
+        let map = Map::of([copy], &region, &[], &[]);
+        let checksums = (1_u32..9).map(|index| index << 28);
+        let fields: Vec<_> = (0..).step_by(64).zip(checksums.clone()).collect();
+        let fields = fields.iter().map(|(offset, checksum)| Field {
+            offset: *offset,
+            address: Region::CHECKSUMS + u64::from(*checksum),
+            form: Form::Base32(Region::CHECKSUMS),
+        });
+        let bytes = checksums.flat_map(|checksum| {
+            let mut entry = checksum.to_le_bytes().to_vec();
+            entry.resize(64, 0);
+            entry
+        });
+        let (fields, bytes) = (fields.collect::<Vec<_>>(), bytes.collect::<Vec<_>>());
+        let mut votes = Votes::default();
+        (0..8).for_each(|_| votes.count(&region, &map, &fields, 0, 0, &bytes));
+        assert_eq!(votes.moves(&map, Worth::ZSTD), []);
     }
 }

@@ -67,8 +67,8 @@ impl Votes {
             let (Some(bytes), Some(place)) = (bytes, region.address_of(field.offset)) else {
                 continue;
             };
-            if field.address == u64::MAX {
-                // A move ends behind it, which no number says.
+            // A move ends behind its last address: no number says that. Checksums do not move.
+            if field.address == u64::MAX || Region::is_checksum(field.address) {
                 continue;
             }
             if let Some(address) = reader.address(field, map.place(place, diagonal), map, bytes) {

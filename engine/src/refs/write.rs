@@ -1,7 +1,9 @@
 //! Writing: the bytes of a field, once both its place and its address are those of the target.
 
+use std::ops::Range;
+
 use super::field::{Field, Form};
-use super::map::Map;
+use super::map::{InLoad, Map};
 use super::narrow::SYMBOL_LEN;
 use super::region::Region;
 use super::{aarch64, arm};
@@ -22,39 +24,93 @@ pub fn rewrite(
     if map.is_empty() {
         return;
     }
-    let end = offset.saturating_add(bytes.len() as u64);
+    let mut course = Course::new(region, map, diagonal);
     for field in fields {
-        let len = field.form.len();
-        if field.offset >= end || field.offset.saturating_add(len as u64) <= offset {
-            continue;
-        }
-        let Some(source_place) = region.address_of(field.offset) else { continue };
+        let Some((skip, within)) = overlap(field, offset, bytes.len()) else { continue };
+        let Some(source_place) = course.source_place(field.offset) else { continue };
         let place = map.place(source_place, diagonal);
-        // What is copied from elsewhere takes its surroundings with it, whatever became of them.
-        let moved = |address: u64| {
-            let is_near = address.abs_diff(source_place) < NEAR;
-            if is_near && map.diagonal(field.offset) != diagonal {
-                map.place(address, diagonal)
-            } else {
-                map.address(address)
-            }
-        };
-        let address = moved(field.address);
-        // Byte `index` of the field is byte `index + shift` of the bytes.
-        let shift = i128::from(field.offset) - i128::from(offset);
-        let within = |index: usize| usize::try_from(i128::try_from(index).ok()? + shift).ok();
+        let address = course.moved(field.address, field.offset, source_place);
+        let into = &mut bytes[within];
         let mut spelled = [0; 8];
-        for (index, byte) in spelled.iter_mut().enumerate().take(len) {
-            *byte = within(index).and_then(|at| bytes.get(at)).copied().unwrap_or(0);
-        }
-        if !spell(field.form, place, address, &moved, &mut spelled) {
-            continue;
-        }
-        for (index, byte) in spelled.iter().enumerate().take(len) {
-            if let Some(at) = within(index).and_then(|at| bytes.get_mut(at)) {
-                *at = *byte;
+        copy(into, &mut spelled[skip..]);
+        let moved = |address| course.moved(address, field.offset, source_place);
+        let is_spelled = match field.form {
+            Form::Row64 { base, .. } => {
+                spell_row(field.form, address, map.address(base), &mut spelled)
             }
+            form => spell(form, place, address, moved, &mut spelled),
+        };
+        if is_spelled {
+            copy(&spelled[skip..skip + into.len()], into);
         }
+    }
+}
+
+/// Which bytes of a field are there, and where among `len` bytes from byte `offset` of the source:
+/// how many it has in front of them.
+fn overlap(field: &Field, offset: u64, len: usize) -> Option<(usize, Range<usize>)> {
+    let field_len = field.form.len();
+    if let Some(into) = field.offset.checked_sub(offset) {
+        let start = usize::try_from(into).ok().filter(|start| *start < len)?;
+        return Some((0, start..len.min(start + field_len)));
+    }
+    let skip = usize::try_from(offset - field.offset).ok().filter(|skip| *skip < field_len)?;
+    Some((skip, 0..len.min(field_len - skip))).filter(|_| len > 0)
+}
+
+/// Copies all bytes of a field, or of a part of one, to the front of `to`.
+fn copy(from: &[u8], to: &mut [u8]) {
+    // Nearly all are whole and of this length, which is one move then.
+    match (from.as_array::<4>(), to.first_chunk_mut::<4>()) {
+        (Some(from), Some(to)) => *to = *from,
+        _ => to[..from.len()].copy_from_slice(from),
+    }
+}
+
+/// Where the fields go of bytes that are copied along one diagonal. What holds for the next fields,
+/// too, is remembered.
+struct Course<'a> {
+    region: &'a Region,
+    map: &'a Map,
+    diagonal: i64,
+    /// From this byte of the source on, so many have addresses from this one on.
+    places: (u64, u64, u64),
+    /// From this byte of the source on, so many are elsewhere by the map, or not.
+    strays: (u64, u64, bool),
+    load: InLoad,
+}
+
+impl<'a> Course<'a> {
+    fn new(region: &'a Region, map: &'a Map, diagonal: i64) -> Self {
+        let (places, strays) = ((0, 0, 0), (0, 0, false));
+        Self { region, map, diagonal, places, strays, load: InLoad::default() }
+    }
+
+    /// The address of byte `offset` of the source.
+    fn source_place(&mut self, offset: u64) -> Option<u64> {
+        if offset.wrapping_sub(self.places.0) >= self.places.1 {
+            let (address, count) = self.region.addresses_from(offset)?;
+            self.places = (offset, count, address);
+        }
+        Some(self.places.2.wrapping_add(offset - self.places.0))
+    }
+
+    /// What an address becomes that a field at `offset`, which is at `source_place`, holds.
+    fn moved(&mut self, address: u64, offset: u64, source_place: u64) -> u64 {
+        // What is copied from elsewhere takes its surroundings with it, whatever became of them.
+        if address.abs_diff(source_place) < NEAR && self.is_stray(offset) {
+            return self.map.place(address, self.diagonal);
+        }
+        self.map.address_near(address, &mut self.load)
+    }
+
+    /// Whether byte `offset` of the source is on another diagonal, by the map.
+    fn is_stray(&mut self, offset: u64) -> bool {
+        if offset.wrapping_sub(self.strays.0) >= self.strays.1 {
+            let (diagonal, end) = self.map.diagonal_until(offset);
+            self.strays = (offset, end.saturating_sub(offset), diagonal != self.diagonal);
+        }
+        self.strays.2
     }
 }
 
@@ -68,7 +124,7 @@ fn spell(
     form: Form,
     place: u64,
     address: u64,
-    moved: &dyn Fn(u64) -> u64,
+    mut moved: impl FnMut(u64) -> u64,
     bytes: &mut [u8; 8],
 ) -> bool {
     let signed_32 = |value: u64| i32::try_from(value.cast_signed()).ok().map(i32::to_le_bytes);
@@ -114,6 +170,19 @@ fn spell(
         *word = value;
     }
     narrow.is_some()
+}
+
+/// Puts where a row starts into `bytes`, by where its relocation and the first one stand; false
+/// where it is none of such a row.
+fn spell_row(form: Form, address: u64, base: u64, bytes: &mut [u8; 8]) -> bool {
+    let Form::Row64 { rows, index, more, .. } = form else { return false };
+    let distance = address.wrapping_sub(base);
+    let (place, count) = (distance / 24, u64::from(rows.count).max(1));
+    if !distance.is_multiple_of(24) || place % count != u64::from(index) {
+        return false;
+    }
+    *bytes = (place / count).wrapping_mul(rows.len.into()).wrapping_add(more.into()).to_le_bytes();
+    true
 }
 
 /// Reads addresses from fields of the target.
@@ -163,6 +232,8 @@ impl Reader {
                 let (_, page) = self.page.take().filter(|(of, _)| *of == field.address)?;
                 Some(page.wrapping_add_signed((narrow >> 10 & 0xfff) << shift))
             }
+            // Says nothing of where anything went.
+            Form::Row64 { .. } => None,
             form => arm::read(form, place, u32::from_le_bytes(*bytes.first_chunk()?)),
         }
     }

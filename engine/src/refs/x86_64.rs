@@ -5,7 +5,7 @@
 //! Architectures Software Developer's Manual", volume 2, chapter 2 and appendix A.
 
 use super::field::{Field, Form};
-use super::region::{Region, Span};
+use super::region::{Addresses, Region, Span};
 
 /// Appends the fields in a block of code, by offset.
 ///
@@ -18,67 +18,75 @@ pub(super) fn fields(
     out: &mut Vec<Field>,
 ) {
     let place = span.address.wrapping_add(offset.wrapping_sub(span.offset));
+    let mut scan = Scan { addresses: Addresses::of(region), offset, place, bytes, out };
     let mut at = 0;
-    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        let Some(instruction) = Instruction::of(rest) else {
-            at += 1;
-            continue;
+    while at < bytes.len() {
+        at += match Instruction::of(&bytes[at..]) {
+            Some(instruction) => {
+                scan.instruction(instruction, at);
+                instruction.len
+            }
+            None => 1,
         };
-        let scan = Scan { region, offset: offset.wrapping_add(at as u64), code: rest };
-        scan.instruction(instruction, place.wrapping_add(at as u64), out);
-        at += instruction.len;
     }
 }
 
-/// An instruction and what it is part of.
+/// A walk over the instructions of a block.
 struct Scan<'a> {
-    region: &'a Region,
-    /// Where it starts in the source.
+    addresses: Addresses<'a>,
+    /// Where the block starts, in the source and in the address space.
     offset: u64,
-    /// Its bytes and those behind.
-    code: &'a [u8],
+    place: u64,
+    bytes: &'a [u8],
+    out: &'a mut Vec<Field>,
 }
 
 impl Scan<'_> {
-    fn instruction(&self, instruction: Instruction, place: u64, out: &mut Vec<Field>) {
-        if let Some(at) = instruction.relative_at {
-            let end = place.wrapping_add(instruction.len as u64);
-            let address = end.wrapping_add_signed(self.number(at).into());
-            let is_field = if instruction.is_jump {
-                self.region.is_code(address)
-            } else {
-                self.region.is_loaded(address)
+    /// Takes the instruction at byte `at` of the block.
+    #[inline(always)]
+    fn instruction(&mut self, instruction: Instruction, at: usize) {
+        let Instruction { len, number_at, holds, constant } = instruction;
+        if matches!(holds, Holds::Jump | Holds::Relative) {
+            let distance = self.number(at + number_at);
+            let end = self.place.wrapping_add((at + len) as u64);
+            let address = end.wrapping_add_signed(distance.into());
+            let is_field = match holds {
+                Holds::Jump => self.addresses.is_code(address),
+                _ => self.addresses.is_loaded(address),
             };
             // A distance of 0 is one that a linker will fill in.
-            if is_field && self.number(at) != 0 {
-                let form = match instruction.constant {
+            if is_field && distance != 0 {
+                let form = match constant {
                     0 => Form::Behind32,
                     ahead => Form::Ahead32 { ahead },
                 };
-                self.push(at, address, form, out);
+                self.push(at + number_at, address, form);
             }
         }
-        if self.region.is_fixed {
-            let constant_at = instruction.len - usize::from(instruction.constant);
-            for at in instruction
-                .displacement_at
-                .into_iter()
-                .chain((instruction.constant == 4 && !instruction.is_jump).then_some(constant_at))
-            {
-                let address = u64::from(self.number(at).cast_unsigned());
-                if self.region.is_loaded(address) {
-                    self.push(at, address, Form::Absolute32, out);
-                }
+        if self.addresses.region.is_fixed {
+            if holds == Holds::Displacement {
+                self.absolute(at + number_at);
+            }
+            if constant == 4 {
+                self.absolute(at + len - 4);
             }
         }
     }
 
-    fn push(&self, at: usize, address: u64, form: Form, out: &mut Vec<Field>) {
-        out.push(Field { offset: self.offset.wrapping_add(at as u64), address, form });
+    /// 4 bytes that may hold an address whole.
+    fn absolute(&mut self, at: usize) {
+        let address = u64::from(self.number(at).cast_unsigned());
+        if self.addresses.is_loaded(address) {
+            self.push(at, address, Form::Absolute32);
+        }
+    }
+
+    fn push(&mut self, at: usize, address: u64, form: Form) {
+        self.out.push(Field { offset: self.offset.wrapping_add(at as u64), address, form });
     }
 
     fn number(&self, at: usize) -> i32 {
-        let field = self.code.get(at..).and_then(|field| field.first_chunk());
+        let field = self.bytes.get(at..).and_then(|field| field.first_chunk());
         field.map_or(0, |field| i32::from_le_bytes(*field))
     }
 }
@@ -88,122 +96,139 @@ impl Scan<'_> {
 struct Instruction {
     /// Its bytes.
     len: usize,
-    /// Where in it 4 bytes stand that are relative to its end.
-    relative_at: Option<usize>,
-    /// Where in it 4 bytes stand that are added to a register or to none.
-    displacement_at: Option<usize>,
-    /// Bytes of the constant at its end.
+    /// Where in it the 4 bytes stand that it holds, if it does.
+    number_at: usize,
+    holds: Holds,
+    /// Bytes of the constant at its end; none of a jump.
     constant: u8,
-    /// Whether the relative bytes are where it jumps to.
-    is_jump: bool,
 }
 
-/// What follows an opcode.
+/// What 4 bytes of an instruction are, beside a constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Tail {
-    /// Whether an operand byte (ModRM) and what it asks for.
-    has_operand: bool,
-    /// Bytes of constants behind that.
-    constant: u8,
-}
-
-impl Tail {
-    const NONE: Self = Self { has_operand: false, constant: 0 };
-    const OPERAND: Self = Self { has_operand: true, constant: 0 };
-
-    const fn constant(constant: u8) -> Option<Self> {
-        Some(Self { has_operand: false, constant })
-    }
-
-    const fn operand_and(constant: u8) -> Option<Self> {
-        Some(Self { has_operand: true, constant })
-    }
+enum Holds {
+    Nothing,
+    /// Relative to the end of the instruction: where it jumps to.
+    Jump,
+    /// Relative to the end of the instruction: an operand.
+    Relative,
+    /// Added to a register or to none.
+    Displacement,
 }
 
 impl Instruction {
     /// The instruction that `code` starts with, if it is a known one and all there.
+    #[inline(always)]
     fn of(code: &[u8]) -> Option<Self> {
         let mut at = 0;
+        let mut byte = *code.first()?;
         let mut is_narrow = false;
-        while let Some(0x66 | 0x67 | 0xf0 | 0xf2 | 0xf3 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65) =
-            code.get(at)
-        {
-            is_narrow |= code.get(at) == Some(&0x66);
+        while ONE_BYTE[0][usize::from(byte)] == PREFIX {
+            is_narrow |= byte == 0x66;
             at += 1;
+            byte = *code.get(at)?;
         }
-        let is_wide = code.get(at).is_some_and(|byte| byte & 0xf8 == 0x48);
-        if code.get(at).is_some_and(|byte| byte & 0xf0 == 0x40) {
-            at += 1;
-        }
+        let is_wide = byte & 0xf8 == 0x48;
+        // Not a branch: it would be mispredicted as often as not.
+        at += usize::from(byte & 0xf0 == 0x40);
         let opcode = *code.get(at)?;
-        let next = code.get(at + 1).copied().unwrap_or(0);
-        let (opcode_len, tail) = match opcode {
-            0xe8 | 0xe9 => return Self::jump(code, at + 1),
-            0x0f if next & 0xf0 == 0x80 => return Self::jump(code, at + 2),
-            0x0f if next == 0x38 => (3, Some(Tail::OPERAND)),
-            0x0f if next == 0x3a => (3, Tail::operand_and(1)),
-            0x0f => (2, two_byte(next)),
-            0xc5 => (3, vector(1, *code.get(at + 2)?)),
-            0xc4 => (4, vector(next & 0x1f, *code.get(at + 3)?)),
-            0x62 => (5, vector(next & 7, *code.get(at + 4)?)),
-            _ => (1, one_byte(opcode, next, is_narrow, is_wide)),
-        };
-        let Tail { has_operand, constant } = tail?;
-        at += opcode_len;
-        let (mut relative_at, mut displacement_at) = (None, None);
-        if has_operand {
-            let operand = *code.get(at)?;
-            let scale = code.get(at + 1).copied();
-            let (has_scale, displacement) = operand_shape(operand, scale);
-            at += 1 + usize::from(has_scale);
-            if operand & 0xc7 == 5 {
-                relative_at = Some(at);
-            } else if displacement == 4 {
-                displacement_at = Some(at);
-            }
-            at += displacement;
+        at += 1;
+        let mut tail =
+            ONE_BYTE[usize::from(is_narrow) + 2 * usize::from(is_wide)][usize::from(opcode)];
+        if tail & RARE != 0 {
+            let opcode_len;
+            (opcode_len, tail) = rare(opcode, &code[at..], is_narrow)?;
+            at += opcode_len;
         }
+        if tail & JUMP != 0 {
+            let len = at + 4;
+            let jump = Self { len, number_at: at, holds: Holds::Jump, constant: 0 };
+            return (len <= code.len()).then_some(jump);
+        }
+        let mut holds = Holds::Nothing;
+        if tail & OPERAND != 0 {
+            let operand = OPERANDS[usize::from(*code.get(at)?)];
+            let has_base =
+                operand & SCALE == 0 || code.get(at + 1).is_none_or(|scale| scale & 7 != 5);
+            at += usize::from(operand & LEN);
+            holds = match operand & (RELATIVE | FAR) {
+                0 => Holds::Nothing,
+                FAR => Holds::Displacement,
+                _ => Holds::Relative,
+            };
+            if !has_base {
+                at += 4;
+                holds = Holds::Displacement;
+            }
+        }
+        let constant = tail & LEN;
         let len = at + usize::from(constant);
-        let is_jump = false;
-        let is_whole = len <= code.len();
-        is_whole.then_some(Self { len, relative_at, displacement_at, constant, is_jump })
-    }
-
-    fn jump(code: &[u8], at: usize) -> Option<Self> {
-        let len = at + 4;
-        let (relative_at, displacement_at, constant, is_jump) = (Some(at), None, 0, true);
-        let is_whole = len <= code.len();
-        is_whole.then_some(Self { len, relative_at, displacement_at, constant, is_jump })
+        (len <= code.len()).then_some(Self { len, number_at: at.wrapping_sub(4), holds, constant })
     }
 }
 
-/// Whether a scale byte follows an operand byte, and the bytes of its displacement.
-fn operand_shape(operand: u8, scale: Option<u8>) -> (bool, usize) {
-    let (mode, register) = (operand >> 6, operand & 7);
-    let has_scale = mode != 3 && register == 4;
-    let has_no_base = register == 5 || has_scale && scale.is_some_and(|scale| scale & 7 == 5);
-    let displacement = match mode {
-        0 if has_no_base => 4,
-        1 => 1,
-        2 => 4,
-        _ => 0,
+/// What follows an opcode, in a byte: how long the constant at the end is, and these.
+type Tail = u8;
+const LEN: Tail = 0x0f;
+/// An operand byte (ModRM) and what it asks for.
+const OPERAND: Tail = 0x10;
+/// 4 bytes relative to the end, where it jumps to.
+const JUMP: Tail = 0x20;
+/// What [`rare`] knows.
+const RARE: Tail = 0x80;
+/// It is no opcode but a prefix.
+const PREFIX: Tail = 0xc0;
+
+/// What follows opcodes of one byte, where a constant of full length is of 4 bytes, and of 2
+/// (`66`), and the same for instructions of 64 bits.
+static ONE_BYTE: [[Tail; 256]; 4] = [
+    one_bytes(false, false),
+    one_bytes(true, false),
+    one_bytes(false, true),
+    one_bytes(true, true),
+];
+
+/// What follows the second byte of an opcode whose first is `0f`.
+static TWO_BYTE: [Tail; 256] = two_bytes();
+
+/// What follows an operand byte, itself included: how long it is, and these.
+static OPERANDS: [u8; 256] = operands();
+/// 4 bytes at its end are relative to the end of the instruction.
+const RELATIVE: u8 = 0x20;
+/// 4 bytes at its end are added to a register or to none.
+const FAR: u8 = 0x40;
+/// A scale byte follows; without a base, so do 4 bytes behind it.
+const SCALE: u8 = 0x80;
+/// What follows an opcode of which its byte alone does not tell it, and how many bytes more it has;
+/// none where there is no such instruction.
+fn rare(opcode: u8, behind: &[u8], is_narrow: bool) -> Option<(usize, Tail)> {
+    let next = behind.first().copied().unwrap_or(0);
+    let (opcode_len, tail) = match opcode {
+        0x0f => (1 + usize::from(next & 0xfd == 0x38), TWO_BYTE[usize::from(next)]),
+        0xc5 => (2, vector(1, *behind.get(1)?)),
+        0xc4 => (3, vector(next & 0x1f, *behind.get(2)?)),
+        0x62 => (4, vector(next & 7, *behind.get(3)?)),
+        // Only the first two of the eight instructions have a constant.
+        0xf6 | 0xf7 if next & 0x30 != 0 => (0, OPERAND),
+        0xf6 => (0, OPERAND | 1),
+        0xf7 => (0, OPERAND | if is_narrow { 2 } else { 4 }),
+        _ => return None,
     };
-    (has_scale, displacement)
+    (tail != RARE).then_some((opcode_len, tail))
 }
 
-/// What follows an opcode of one byte; none where there is no such instruction.
-fn one_byte(opcode: u8, next: u8, is_narrow: bool, is_wide: bool) -> Option<Tail> {
+/// What follows an opcode of one byte.
+const fn one_byte(opcode: u8, is_narrow: bool, is_wide: bool) -> Tail {
     let full = if is_narrow { 2 } else { 4 };
     match opcode {
+        0x66 | 0x67 | 0xf0 | 0xf2 | 0xf3 | 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 => PREFIX,
+        0x0f => RARE,
         0x00..=0x3f => match opcode & 7 {
-            0..=3 => Some(Tail::OPERAND),
-            4 => Tail::constant(1),
-            5 => Tail::constant(full),
-            _ => None,
+            0..=3 => OPERAND,
+            4 => 1,
+            5 => full,
+            _ => RARE,
         },
-        0x50..=0x5f | 0x6c..=0x6f | 0x90..=0x99 | 0x9b..=0x9f | 0xa4..=0xa7 | 0xaa..=0xaf => {
-            Some(Tail::NONE)
-        }
+        0x50..=0x5f | 0x6c..=0x6f | 0x90..=0x99 | 0x9b..=0x9f | 0xa4..=0xa7 | 0xaa..=0xaf => 0,
         0xc3
         | 0xc9
         | 0xcb
@@ -214,27 +239,39 @@ fn one_byte(opcode: u8, next: u8, is_narrow: bool, is_wide: bool) -> Option<Tail
         | 0xf1
         | 0xf4
         | 0xf5
-        | 0xf8..=0xfd => Some(Tail::NONE),
-        0x63 | 0x84..=0x8f | 0xd0..=0xd3 | 0xd8..=0xdf | 0xfe | 0xff => Some(Tail::OPERAND),
-        0x6a | 0x70..=0x7f | 0xa8 | 0xb0..=0xb7 | 0xcd | 0xe0..=0xe7 | 0xeb => Tail::constant(1),
-        0x68 | 0xa9 => Tail::constant(full),
-        0x69 | 0x81 | 0xc7 => Tail::operand_and(full),
-        0x6b | 0x80 | 0x83 | 0xc0 | 0xc1 | 0xc6 => Tail::operand_and(1),
-        0xa0..=0xa3 => Tail::constant(8),
-        0xb8..=0xbf => Tail::constant(if is_wide { 8 } else { full }),
-        0xc2 | 0xca => Tail::constant(2),
-        0xc8 => Tail::constant(3),
-        // Only the first two of the eight instructions have a constant.
-        0xf6 => Tail::operand_and(u8::from(next & 0x30 == 0)),
-        0xf7 => Tail::operand_and(if next & 0x30 == 0 { full } else { 0 }),
-        _ => None,
+        | 0xf8..=0xfd => 0,
+        0x63 | 0x84..=0x8f | 0xd0..=0xd3 | 0xd8..=0xdf | 0xfe | 0xff => OPERAND,
+        0x6a | 0x70..=0x7f | 0xa8 | 0xb0..=0xb7 | 0xcd | 0xe0..=0xe7 | 0xeb => 1,
+        0x68 | 0xa9 => full,
+        0x69 | 0x81 | 0xc7 => OPERAND | full,
+        0x6b | 0x80 | 0x83 | 0xc0 | 0xc1 | 0xc6 => OPERAND | 1,
+        0xa0..=0xa3 => 8,
+        0xb8..=0xbf if is_wide => 8,
+        0xb8..=0xbf => full,
+        0xc2 | 0xca => 2,
+        0xc8 => 3,
+        0xe8 | 0xe9 => JUMP,
+        _ => RARE,
     }
 }
 
-/// What follows the second byte of an opcode whose first is `0f`.
-fn two_byte(opcode: u8) -> Option<Tail> {
+const fn one_bytes(is_narrow: bool, is_wide: bool) -> [Tail; 256] {
+    let mut table = [0; 256];
+    let mut opcode = 0_u8;
+    loop {
+        table[opcode as usize] = one_byte(opcode, is_narrow, is_wide);
+        match opcode.checked_add(1) {
+            Some(next) => opcode = next,
+            None => return table,
+        }
+    }
+}
+
+/// What follows the second byte of an opcode whose first is `0f`, or the third behind `38` and
+/// `3a`.
+const fn two_byte(opcode: u8) -> Tail {
     match opcode {
-        0x04 | 0x0a | 0x0c | 0x24..=0x27 | 0x36 | 0x39 | 0x3b..=0x3f | 0xa6 | 0xa7 => None,
+        0x04 | 0x0a | 0x0c | 0x24..=0x27 | 0x36 | 0x39 | 0x3b..=0x3f | 0xa6 | 0xa7 => RARE,
         0x05..=0x09
         | 0x0b
         | 0x0e
@@ -242,19 +279,57 @@ fn two_byte(opcode: u8) -> Option<Tail> {
         | 0x77
         | 0xa0..=0xa2
         | 0xa8..=0xaa
-        | 0xc8..=0xcf => Some(Tail::NONE),
-        0x0f | 0x70..=0x73 | 0xa4 | 0xac | 0xba | 0xc2 | 0xc4..=0xc6 => Tail::operand_and(1),
-        _ => Some(Tail::OPERAND),
+        | 0xc8..=0xcf => 0,
+        0x80..=0x8f => JUMP,
+        0x0f | 0x3a | 0x70..=0x73 | 0xa4 | 0xac | 0xba | 0xc2 | 0xc4..=0xc6 => OPERAND | 1,
+        _ => OPERAND,
+    }
+}
+
+const fn two_bytes() -> [Tail; 256] {
+    let mut table = [0; 256];
+    let mut opcode = 0_u8;
+    loop {
+        table[opcode as usize] = two_byte(opcode);
+        match opcode.checked_add(1) {
+            Some(next) => opcode = next,
+            None => return table,
+        }
     }
 }
 
 /// What follows the opcode of a vector instruction (VEX, EVEX) of a map.
-fn vector(map: u8, opcode: u8) -> Option<Tail> {
+fn vector(map: u8, opcode: u8) -> Tail {
     match (map, opcode) {
-        (1, 0x77) => Some(Tail::NONE),
-        (1, 0x70..=0x73 | 0xc2 | 0xc4..=0xc6) => Tail::operand_and(1),
-        (1 | 2 | 5 | 6, _) => Some(Tail::OPERAND),
-        (3, _) => Tail::operand_and(1),
-        _ => None,
+        (1, 0x77) => 0,
+        (1, 0x70..=0x73 | 0xc2 | 0xc4..=0xc6) => OPERAND | 1,
+        (1 | 2 | 5 | 6, _) => OPERAND,
+        (3, _) => OPERAND | 1,
+        _ => RARE,
+    }
+}
+
+/// What follows an operand byte, if a scale byte says that there is a base.
+const fn operand(byte: u8) -> u8 {
+    let (mode, register) = (byte >> 6, byte & 7);
+    let scale_len = if mode != 3 && register == 4 { 1 } else { 0 };
+    match mode {
+        0 if register == 5 => RELATIVE | 5,
+        0 if register == 4 => SCALE | 2,
+        0 | 3 => 1,
+        1 => 2 + scale_len,
+        _ => FAR | (5 + scale_len),
+    }
+}
+
+const fn operands() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        table[byte as usize] = operand(byte);
+        match byte.checked_add(1) {
+            Some(next) => byte = next,
+            None => return table,
+        }
     }
 }

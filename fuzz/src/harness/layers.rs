@@ -247,20 +247,19 @@ fn columns(choices: &mut Choices, image_size: u64) -> [Vec<u8>; 2] {
 fn piece(rewriter: &mut Rewriter, copy: Copy, image: &[u8], regions: usize) -> Vec<u8> {
     let mut piece = Piece::default();
     let len = copy.len as usize;
-    piece.reset(copy.offset, copy.diagonal, len);
-    piece.raw.copy_from_slice(&image[copy.offset as usize..][..len]);
+    piece.reset(copy.offset, copy.diagonal, true);
+    let mut guess = image[copy.offset as usize..][..len].to_vec();
     let reads_max = (HEADER_READS_MAX + 2) * regions + 2;
     let mut reads = 0;
     loop {
-        let Some((offset, wanted)) = rewriter.step(&mut piece) else {
+        let Some((offset, wanted)) = rewriter.step(&mut piece, &mut guess) else {
             let mut end = 0;
-            for mark in &piece.marks {
+            for mark in piece.marks() {
                 assert!(mark.at >= end && mark.skip < mark.len, "marks overlap");
                 assert!((mark.at as usize) < len, "a mark passes the piece");
                 end = mark.at + u32::from(mark.len - mark.skip);
             }
-            assert_eq!(piece.guess.len(), len);
-            return piece.guess;
+            return guess;
         };
         reads += 1;
         assert!(reads <= reads_max, "more than {reads_max} reads for a piece of {len} bytes");

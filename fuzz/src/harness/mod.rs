@@ -5,10 +5,13 @@
 pub mod build;
 pub mod choices;
 pub mod decoders;
+pub mod depot;
 pub mod layers;
+pub mod repo;
 pub mod roundtrip;
 pub mod seal;
 pub mod sparse;
+pub mod trust;
 pub mod whole;
 
 /// A harness and the name of its target, which is also that of its folder in `seeds/`.
@@ -17,6 +20,9 @@ pub type Named = (&'static str, fn(&[u8]));
 /// Every harness.
 pub const HARNESSES: &[Named] = &[
     ("cm", layers::cm),
+    ("depot_metadata", depot::depot_metadata),
+    ("depot_names", depot::depot_names),
+    ("depot_tree", depot::depot_tree),
     ("fast_vs_reference", whole::fast_vs_reference),
     ("frame", decoders::frame),
     ("header", decoders::header),
@@ -25,5 +31,10 @@ pub const HARNESSES: &[Named] = &[
     ("patch_sealed", whole::patch_sealed),
     ("regions", layers::regions),
     ("roundtrip", roundtrip::roundtrip),
+    ("signature", repo::signature),
+    ("staged", repo::staged),
+    ("trust_metadata", trust::metadata),
+    ("trust_signed", trust::signed),
+    ("trust_state", trust::state),
     ("varint", decoders::varint),
 ];

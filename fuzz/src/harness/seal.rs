@@ -120,7 +120,7 @@ pub fn rehearse(mut header: Header, mut frames: &[u8], source: &[u8]) -> Vec<Dig
                 into.copy_from_slice(head);
                 frames = rest;
             }
-            Ok(Want::Source { offset, into }) => {
+            Ok(Want::Source { offset, into } | Want::Copy { offset, into }) => {
                 let offset = offset as usize;
                 let Some(bytes) = source.get(offset..offset + into.len()) else { break };
                 into.copy_from_slice(bytes);

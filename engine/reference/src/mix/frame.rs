@@ -2,10 +2,11 @@
 
 use super::Mix;
 use super::decide::Code;
-use crate::bytes::{memory, within};
+use crate::Result;
+use crate::bytes::{Bytes, memory, within};
+use crate::coder;
 use crate::header::Header;
 use crate::refs::{Copy, Refs};
-use crate::{Result, must};
 
 /// Copies are cut at multiples of this in the target (10.10).
 const PIECE_LEN: u64 = 1 << 16;
@@ -17,28 +18,24 @@ struct Segment {
     copy: Option<Copy>,
 }
 
-/// What a frame says beside its code.
-pub(crate) struct Plan<'a> {
-    pub(crate) target_len: u64,
-    /// Columns 6 and 7.
-    pub(crate) regions: &'a [u8],
-    pub(crate) moves: &'a [u8],
-}
-
 impl Mix {
-    /// Appends the bytes that a frame makes to the target.
+    /// Appends what a frame makes to the target; its body is given from behind the coder's number.
     pub(crate) fn frame(
         &mut self,
-        code: &[u8],
-        plan: &Plan<'_>,
+        mut body: Bytes<'_>,
         header: &Header,
         source: &[u8],
         target: &mut Vec<u8>,
     ) -> Result<()> {
-        self.code = Code::open(code);
-        let segments = self.list(plan.target_len, header, target.len() as u64)?;
-        let copies = segments.iter().filter_map(|segment| segment.copy).collect();
-        let mut refs = Refs::open(plan.regions, plan.moves, copies, header.source_size)?;
+        let at = target.len() as u64;
+        let target_len = within(1..=header.target_size - at, body.varint()?, "target_len")?;
+        let lens = coder::lens(&mut body, if header.refs { 2 } else { 0 }, 2)?;
+        let columns = lens.iter().map(|lens| coder::column(&mut body, *lens));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        self.code = Code::open(body.take(body.len())?);
+        let segments = self.list(target_len, header, at)?;
+        let copies: Vec<_> = segments.iter().filter_map(|segment| segment.copy).collect();
+        let mut refs = Refs::open(&columns, &copies, header.source_size)?;
         for segment in segments {
             for _ in 0..segment.literals_len {
                 target.push(self.literal()?);
@@ -61,17 +58,13 @@ impl Mix {
 
     /// The segments of a frame that starts at byte `at` of the target.
     fn list(&mut self, target_len: u64, header: &Header, mut at: u64) -> Result<Vec<Segment>> {
-        must(target_len <= header.target_size - at, "the frames make more than the target")?;
         let mut segments = Vec::new();
         for told in self.segments.list(&mut self.code, target_len)? {
             at += told.literals_len;
-            let mut copy = None;
-            if let Some(diagonal) = told.diagonal {
-                let start = at.wrapping_add(diagonal);
-                let end = start.saturating_add(told.run_len);
-                within(told.run_len..=header.source_size, end, "the end of a copy")?;
-                copy = Some(Copy { source: start, target: at, len: told.run_len });
-            }
+            let copy = told
+                .diagonal
+                .map(|diagonal| Copy::new(at, diagonal, told.run_len, header.source_size));
+            let copy = copy.transpose()?;
             at += told.run_len;
             let (literals_len, run_len) = (told.literals_len, told.run_len);
             segments.push(Segment { literals_len, run_len, copy });

@@ -15,7 +15,6 @@ use crate::Result;
 use bytes::{ByteModel, Contexts};
 use copies::Copies;
 use decide::{Code, hash};
-pub(crate) use frame::Plan;
 use past::Past;
 use segments::Segments;
 

@@ -22,6 +22,7 @@ pub(super) fn span(reader: &mut Reader<'_>, head: &[u8]) -> Option<Span> {
         address: FILE + types.0,
         link: 0,
         info: 0,
+        rows: None,
     })
 }
 

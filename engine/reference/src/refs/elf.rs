@@ -1,5 +1,6 @@
 //! Headers of ELF files (9.2): loads, spans, and what relocatable files have.
 
+use super::form::Rows;
 use super::region::{FILE, Kind, Load, Machine, Reader, Region, Span, number};
 use crate::Result;
 use crate::bytes::memory;
@@ -78,6 +79,7 @@ pub(super) fn read(reader: &mut Reader<'_>, head: &[u8]) -> Result<()> {
         address: FILE + offset,
         link: 0,
         info: 0,
+        rows: None,
     }));
     reader.region.spans = Span::apart(spans);
     Ok(())
@@ -137,6 +139,7 @@ fn span_of_load(load: &Load) -> Span {
         address: load.address,
         link: 0,
         info: 0,
+        rows: None,
     }
 }
 
@@ -186,6 +189,7 @@ fn read_sections(reader: &mut Reader<'_>, table: &Table<'_>, names: u64) -> Resu
             address: *own,
             link: address(section.link),
             info: address(section.info),
+            rows: sections.get(memory(section.info)).and_then(|table| rows(section.len, table)),
         });
     }
     if reader.region.is_relocatable {
@@ -205,6 +209,17 @@ fn read_sections(reader: &mut Reader<'_>, table: &Table<'_>, names: u64) -> Resu
     Ok(spans)
 }
 
+/// The rows of a section that has relocations of so many bytes, if it is a table (9.3.3).
+fn rows(len: u64, table: &Section<'_>) -> Option<Rows> {
+    let entries = len / 24;
+    (1..=3).find_map(|count| {
+        let rows = entries / count;
+        let is_table = table.flags & 4 == 0 && rows > 0 && entries.is_multiple_of(count);
+        let len = table.len.checked_div(rows).filter(|len| len * rows == table.len)?;
+        (is_table && (1..=64).contains(&len)).then_some(Rows { count, len })
+    })
+}
+
 impl Section<'_> {
     /// What the section holds: the first row that fits.
     fn span(&self, region: &Region) -> Option<Kind> {
@@ -215,6 +230,7 @@ impl Section<'_> {
             (1, b".eh_frame_hdr") if is_allocated => Kind::SearchTable,
             (ARM_INDEX, _) if is_allocated && region.machine == Machine::Arm => Kind::UnwindIndex,
             (1, b".BTF") => Kind::Types,
+            (1, b"__versions") if region.is_relocatable => Kind::Versions,
             (1, b".ARM.extab") if is_allocated => Kind::UnwindTables,
             _ if is_plain && is_allocated && self.flags & 4 != 0 => Kind::Code,
             _ if is_plain && is_allocated && self.flags & 1 != 0 => Kind::Pointers,

@@ -22,6 +22,8 @@ pub(super) enum Form {
     /// Of 8 bytes.
     Absolute8,
     Offset(u64, u64),
+    /// Of the relocations from an address on, one of a row.
+    Row(u64, Row),
     Place31,
     Branch26,
     Branch19,
@@ -42,6 +44,23 @@ pub(super) enum Form {
     T32Zero,
 }
 
+/// A relocation of a table of rows (9.3.3).
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    pub(super) rows: Rows,
+    /// Which one of its row it is.
+    pub(super) index: u64,
+    /// From the row's start.
+    pub(super) more: u64,
+}
+
+/// How many relocations a row has, and how many bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rows {
+    pub(super) count: u64,
+    pub(super) len: u64,
+}
+
 /// Where a number stands in its word: lowest bit and width of each part, the lowest part first.
 type Parts = &'static [(u32, u32)];
 
@@ -49,7 +68,7 @@ impl Form {
     /// Length in bytes.
     pub(super) fn len(self) -> u64 {
         match self {
-            Self::Absolute8 | Self::Offset(..) => 8,
+            Self::Absolute8 | Self::Offset(..) | Self::Row(..) => 8,
             Self::T32Literal8 | Self::T32Branch11 | Self::T32Branch8 | Self::T32Zero => 2,
             _ => 4,
         }
@@ -63,7 +82,7 @@ impl Form {
             Self::Index(_, size) => (&[(0, 32)], size, false),
             Self::Index24(_) => (&[(8, 24)], 16, false),
             Self::Absolute4 => (&[(0, 32)], 1, false),
-            Self::Absolute8 | Self::Offset(..) => (&[(0, 64)], 1, false),
+            Self::Absolute8 | Self::Offset(..) | Self::Row(..) => (&[(0, 64)], 1, false),
             Self::Place31 => (&[(0, 31)], 1, true),
             Self::Branch26 => (&[(0, 26)], 4, true),
             Self::Branch19 => (&[(5, 19)], 4, true),
@@ -99,7 +118,7 @@ impl Form {
         use Form::*;
         match self {
             Behind(count) => place.wrapping_add(4 + count),
-            Base(base) | Index(base, _) | Index24(base) => base,
+            Base(base) | Index(base, _) | Index24(base) | Row(base, _) => base,
             Last(base) => base.wrapping_sub(1),
             Offset(base, plus) => base.wrapping_sub(plus),
             Absolute4 | Absolute8 | Low12(_) => 0,
@@ -164,6 +183,13 @@ impl Form {
                     _ => distance & 0xfff,
                 };
             }
+            Self::Row(_, Row { rows, index, more }) => {
+                let entry = distance.is_multiple_of(24).then_some(distance / 24)?;
+                if entry % rows.count != index {
+                    return None;
+                }
+                distance = entry / rows.count * rows.len + more;
+            }
             Self::T32Literal12 if distance != 0 => {
                 let is_added = distance.cast_signed() > 0;
                 word = word & !0x80 | u64::from(is_added) << 7;
@@ -217,6 +243,7 @@ impl Form {
             Self::Last(_) => 16,
             Self::A32Branch => 17,
             Self::A32Exchange => 18,
+            Self::Row(..) => 19,
             Self::A32Stub(_) => 20,
             Self::T32Branch24 => 21,
             Self::T32Branch20 => 22,

@@ -24,7 +24,7 @@ use std::ops::Range;
 use crate::bytes::{Bytes, memory, within};
 use crate::header::Header;
 use crate::{Result, must};
-use form::Field;
+use form::{Field, Form};
 use map::{Map, Move};
 use region::Region;
 
@@ -33,6 +33,9 @@ const BLOCK_LEN: u64 = 4096;
 
 /// Shortest copy that says where addresses move.
 const COPY_LEN_MIN: u64 = 24;
+
+/// Most copies that all loads of a frame look at (9.1).
+const LOOKS_MAX: u64 = 1 << 24;
 
 /// A copy: from `source`, to `target`.
 #[derive(Clone, Copy)]
@@ -43,6 +46,13 @@ pub(crate) struct Copy {
 }
 
 impl Copy {
+    /// The copy of `len` bytes to `target`, along a diagonal (4.4).
+    pub(crate) fn new(target: u64, diagonal: u64, len: u64, source_size: u64) -> Result<Self> {
+        let source = target.wrapping_add(diagonal);
+        within(len..=source_size, source.saturating_add(len), "the end of a copy")?;
+        Ok(Self { source, target, len })
+    }
+
     fn end(self) -> u64 {
         self.source + self.len
     }
@@ -78,6 +88,7 @@ pub(crate) struct Guess {
 }
 
 /// The regions of a frame, and the copies that tell how they move.
+#[derive(Default)]
 pub(crate) struct Refs {
     regions: Vec<Listed>,
     copies: Vec<Copy>,
@@ -100,13 +111,9 @@ struct Loaded {
 }
 
 impl Refs {
-    /// Reads columns 6 and 7 (9.1).
-    pub(crate) fn open(
-        regions: &[u8],
-        moves: &[u8],
-        mut copies: Vec<Copy>,
-        source_size: u64,
-    ) -> Result<Self> {
+    /// Reads columns 6 and 7 (9.1); there are none in patches without the layer.
+    pub(crate) fn open(columns: &[Vec<u8>], copies: &[Copy], source_size: u64) -> Result<Self> {
+        let [regions, moves] = columns else { return Ok(Self::default()) };
         let (mut column, mut moves) = (Bytes::new(regions, "regions"), Bytes::new(moves, "moves"));
         let (mut regions, mut end, mut room) = (Vec::new(), 0, 32768);
         while column.len() > 0 {
@@ -122,10 +129,14 @@ impl Refs {
             regions.push(Listed { range: start..end, biases, moves, loaded: None });
         }
         moves.end()?;
-        let loads = loads(&regions, &copies);
-        must(loads <= 16384, "a frame loads regions too often")?;
+        let loads = loads(&regions, copies);
+        must(loads.iter().sum::<u64>() <= 16384, "a frame loads regions too often")?;
+        let mut copies = copies.to_vec();
         copies.retain(|copy| copy.len >= COPY_LEN_MIN && !touched(&regions, *copy).is_empty());
         must(copies.len() <= 65536, "too many copies of a frame touch regions")?;
+        let touches = copies.iter().flat_map(|copy| touched(&regions, *copy));
+        let looks: u64 = touches.map(|region| loads[region]).sum();
+        must(looks <= LOOKS_MAX, "loads of a frame look at too many copies")?;
         Ok(Self { regions, copies })
     }
 
@@ -149,14 +160,12 @@ impl Refs {
     }
 }
 
-/// How often a region is touched that is not among the last four (9.1).
-fn loads(regions: &[Listed], copies: &[Copy]) -> usize {
-    let mut last = vec![usize::MAX; 4];
-    let touches = copies.iter().flat_map(|copy| touched(regions, *copy));
-    let mut loads = 0;
-    for region in touches {
+/// How often each region is touched when it is not among the last four (9.1).
+fn loads(regions: &[Listed], copies: &[Copy]) -> Vec<u64> {
+    let (mut loads, mut last) = (vec![0; regions.len()], vec![usize::MAX; 4]);
+    for region in copies.iter().flat_map(|copy| touched(regions, *copy)) {
         let known = last.iter().position(|last| *last == region);
-        loads += usize::from(known.is_none());
+        loads[region] += u64::from(known.is_none());
         last.remove(known.unwrap_or(0));
         last.push(region);
     }
@@ -213,7 +222,10 @@ fn rewritten(field: &Field, old: &[u8], region: &Region, map: &Map, diagonal: u6
         }
         map.address(region, address)
     };
-    let form = field.form.with_base(moved);
+    let form = match field.form {
+        Form::Row(base, row) => Form::Row(map.address(region, base), row),
+        form => form.with_base(moved),
+    };
     let word = old.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
     let written = form.write(word, moved(field.address), map.place(region, place, diagonal));
     written.unwrap_or(word).to_le_bytes()[..old.len()].to_vec()

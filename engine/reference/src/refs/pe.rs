@@ -95,7 +95,15 @@ pub(super) fn read(reader: &mut Reader<'_>, front: &[u8]) -> Result<()> {
         };
         let Load { offset, file_len: len, .. } = load;
         let info = if kind == Some(Kind::Functions) { base } else { 0 };
-        spans.extend(kind.map(|kind| Span { kind, offset, len, address, link: 0, info }));
+        spans.extend(kind.map(|kind| Span {
+            kind,
+            offset,
+            len,
+            address,
+            link: 0,
+            info,
+            rows: None,
+        }));
         loads.push(load);
     }
     let Some(end) = loads.iter().map(|load| load.offset + load.file_len).max() else {

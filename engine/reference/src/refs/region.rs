@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::form::Rows;
 use super::{btf, elf, pe};
 use crate::Result;
 use crate::bytes::memory;
@@ -46,6 +47,7 @@ pub(super) enum Kind {
     Data,
     Functions,
     SectionRelocations,
+    Versions,
     Relocations { has_addends: bool },
     Symbols,
     Dynamic,
@@ -63,6 +65,8 @@ pub(super) struct Span {
     /// Address of the section that it links to, and of the one it is for; 0 for none.
     pub(super) link: u64,
     pub(super) info: u64,
+    /// The rows of the section that it is for, if that is a table.
+    pub(super) rows: Option<Rows>,
 }
 
 impl Span {

@@ -1,8 +1,11 @@
 //! Tables of pointers, relocations, symbols and headers (9.3.2, 9.3.3).
 
-use super::form::Form;
+use super::form::{Form, Row};
 use super::region::{FILE, Kind, Machine};
 use super::scan::Scan;
+
+/// What checksums of symbols count from (9.3.3).
+const CHECKSUMS: u64 = 7 << 60;
 
 /// Finds the fields of one part of such a span.
 pub(super) fn scan(scan: &mut Scan<'_>) {
@@ -13,6 +16,7 @@ pub(super) fn scan(scan: &mut Scan<'_>) {
             return scan.multiples(word_len).for_each(|at| scan.pointer(at));
         }
         Kind::SectionRelocations if region.is_wide => (24, section_relocation),
+        Kind::Versions => (64, version),
         Kind::Relocations { has_addends: true } => (3 * word_len, relocation),
         Kind::Relocations { has_addends: false } => (2 * word_len, relocation),
         Kind::Symbols => (wide(16, 24), symbol),
@@ -77,8 +81,27 @@ fn relocation(scan: &mut Scan<'_>, at: u64) {
     }
 }
 
+/// A checksum in front of the name of a symbol.
+fn version(scan: &mut Scan<'_>, at: u64) {
+    if let Some(checksum) = scan.u32(at) {
+        scan.add(at, Form::Base(CHECKSUMS), CHECKSUMS + checksum);
+    }
+}
+
+/// Where a relocation of a table of rows points to, if it is where it ought to be.
+fn row(scan: &Scan<'_>, at: u64) -> Option<Form> {
+    let (span, rows) = (scan.span, scan.span.rows?);
+    let entry = at.wrapping_sub(span.address) / 24;
+    let more = scan.word(at)?.checked_sub(entry / rows.count * rows.len)?;
+    let row = Row { rows, index: entry % rows.count, more };
+    (more < rows.len).then_some(Form::Row(span.address, row))
+}
+
 fn section_relocation(scan: &mut Scan<'_>, at: u64) {
-    scan.offset(at, scan.span.info, 0);
+    match row(scan, at) {
+        Some(form) => scan.add(at, form, at),
+        None => scan.offset(at, scan.span.info, 0),
+    }
     scan.index(at.wrapping_add(12), scan.span.link, 24);
     let Some(symbol) = scan.u32(at.wrapping_add(12)) else { return };
     let Ok(symbol) = usize::try_from(symbol) else { return };

@@ -1,4 +1,6 @@
 //! Files of a patch under construction: nameless frames, then a whole patch, then its name.
+//!
+//! A killed diff leaves nothing behind.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -10,32 +12,54 @@ use neap_engine::io::Spool;
 
 /// Coded frames in a file without a name, in the folder where the patch will be.
 #[derive(Debug)]
-pub(crate) struct FileSpool {
+pub struct FileSpool {
     file: BufWriter<File>,
     /// Where in the file the frames that count start.
     start: u64,
 }
 
 impl FileSpool {
-    pub(crate) fn new(folder: &Path) -> io::Result<Self> {
+    /// An empty one, in the folder where the patch will be.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn new(folder: &Path) -> io::Result<Self> {
         Ok(Self { file: BufWriter::new(tempfile::tempfile_in(folder)?), start: 0 })
     }
 
     /// Writes `header` and the frames to `output`, which is replaced in one step, and flushed.
-    pub(crate) fn publish(self, header: &[u8], output: &Path) -> io::Result<()> {
-        let mut frames = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        frames.seek(SeekFrom::Start(self.start))?;
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn publish(self, header: &[u8], output: &Path) -> io::Result<()> {
         let folder = folder_of(output);
         let mut named = tempfile::Builder::new()
             .prefix(".neap-")
             // What the umask leaves of it, as for any other file a program makes.
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(&folder)?;
-        named.write_all(header)?;
-        io::copy(&mut frames, named.as_file_mut())?;
+        self.write_to(header, named.as_file_mut())?;
         named.as_file().sync_all()?;
         named.persist(output)?;
         File::open(&folder)?.sync_all()
+    }
+
+    /// A file without a name of `header` and the frames, to be read from its start.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn nameless(self, header: &[u8], folder: &Path) -> io::Result<File> {
+        let mut whole = tempfile::tempfile_in(folder)?;
+        self.write_to(header, &mut whole)?;
+        whole.seek(SeekFrom::Start(0))?;
+        Ok(whole)
+    }
+
+    fn write_to(self, header: &[u8], whole: &mut File) -> io::Result<()> {
+        let mut frames = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        frames.seek(SeekFrom::Start(self.start))?;
+        whole.write_all(header)?;
+        io::copy(&mut frames, whole).map(drop)
     }
 }
 
@@ -54,12 +78,14 @@ impl Spool for FileSpool {
 }
 
 /// Where `output` really is: behind links, if it is there.
-pub(crate) fn resolved(output: &Path) -> PathBuf {
+#[must_use]
+pub fn resolved(output: &Path) -> PathBuf {
     fs::canonicalize(output).unwrap_or_else(|_| output.to_path_buf())
 }
 
 /// The folder that a file is in.
-pub(crate) fn folder_of(path: &Path) -> PathBuf {
+#[must_use]
+pub fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
         _ => PathBuf::from("."),

@@ -1,0 +1,276 @@
+//! A blob that is still coming, in any order: nothing is written that was not verified, and after
+//! a cut nothing is assumed: what is there is hashed again.
+
+use std::io;
+use std::ops::Range;
+
+use neap_engine::digest::Digest;
+
+use crate::blob::{self, BlobError};
+use crate::limits::{BLOB_LEN_MAX, GROUP_LEN};
+use crate::name::Name;
+use crate::store::Edit;
+use crate::tree::{self, LEN_LEN, PAIR_LEN, Subtree};
+use crate::writer::Writer;
+
+/// The pairs and groups of a blob that came so far.
+pub struct Partial<'a> {
+    writer: &'a Writer<'a>,
+    digest: Digest,
+    len: u64,
+    files: Vec<(Name, Box<dyn Edit>)>,
+    tree: Box<dyn Edit>,
+}
+
+impl Writer<'_> {
+    /// Begins a blob of a known length, or goes on with it.
+    ///
+    /// # Errors
+    /// If it is too long, or the store is a bucket: [`io::ErrorKind::Unsupported`].
+    pub fn partial(&self, digest: &Digest, len: u64) -> io::Result<Partial<'_>> {
+        if len > BLOB_LEN_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let store = &*self.depot.store;
+        let mut files = Vec::new();
+        for (name, _) in blob::files(digest, len, self.depot.part_len) {
+            let file = store.edit(&name.partial())?;
+            files.push((name, file));
+        }
+        let tree = store.edit(&Name::tree(digest).partial())?;
+        tree.write_at(tree::tree_len(len) - LEN_LEN as u64, &len.to_le_bytes())?;
+        Ok(Partial { writer: self, digest: *digest, len, files, tree })
+    }
+}
+
+impl Partial<'_> {
+    /// Keeps the pair of the subtree that has `groups` groups from the group `first`, if the pairs
+    /// above it came before: `false` if they did not.
+    ///
+    /// # Errors
+    /// If it is not that pair, or there is no such subtree: [`BlobError::TreeDamaged`].
+    pub fn put_pair(
+        &self,
+        first: u64,
+        groups: u64,
+        pair: &[u8; PAIR_LEN],
+    ) -> Result<bool, BlobError> {
+        let wrong = || BlobError::TreeDamaged { offset: first.saturating_mul(GROUP_LEN as u64) };
+        let (mut at, mut value) = (Subtree::whole(self.len), self.digest.0);
+        while (at.first, at.groups) != (first, groups) {
+            let (left, right) = at.halves().ok_or_else(wrong)?;
+            let Some(below) = self.pair(&at, &value)? else { return Ok(false) };
+            (at, value) = if first < right.first { (left, below.0) } else { (right, below.1) };
+        }
+        let offset = at.pair_offset().ok_or_else(wrong)?;
+        tree::split(pair, &value, at.is_root).ok_or_else(wrong)?;
+        self.tree.write_at(offset, pair)?;
+        Ok(true)
+    }
+
+    /// Keeps a group, if the pairs above it came before: `false` if they did not.
+    ///
+    /// # Errors
+    /// If it is not that group: [`BlobError::Altered`].
+    pub fn put_group(&self, index: u64, bytes: &[u8]) -> Result<bool, BlobError> {
+        if index >= tree::groups(self.len) {
+            let end = index.saturating_add(1).saturating_mul(GROUP_LEN as u64);
+            return Err(BlobError::PastEnd { end, len: self.len });
+        }
+        let (mut at, mut value) = (Subtree::whole(self.len), self.digest.0);
+        while let Some((left, right)) = at.halves() {
+            let Some(below) = self.pair(&at, &value)? else { return Ok(false) };
+            (at, value) = if index < right.first { (left, below.0) } else { (right, below.1) };
+        }
+        let offset = index * GROUP_LEN as u64;
+        let expected = (self.len - offset).min(GROUP_LEN as u64);
+        if bytes.len() as u64 != expected || !tree::is_group(bytes, index, self.len, &value) {
+            return Err(BlobError::Altered { offset, len: expected });
+        }
+        let (file, inside) = self.place(offset);
+        file.write_at(inside, bytes)?;
+        Ok(true)
+    }
+
+    /// What has still to come, in bytes. Reads and hashes all that came.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn missing(&self) -> Result<Vec<Range<u64>>, BlobError> {
+        let mut missing: Vec<Range<u64>> = Vec::new();
+        let mut lacks = |at: &Subtree| {
+            let start = at.first * GROUP_LEN as u64;
+            let end = (start + at.groups * GROUP_LEN as u64).min(self.len);
+            match missing.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => missing.push(start..end),
+            }
+        };
+        let mut group = vec![0; GROUP_LEN];
+        let mut open = vec![(Subtree::whole(self.len), self.digest.0)];
+        while let Some((at, value)) = open.pop() {
+            if let Some((left, right)) = at.halves() {
+                match self.pair(&at, &value)? {
+                    Some(below) => open.extend([(right, below.1), (left, below.0)]),
+                    None => lacks(&at),
+                }
+                continue;
+            }
+            let offset = at.first * GROUP_LEN as u64;
+            let len = usize::try_from(self.len - offset).unwrap_or(GROUP_LEN).min(GROUP_LEN);
+            let (file, inside) = self.place(offset);
+            let there = read_there(file, inside, &mut group[..len])?;
+            if !there || !tree::is_group(&group[..len], at.first, self.len, &value) {
+                lacks(&at);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Makes what came last through a power cut.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn sync(&self) -> io::Result<()> {
+        self.files.iter().try_for_each(|(_, file)| file.sync())?;
+        self.tree.sync()
+    }
+
+    /// Makes it a blob, once all of it is there and verified: `false` if something is missing.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn finish(self) -> Result<bool, BlobError> {
+        if !self.missing()?.is_empty() {
+            return Ok(false);
+        }
+        self.sync()?;
+        let store = &*self.writer.depot.store;
+        for (name, _) in &self.files {
+            store.promote(&name.partial(), name)?;
+        }
+        let tree = Name::tree(&self.digest);
+        store.promote(&tree.partial(), &tree)?;
+        Ok(true)
+    }
+
+    fn place(&self, offset: u64) -> (&dyn Edit, u64) {
+        let part_len = self.writer.depot.part_len;
+        let index = usize::try_from(offset / part_len).unwrap_or(usize::MAX);
+        (&*self.files[index].1, offset % part_len)
+    }
+
+    /// The values below a subtree, if its pair came.
+    fn pair(&self, at: &Subtree, value: &[u8; 32]) -> io::Result<Option<([u8; 32], [u8; 32])>> {
+        let Some(offset) = at.pair_offset() else { return Ok(None) };
+        let mut pair = [0; PAIR_LEN];
+        let there = read_there(&*self.tree, offset, &mut pair)?;
+        Ok(tree::split(&pair, value, at.is_root).filter(|_| there))
+    }
+}
+
+/// Reads what may not have been written yet.
+fn read_there(file: &dyn Edit, offset: u64, bytes: &mut [u8]) -> io::Result<bool> {
+    match file.read_at(offset, bytes) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::depot::Depot;
+    use crate::directory::Directory;
+    use crate::memory::{Fate, Memory};
+    use crate::tree::Builder;
+
+    const LEN: usize = 5 * GROUP_LEN + 100;
+
+    fn depot(memory: &Memory) -> Depot {
+        let depot = Depot::new(Box::new(Directory::new(memory.clone())));
+        depot.with_part_len(2 * GROUP_LEN as u64)
+    }
+
+    /// A blob, its digest and its tree.
+    fn made() -> (Vec<u8>, Digest, Vec<u8>) {
+        let bytes: Vec<u8> = (0..LEN).map(|i| (i / 97).to_le_bytes()[0]).collect();
+        let (mut builder, mut tree) = (Builder::default(), Vec::new());
+        builder.update(&bytes, &mut tree);
+        let (digest, _) = builder.finish(&mut tree);
+        (bytes, digest, tree)
+    }
+
+    fn put_pairs(partial: &Partial<'_>, tree: &[u8], at: Subtree) {
+        let Some((left, right)) = at.halves() else { return };
+        let offset = usize::try_from(at.pair_offset().expect("it has halves")).expect("short");
+        let pair = tree[offset..].first_chunk().expect("it is in the tree");
+        assert!(partial.put_pair(at.first, at.groups, pair).expect("it is that pair"));
+        put_pairs(partial, tree, left);
+        put_pairs(partial, tree, right);
+    }
+
+    #[test]
+    fn groups_come_in_any_order_and_only_right_ones() {
+        let (memory, (bytes, digest, tree)) = (Memory::default(), made());
+        let depot = depot(&memory);
+        let writer = depot.writer("test").expect("free");
+        let partial = writer.partial(&digest, LEN as u64).expect("begun");
+        let groups: Vec<&[u8]> = bytes.chunks(GROUP_LEN).collect();
+        assert!(!partial.put_group(5, groups[5]).expect("asked"), "no pairs came");
+        put_pairs(&partial, &tree, Subtree::whole(LEN as u64));
+        let wrong = partial.put_group(4, groups[3]);
+        assert!(matches!(wrong, Err(BlobError::Altered { .. })));
+        assert!(matches!(partial.put_group(6, &[]), Err(BlobError::PastEnd { .. })));
+        assert!(partial.put_pair(4, 2, &[7; PAIR_LEN]).is_err(), "it is not that pair");
+        assert!(partial.put_pair(1, 2, &[7; PAIR_LEN]).is_err(), "there is no such subtree");
+        for index in [5, 0, 3, 1] {
+            let put = partial.put_group(index, groups[usize::try_from(index).expect("short")]);
+            assert!(put.expect("it is that group"));
+        }
+        let group = GROUP_LEN as u64;
+        assert_eq!(partial.missing().expect("read"), [2 * group..3 * group, 4 * group..5 * group]);
+        assert!(!partial.finish().expect("asked"));
+        assert!(depot.blob(&digest).expect("not there").is_none());
+
+        let partial = writer.partial(&digest, LEN as u64).expect("gone on with");
+        for index in [2, 4] {
+            let put = partial.put_group(index, groups[usize::try_from(index).expect("short")]);
+            assert!(put.expect("it is that group"));
+        }
+        assert!(partial.finish().expect("all is there"));
+        let blob = depot.blob(&digest).expect("whole").expect("there");
+        assert!(blob.check().expect("read").is_good());
+    }
+
+    #[test]
+    fn after_a_power_cut_what_is_there_is_hashed_and_nothing_assumed() {
+        let (bytes, digest, tree) = made();
+        for seed in 0..50 {
+            let memory = Memory::default();
+            let before = depot(&memory);
+            let writer = before.writer("test").expect("free");
+            let partial = writer.partial(&digest, LEN as u64).expect("begun");
+            put_pairs(&partial, &tree, Subtree::whole(LEN as u64));
+            for (index, group) in bytes.chunks(GROUP_LEN).enumerate().take(4) {
+                assert!(partial.put_group(index as u64, group).expect("it is that group"));
+            }
+            let after = depot(&memory.after_cut(Fate::Mixed(seed)));
+            let writer = after.writer("test").expect("free");
+            let partial = writer.partial(&digest, LEN as u64).expect("gone on with");
+            put_pairs(&partial, &tree, Subtree::whole(LEN as u64));
+            for range in partial.missing().expect("read") {
+                let start = range.start / GROUP_LEN as u64;
+                for index in start..range.end.div_ceil(GROUP_LEN as u64) {
+                    let at = usize::try_from(index).expect("short") * GROUP_LEN;
+                    let group = &bytes[at..LEN.min(at + GROUP_LEN)];
+                    assert!(partial.put_group(index, group).expect("it is that group"));
+                }
+            }
+            assert!(partial.finish().expect("all is there"));
+            let blob = after.blob(&digest).expect("whole").expect("there");
+            assert!(blob.check().expect("read").is_good());
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! libFuzzer's way into the harness `depot_names`.
+#![no_main]
+
+neap_fuzz::fuzz!("depot_names");
