@@ -1,12 +1,16 @@
 //! Bytes that are not foreseen: bit by bit, from what was seen in many contexts.
 
+use wide::i16x8;
+
+use super::ahead::Ahead;
+use super::buckets::{Bucket, Buckets};
 use super::counters::{
-    Buckets, CHANCE_NEW, Chance, Chances, History as Bits, NEXT, Refiner, chance16, learn,
+    CHANCE_NEW, Chance, History as Bits, Outcomes, Place, Refiner, chance16, learn, pushed,
 };
-use super::decide::hash;
-use super::mixer::Mixer;
+use super::decide::{hash, hash_on};
+use super::mixer::{Inputs, Mixer, Pair};
 use super::range::Coder;
-use super::squash::{Stretch, squash};
+use super::squash::{squash, stretch};
 
 /// Contexts found in the hashed table.
 pub(super) const HASHED: usize = 8;
@@ -14,16 +18,13 @@ pub(super) const HASHED: usize = 8;
 /// Bytes that are expected outright.
 pub(super) const EXPECTED: usize = 4;
 
-/// Inputs of a mixer: order 0, the hashed contexts, the expected bytes, and a constant.
-const INPUTS: usize = 1 + HASHED + EXPECTED + 1;
-
-/// Buckets of the hashed table: 8 MiB.
-const BUCKETS: usize = 1 << 19;
+/// Chances of an expected byte: two for each class.
+const EXPECTED_CHANCES: usize = 1 << 10;
 
 /// What a byte is coded in.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Around {
-    /// Hashed contexts.
+    /// Hashes of hashed contexts.
     pub(super) hashes: [u32; HASHED],
     /// Bytes that are expected, each with a class, less than 256, of how well; class 0: none.
     pub(super) expected: [(u8, u32); EXPECTED],
@@ -39,28 +40,51 @@ pub(super) struct Around {
 #[derive(Debug)]
 pub(super) struct Bytes {
     buckets: Buckets,
-    order0: Vec<Bits>,
-    /// For each context and history, what came of it.
-    maps: Vec<[Chance; 256]>,
-    expected: Vec<Chances>,
-    mixers: [Mixer<INPUTS>; 2],
-    last: Mixer<2>,
-    refiners: [Refiner; 2],
+    order0: Box<[Bits; 16 * 256]>,
+    /// For each context, what came of each history: of literals, and of all else.
+    outcomes: [[Outcomes; 1 + HASHED]; 2],
+    expected: [[Chance; EXPECTED_CHANCES]; EXPECTED],
+    by_node: Mixer<2, { 16 * 256 }>,
+    by_set: Mixer<2, 512>,
+    last: Pair<256>,
+    refiners: (Refiner<{ 16 * 256 }>, Refiner<{ 1 << 11 }>),
     /// What the last byte cost, in 256ths of a bit.
     pub(super) cost: u32,
+}
+
+/// Half a byte while it is coded.
+struct Half {
+    /// Buckets of hashed contexts as they were before it.
+    buckets: [Bucket; HASHED],
+    /// Bits of the byte that are known, under a set bit.
+    node: u32,
+    /// Bits of the half that are known, under a set bit.
+    leaf: usize,
+}
+
+/// What was seen where a bit is coded.
+struct Seen {
+    /// The place in order 0.
+    zero: usize,
+    /// Histories in order 0 and the hashed contexts.
+    histories: [Bits; 1 + HASHED],
+    /// Places of the chances of expected bytes; 0 for those that nobody asks.
+    expected: [usize; EXPECTED],
+    inputs: Inputs<2>,
 }
 
 impl Bytes {
     pub(super) fn new() -> Self {
         let weight = 65536 * 2 / 7;
         Self {
-            buckets: Buckets::new(BUCKETS),
-            order0: vec![0; 16 * 256],
-            maps: vec![[CHANCE_NEW; 256]; 2 * (1 + HASHED)],
-            expected: (0..EXPECTED).map(|_| Chances::new(1 << 10, 255)).collect(),
-            mixers: [Mixer::new(16 * 256, weight, 28, 14), Mixer::new(512, weight, 28, 14)],
-            last: Mixer::new(256, 65536 / 2, 8, 2),
-            refiners: [Refiner::new(16 * 256), Refiner::new(1 << 11)],
+            buckets: Buckets::new(),
+            order0: Box::new([0; 16 * 256]),
+            outcomes: [[Outcomes::new(); 1 + HASHED]; 2],
+            expected: [[CHANCE_NEW; EXPECTED_CHANCES]; EXPECTED],
+            by_node: Mixer::new(weight, 28, 14),
+            by_set: Mixer::new(weight, 28, 14),
+            last: Pair::new(65536 / 2, 8, 2),
+            refiners: (Refiner::new(), Refiner::new()),
             cost: 0,
         }
     }
@@ -69,117 +93,159 @@ impl Bytes {
     pub(super) fn code<C: Coder>(
         &mut self,
         coder: &mut C,
-        stretch: &Stretch,
         around: &Around,
+        ahead: Ahead,
         byte: u8,
     ) -> u8 {
         self.cost = 0;
-        let mut node = 1_u32;
-        let mut found = [0_usize; HASHED];
-        let half = usize::from(around.mode != 0) * (1 + HASHED);
-        for at in (0..8).rev() {
-            if at == 7 || at == 3 {
-                self.find(&around.hashes, node, &mut found);
+        let high = self.half(coder, around, ahead, (1, byte >> 4));
+        let low = self.half(coder, around, ahead, (u32::from(high) | 16, byte & 15));
+        high << 4 | low
+    }
+
+    /// Codes half a byte, `told` to an encoder, that begins at `node`.
+    fn half<C: Coder>(
+        &mut self,
+        coder: &mut C,
+        around: &Around,
+        ahead: Ahead,
+        (node, told): (u32, u8),
+    ) -> u8 {
+        let found = self.buckets.find(&at_node(&around.hashes, node));
+        // They do not change before the half is done: each bit has a history of its own.
+        let mut half = Half { buckets: self.buckets.read(&found), node, leaf: 1 };
+        for at in (0..4).rev() {
+            match (node, at) {
+                (1, 0) => {
+                    for next in [half.node << 1, half.node << 1 | 1] {
+                        self.buckets.fetch(&at_node(&around.hashes, next));
+                    }
+                }
+                (1, _) => {}
+                (_, 1) => ahead.two_bits(half.node),
+                (_, 0) => ahead.one_bit(half.node, &self.buckets),
+                _ => {}
             }
-            // Within half a byte, nodes are numbered as in a tree.
-            let leaf = if at > 3 { node } else { (node & ((8 >> at) - 1)) | (8 >> at) };
-            let leaf = leaf as usize;
-            let bit = byte >> at & 1 == 1;
-            let bit = self.bit(coder, stretch, around, (&found, half), (node, leaf, at), bit);
-            node = node << 1 | u32::from(bit);
+            let bit = self.bit(coder, around, &half, told >> at & 1 == 1);
+            half.node = half.node << 1 | u32::from(bit);
+            half.leaf = half.leaf << 1 | usize::from(bit);
         }
-        node.to_le_bytes()[0]
+        let made = half.leaf.to_le_bytes()[0] & 15;
+        self.buckets.push(&found, made);
+        made
+    }
+
+    /// Brings into the cache what is learned from a byte that is known, or likely.
+    #[inline]
+    pub(super) fn fetch(&self, hashes: &[u32; HASHED], byte: u8) {
+        self.buckets.fetch(&at_node(hashes, 1));
+        self.buckets.fetch(&at_node(hashes, u32::from(byte >> 4) | 16));
     }
 
     /// Learns from a byte that is known: what followed in its contexts, not how to weigh them.
-    pub(super) fn note(&mut self, around: &Around, byte: u8) {
-        let mut found = [0_usize; HASHED];
-        let mut node = 1_u32;
-        for at in (0..8).rev() {
-            if at == 7 || at == 3 {
-                self.find(&around.hashes, node, &mut found);
-            }
-            let leaf = if at > 3 { node } else { (node & ((8 >> at) - 1)) | (8 >> at) };
-            let bit = byte >> at & 1 == 1;
-            found.iter().for_each(|bucket| self.buckets.push(*bucket, leaf as usize, bit));
-            node = node << 1 | u32::from(bit);
+    pub(super) fn note(&mut self, hashes: &[u32; HASHED], byte: u8) {
+        let (high, low) = (byte >> 4, byte & 15);
+        for (node, bits) in [(1, high), (u32::from(high) | 16, low)] {
+            let found = self.buckets.find(&at_node(hashes, node));
+            self.buckets.push(&found, bits);
         }
     }
 
-    /// Finds the buckets of all contexts for the half byte that begins at `node`.
-    fn find(&mut self, contexts: &[u32; HASHED], node: u32, found: &mut [usize; HASHED]) {
-        let mut index = 0;
-        let hashes = contexts.map(|context| {
-            index += 1;
-            hash(&[context, node << 8 | index])
-        });
-        let firsts = hashes.map(|hash| self.buckets.first(hash));
-        for ((found, hash), (first, check)) in found.iter_mut().zip(hashes).zip(firsts) {
-            // Most contexts that were met are where they are looked for first.
-            *found =
-                if check == hash.to_le_bytes()[0] { first } else { self.buckets.find(hash, first) };
-        }
-    }
-
-    fn bit<C: Coder>(
-        &mut self,
-        coder: &mut C,
-        stretch: &Stretch,
-        around: &Around,
-        (found, half): (&[usize; HASHED], usize),
-        (node, leaf, at): (u32, usize, u32),
-        bit: bool,
-    ) -> bool {
-        let zero = (around.mode << 8 | node) as usize & (self.order0.len() - 1);
-        let mut inputs = [0_i32; INPUTS];
-        let mut states = [0_u8; 1 + HASHED];
-        states[0] = self.order0[zero];
-        for (state, bucket) in states[1..].iter_mut().zip(found) {
-            *state = self.buckets.at(*bucket, leaf);
-        }
-        let maps = &mut self.maps[half..=half + HASHED];
-        for ((input, map), state) in inputs.iter_mut().zip(maps.iter()).zip(&states) {
-            let state = usize::from(*state);
-            *input = if state == 0 { 0 } else { stretch.of(chance16(map[state])) };
-        }
-        let expected = around.expected.iter().zip(&mut self.expected);
-        for (input, ((told, class), chances)) in inputs[1 + HASHED..].iter_mut().zip(expected) {
-            let whole = u32::from(*told) | 256;
-            if *class > 0 && whole >> (at + 1) == node {
-                let one = whole >> at & 1;
-                *input = chances.logit((class << 1 | one) as usize, stretch);
-            } else {
-                // A class of its own that nobody reads.
-                chances.logit(0, stretch);
-            }
-        }
-        inputs[INPUTS - 1] = 256;
-        let [a, b] = &mut self.mixers;
-        let logits = [
-            a.mix(&inputs, (around.mode << 8 | node) as usize),
-            b.mix(&inputs, around.set as usize),
-        ];
-        let logit = self.last.mix(&logits, (around.mode << 3 | at) as usize);
-        let [first, second] = &mut self.refiners;
-        let refined = first.refine(logit, (around.mode << 8 | node) as usize);
-        let context = hash(&[around.before.into(), node, around.mode]) >> 21;
-        let refined = refined + second.refine(logit, context as usize);
-        let chance = (2 * squash(logit) + refined) >> 2;
-        let chance = chance.clamp(1, 65535);
+    #[inline]
+    fn bit<C: Coder>(&mut self, coder: &mut C, around: &Around, half: &Half, bit: bool) -> bool {
+        let Around { mode, set, before, .. } = *around;
+        let (node, depth) = (half.node, half.node.ilog2());
+        let context = (mode << 8 | node) as usize;
+        let other = (hash(&[before.into(), node, mode]) >> 21) as usize;
+        self.refiners.1.fetch(other);
+        let seen = self.look(around, half);
+        let logits =
+            [self.by_node.mix(&seen.inputs, context), self.by_set.mix(&seen.inputs, set as usize)];
+        let logit = self.last.mix(logits, (mode << 3 | (7 - depth)) as usize);
+        let place = Place::of(logit);
+        let refined = self.refiners.0.refine(place, context) + self.refiners.1.refine(place, other);
+        let chance = ((2 * squash(logit) + refined) >> 2).clamp(1, 65535);
         let bit = coder.code(bit, chance);
         self.cost += cost(if bit { chance } else { 65536 - chance });
 
-        self.order0[zero] = NEXT[usize::from(states[0])][usize::from(bit)];
-        for (map, state) in maps.iter_mut().zip(&states) {
-            learn(&mut map[usize::from(*state)], bit, 255);
-        }
-        found.iter().for_each(|bucket| self.buckets.push(*bucket, leaf, bit));
-        self.expected.iter_mut().for_each(|chances| chances.learn(bit));
-        self.mixers.iter_mut().for_each(|mixer| mixer.learn(&inputs, bit));
-        self.last.learn(&logits, bit);
-        self.refiners.iter_mut().for_each(|refiner| refiner.learn(bit));
+        self.learn(&seen, usize::from(mode != 0), bit);
+        self.last.learn(logits, bit);
+        self.refiners.0.learn(place, context, bit);
+        self.refiners.1.learn(place, other, bit);
         bit
     }
+
+    #[inline(always)]
+    fn look(&self, around: &Around, half: &Half) -> Seen {
+        let (node, depth) = (half.node, half.node.ilog2());
+        let zero = (around.mode << 8 | node) as usize & (self.order0.len() - 1);
+        let [b1, b2, b3, b4, b5, b6, b7, b8] =
+            half.buckets.each_ref().map(|bucket| bucket[half.leaf & 15]);
+        let histories = [self.order0[zero], b1, b2, b3, b4, b5, b6, b7, b8];
+        let expected = around.expected.map(|(told, class)| {
+            let whole = u32::from(told) | 256;
+            let one = whole >> (7 - depth) & 1;
+            let agrees = class > 0 && whole >> (8 - depth) == node;
+            if agrees { (class << 1 | one) as usize & (EXPECTED_CHANCES - 1) } else { 0 }
+        });
+        let outcomes = &self.outcomes[usize::from(around.mode != 0)];
+        let of = |index: usize| outcomes[index].logit(histories[index]);
+        let told = |index: usize| match expected[index] {
+            0 => 0,
+            place => stretch(chance16(self.expected[index][place])),
+        };
+        // One by one, so that they are gathered in registers: a vector that was just written to
+        // memory in parts is slow to read.
+        let inputs = [
+            i16x8::new([of(0), of(1), of(2), of(3), of(4), of(5), of(6), of(7)]),
+            i16x8::new([of(8), told(0), told(1), told(2), told(3), 256, 0, 0]),
+        ];
+        Seen { zero, histories, expected, inputs }
+    }
+
+    #[inline(always)]
+    fn learn(&mut self, seen: &Seen, kind: usize, bit: bool) {
+        self.order0[seen.zero] = pushed(seen.histories[0], bit);
+        for (outcomes, history) in self.outcomes[kind].iter_mut().zip(&seen.histories) {
+            outcomes.learn(*history, bit);
+        }
+        for (chances, place) in self.expected.iter_mut().zip(seen.expected) {
+            if place > 0 {
+                learn(&mut chances[place & (EXPECTED_CHANCES - 1)], bit);
+            }
+        }
+        self.by_node.learn(&seen.inputs, bit);
+        self.by_set.learn(&seen.inputs, bit);
+    }
+}
+
+/// Hashes of the contexts of a literal; `tail` are the eight bytes before it, the newest lowest.
+#[inline]
+pub(super) fn literal_hashes(tail: u64) -> [u32; HASHED] {
+    let [b1, b2, b3, b4, ..] = tail.to_le_bytes().map(u32::from);
+    let four = b1 | b2 << 8 | b3 << 16 | b4 << 24;
+    let high = u32::try_from(tail >> 32 & 0xff).unwrap_or(0);
+    let contexts = [
+        hash(&[1, b1]),
+        hash(&[2, b1, b2]),
+        hash(&[3, four & 0xff_ffff]),
+        hash(&[5, four, high]),
+        hash(&[7, b2, b3]),
+        hash(&[8, b4, u32::try_from(tail >> 56).unwrap_or(0)]),
+        hash(&[10, b3, b4]),
+        hash(&[11, four & 0xff, b4]),
+    ];
+    contexts.map(|context| hash(&[context]))
+}
+
+/// The hashes of contexts for the half byte that begins at `node`.
+#[inline]
+pub(super) fn at_node(hashes: &[u32; HASHED], node: u32) -> [u32; HASHED] {
+    let mut index = 0;
+    hashes.map(|hash| {
+        index += 1;
+        hash_on(hash, &[node << 8 | index])
+    })
 }
 
 /// What a bit of this chance costs in 256ths of a bit, about: straight lines between the powers of

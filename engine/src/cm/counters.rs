@@ -1,6 +1,7 @@
-//! What was seen in a context: chances that adapt, and histories of bits in a hashed table.
+//! What was seen in a context: chances that adapt, and histories of bits.
 
-use super::squash::Stretch;
+use super::ahead::fetch;
+use super::squash::{squash, stretch};
 
 /// A chance that adapts: 22 bits of chance above 10 bits of count.
 pub(super) type Chance = u32;
@@ -14,24 +15,28 @@ pub(super) fn chance16(chance: Chance) -> u32 {
     chance >> 16
 }
 
-/// Moves a chance towards `bit` by one part in `count + 1.5`, `count` up to `limit`.
+/// Moves a chance towards `bit` by one part in `count + 1.5`, `count` up to [`COUNT_MAX`].
 #[inline]
-pub(super) fn learn(chance: &mut Chance, bit: bool, limit: u32) {
-    let count = *chance & 1023;
+pub(super) fn learn(chance: &mut Chance, bit: bool) {
+    let count = *chance & COUNT_MAX;
     let aim = if bit { 4_194_303_i64 } else { 0 };
     let part = i64::from(RECIPROCALS[count as usize]);
-    let now = i64::from(*chance >> 10);
-    let next = now + (((aim - now) * part) >> 16);
-    let next = u32::try_from(next).expect("between the chance and its aim");
-    *chance = next << 10 | if count < limit { count + 1 } else { count };
+    let step = ((aim - i64::from(*chance >> 10)) * part) >> 16;
+    // Its sum with the chance is between the chance and its aim, whatever the sign.
+    let step = u32::try_from(step.cast_unsigned() & 0x3f_ffff).unwrap_or(0);
+    *chance = chance.wrapping_add(step << 10) + u32::from(count < COUNT_MAX);
 }
 
+/// Counts are no higher, though there are bits for 1023.
+const COUNT_MAX: u32 = 255;
+
 /// `65536 / (count + 1.5)`.
-const RECIPROCALS: [u32; 1024] = {
-    let mut table = [0; 1024];
+#[expect(clippy::cast_possible_truncation, reason = "at most two thirds of 65536")]
+static RECIPROCALS: [u16; COUNT_MAX as usize + 1] = {
+    let mut table = [0; COUNT_MAX as usize + 1];
     let mut count = 0;
-    while count < 1024 {
-        table[count as usize] = 131_072 / (2 * count + 3);
+    while count < table.len() {
+        table[count] = (131_072 / (2 * count + 3)) as u16;
         count += 1;
     }
     table
@@ -47,7 +52,7 @@ const RECIPROCALS: [u32; 1024] = {
 pub(super) type History = u8;
 
 /// The state behind each state, for a clear and for a set bit.
-pub(super) const NEXT: [[History; 2]; 256] = {
+static NEXT: [[History; 2]; 256] = {
     let mut table = [[0; 2]; 256];
     let mut state = 0;
     while state < 255 {
@@ -78,7 +83,18 @@ const fn next(state: usize, bit: usize) -> u8 {
     next as u8
 }
 
+/// A history with one more bit.
+#[inline]
+pub(super) fn pushed(history: History, bit: bool) -> History {
+    NEXT[usize::from(history)][usize::from(bit)]
+}
+
 /// How many bits a history stands for: what has seen less is given up first.
+#[inline]
+pub(super) fn seen(history: History) -> u8 {
+    WEIGHTS[usize::from(history)]
+}
+
 const fn weight(state: History) -> u8 {
     match state {
         0..127 => (state + 1).ilog2().to_le_bytes()[0],
@@ -87,7 +103,7 @@ const fn weight(state: History) -> u8 {
     }
 }
 
-const WEIGHTS: [u8; 256] = {
+static WEIGHTS: [u8; 256] = {
     let mut table = [0; 256];
     let mut state = 0;
     while state < 255 {
@@ -97,133 +113,92 @@ const WEIGHTS: [u8; 256] = {
     table
 };
 
-/// Histories for the bits of half a byte in one context: a check, then 15 nodes of a tree.
-pub(super) type Bucket = [u8; 16];
-
-/// Buckets found by hash.
-#[derive(Debug)]
-pub(super) struct Buckets {
-    buckets: Vec<Bucket>,
+/// What came of each history in one context: chances, and their logits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outcomes {
+    chances: [Chance; 256],
+    /// That of an empty history is 0 for good.
+    logits: [i16; 256],
 }
 
-impl Buckets {
-    /// `count` buckets, a power of two.
-    pub(super) fn new(count: usize) -> Self {
-        assert!(count.is_power_of_two(), "buckets are found by a mask");
-        Self { buckets: vec![[0; 16]; count] }
+impl Outcomes {
+    pub(super) fn new() -> Self {
+        let mut logits = [stretch(chance16(CHANCE_NEW)); 256];
+        logits[0] = 0;
+        Self { chances: [CHANCE_NEW; 256], logits }
     }
 
-    /// Where the bucket of a context is looked for first. Looking at it early, for all contexts at
-    /// once, brings them into the cache together.
     #[inline]
-    pub(super) fn first(&self, hash: u32) -> (usize, u8) {
-        let first = (hash >> 8) as usize & (self.buckets.len() - 1);
-        (first, self.buckets[first][0])
+    pub(super) fn logit(&self, history: History) -> i16 {
+        self.logits[usize::from(history)]
     }
 
-    /// The index of the bucket of a context: the one with its check among three, or the one of
-    /// them that has seen least, emptied.
     #[inline]
-    pub(super) fn find(&mut self, hash: u32, first: usize) -> usize {
-        let [check, ..] = hash.to_le_bytes();
-        let mut least = (u8::MAX, first);
-        for at in [first, first ^ 1, first ^ 2] {
-            let bucket = &self.buckets[at];
-            if bucket[0] == check {
-                return at;
-            }
-            let seen = WEIGHTS[usize::from(bucket[1])];
-            if seen < least.0 {
-                least = (seen, at);
-            }
-        }
-        let mut bucket = [0; 16];
-        bucket[0] = check;
-        self.buckets[least.1] = bucket;
-        least.1
-    }
-
-    /// A history in a bucket.
-    #[inline]
-    pub(super) fn at(&self, bucket: usize, node: usize) -> History {
-        self.buckets[bucket][node & 15]
-    }
-
-    /// Appends a bit to a history.
-    #[inline]
-    pub(super) fn push(&mut self, bucket: usize, node: usize, bit: bool) {
-        let history = &mut self.buckets[bucket][node & 15];
-        *history = NEXT[usize::from(*history)][usize::from(bit)];
+    pub(super) fn learn(&mut self, history: History, bit: bool) {
+        let history = usize::from(history);
+        let chance = &mut self.chances[history];
+        learn(chance, bit);
+        self.logits[history] = stretch(chance16(*chance));
+        // Cheaper than to ask whether it was this one.
+        self.logits[0] = 0;
     }
 }
 
 /// Refines a chance by what came of such chances in a context: an adaptive map of 33 steps.
 #[derive(Debug)]
-pub(super) struct Refiner {
-    steps: Vec<[u16; 33]>,
-    chosen: (usize, usize),
+pub(super) struct Refiner<const SETS: usize> {
+    steps: Box<[[u16; 33]; SETS]>,
 }
 
-impl Refiner {
-    /// One map for each of `count` contexts, a power of two.
-    pub(super) fn new(count: usize) -> Self {
+/// Where a logit lies on the map: between this step and the next, and how far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    index: usize,
+    part: u32,
+}
+
+impl Place {
+    #[inline]
+    pub(super) fn of(logit: i32) -> Self {
+        let place = (logit + 16 * 176).clamp(0, 32 * 176 - 1).unsigned_abs();
+        Self { index: (place / 176) as usize, part: place % 176 }
+    }
+}
+
+impl<const SETS: usize> Refiner<SETS> {
+    /// A map for each context.
+    pub(super) fn new() -> Self {
+        const { assert!(SETS.is_power_of_two(), "sets are chosen by a mask") };
         let mut steps = [0; 33];
         for (index, step) in (0_i32..).zip(&mut steps) {
-            let chance = super::squash::squash((index - 16) * 176);
+            let chance = squash((index - 16) * 176);
             *step = u16::try_from(chance).expect("a chance is below 65536");
         }
-        Self { steps: vec![steps; count], chosen: (0, 0) }
+        let steps = vec![steps; SETS].into_boxed_slice().try_into();
+        Self { steps: steps.expect("as many as were made") }
     }
 
-    /// The chance that came of chances with this logit in this context.
+    /// Brings the map of a context into the cache.
     #[inline]
-    pub(super) fn refine(&mut self, logit: i32, context: usize) -> u32 {
-        let set = context & (self.steps.len() - 1);
-        let place = (logit + 16 * 176).clamp(0, 32 * 176 - 1).unsigned_abs();
-        let (index, part) = ((place / 176) as usize, place % 176);
-        let steps = &self.steps[set];
+    pub(super) fn fetch(&self, context: usize) {
+        fetch(&self.steps[context & (SETS - 1)][16]);
+    }
+
+    /// The chance that came of chances of this place in this context.
+    #[inline]
+    pub(super) fn refine(&self, Place { index, part }: Place, context: usize) -> u32 {
+        let steps = &self.steps[context & (SETS - 1)];
         let (low, high) = (u32::from(steps[index]), u32::from(steps[index + 1]));
-        self.chosen = (set, if part < 88 { index } else { index + 1 });
         (low * (176 - part) + high * part) / 176
     }
 
     /// Moves the nearer step towards `bit`.
     #[inline]
-    pub(super) fn learn(&mut self, bit: bool) {
-        let step = &mut self.steps[self.chosen.0][self.chosen.1];
-        if bit {
-            *step += (65535 - *step) >> 6;
-        } else {
-            *step -= *step >> 6;
-        }
-    }
-}
-
-/// Chances found by hash, without checks: the contexts of one input of a binary decision.
-#[derive(Debug)]
-pub(super) struct Chances {
-    chances: Vec<Chance>,
-    chosen: usize,
-    limit: u32,
-}
-
-impl Chances {
-    /// `count` chances, a power of two, that learn by one part in `limit` at the least.
-    pub(super) fn new(count: usize, limit: u32) -> Self {
-        assert!(count.is_power_of_two(), "chances are found by a mask");
-        Self { chances: vec![CHANCE_NEW; count], chosen: 0, limit }
-    }
-
-    /// The logit in a context.
-    #[inline]
-    pub(super) fn logit(&mut self, context: usize, stretch: &Stretch) -> i32 {
-        self.chosen = context & (self.chances.len() - 1);
-        stretch.of(chance16(self.chances[self.chosen]))
-    }
-
-    /// Moves the chosen chance towards `bit`.
-    #[inline]
-    pub(super) fn learn(&mut self, bit: bool) {
-        learn(&mut self.chances[self.chosen], bit, self.limit);
+    pub(super) fn learn(&mut self, Place { index, part }: Place, context: usize, bit: bool) {
+        let nearer = index + usize::from(part >= 88);
+        let step = &mut self.steps[context & (SETS - 1)][nearer];
+        // Without a branch: nobody foretells bits that are coded.
+        let ones = if bit { u16::MAX } else { 0 };
+        *step = ((*step ^ ones) - ((*step ^ ones) >> 6)) ^ ones;
     }
 }

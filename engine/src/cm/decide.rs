@@ -1,26 +1,39 @@
 //! One binary decision from many contexts: their chances, mixed and refined.
 
-use super::counters::{Chances, Refiner};
-use super::mixer::Mixer;
-use super::range::Coder;
-use super::squash::Stretch;
+use std::cmp::Ordering;
 
-/// Codes decisions of one kind, each in `N - 1` contexts.
+use wide::i16x8;
+
+use super::counters::{CHANCE_NEW, Chance, Place, Refiner, chance16, learn};
+use super::mixer::{Inputs, Mixer};
+use super::range::Coder;
+use super::squash::{squash, stretch};
+
+/// Codes decisions of one kind, each in `CONTEXTS` contexts, with `CHANCES` chances for each
+/// context and `SETS` sets of weights and of refinements.
 #[derive(Debug)]
-pub(super) struct Decider<const N: usize> {
-    chances: Vec<Chances>,
-    mixer: Mixer<N>,
-    refiner: Refiner,
+pub(super) struct Decider<
+    const CONTEXTS: usize,
+    const VECTORS: usize,
+    const CHANCES: usize,
+    const SETS: usize,
+> {
+    chances: Vec<Chance>,
+    mixer: Mixer<VECTORS, SETS>,
+    refiner: Refiner<SETS>,
 }
 
-impl<const N: usize> Decider<N> {
-    /// `1 << log2` chances for each context; `sets` of weights and of refinements.
-    pub(super) fn new(log2: u32, limit: u32, sets: usize) -> Self {
-        let weight = 65536 * 3 / (2 * i32::try_from(N).unwrap_or(1));
+impl<const CONTEXTS: usize, const VECTORS: usize, const CHANCES: usize, const SETS: usize>
+    Decider<CONTEXTS, VECTORS, CHANCES, SETS>
+{
+    pub(super) fn new() -> Self {
+        const { assert!(CHANCES.is_power_of_two() && CONTEXTS < 8 * VECTORS) };
+        // The contexts, and a constant.
+        let inputs = i32::try_from(CONTEXTS + 1).expect("few contexts");
         Self {
-            chances: (1..N).map(|_| Chances::new(1 << log2, limit)).collect(),
-            mixer: Mixer::new(sets, weight, 64, 32),
-            refiner: Refiner::new(sets),
+            chances: vec![CHANCE_NEW; CHANCES * CONTEXTS],
+            mixer: Mixer::new(65536 * 3 / (2 * inputs), 64, 32),
+            refiner: Refiner::new(),
         }
     }
 
@@ -28,29 +41,55 @@ impl<const N: usize> Decider<N> {
     pub(super) fn code<C: Coder>(
         &mut self,
         coder: &mut C,
-        stretch: &Stretch,
-        contexts: &[u32],
+        contexts: &[u32; CONTEXTS],
         set: usize,
         bit: bool,
     ) -> bool {
-        let mut inputs = [256; N];
-        for ((input, chances), context) in inputs.iter_mut().zip(&mut self.chances).zip(contexts) {
-            *input = chances.logit((context ^ context >> 15) as usize, stretch);
-        }
+        let places = contexts.map(|context| (context ^ context >> 15) as usize & (CHANCES - 1));
+        let tables: &[[Chance; CHANCES]; CONTEXTS] =
+            self.chances.as_chunks().0.first_chunk().expect("as many as were made");
+        let input = |lane: usize| match lane.cmp(&CONTEXTS) {
+            Ordering::Less => stretch(chance16(tables[lane][places[lane]])),
+            Ordering::Equal => 256,
+            Ordering::Greater => 0,
+        };
+        let inputs: Inputs<VECTORS> = std::array::from_fn(|index| {
+            let at = 8 * index;
+            i16x8::new([
+                input(at),
+                input(at + 1),
+                input(at + 2),
+                input(at + 3),
+                input(at + 4),
+                input(at + 5),
+                input(at + 6),
+                input(at + 7),
+            ])
+        });
         let logit = self.mixer.mix(&inputs, set);
-        let refined = self.refiner.refine(logit, set);
-        let chance = (super::squash::squash(logit) + refined) / 2;
+        let place = Place::of(logit);
+        let refined = self.refiner.refine(place, set);
+        let chance = (squash(logit) + refined) / 2;
         let bit = coder.code(bit, chance.clamp(1, 65535));
         self.mixer.learn(&inputs, bit);
-        self.refiner.learn(bit);
-        self.chances.iter_mut().for_each(|chances| chances.learn(bit));
+        self.refiner.learn(place, set, bit);
+        let (tables, _) = self.chances.as_chunks_mut::<CHANCES>();
+        for (chances, place) in tables.iter_mut().zip(&places) {
+            learn(&mut chances[*place], bit);
+        }
         bit
     }
 }
 
 /// Mixes values into a hash.
 pub(super) fn hash(values: &[u32]) -> u32 {
-    values.iter().fold(0x9e37_79b9, |hash: u32, value| {
+    hash_on(0x9e37_79b9, values)
+}
+
+/// Mixes more values into a hash.
+#[inline]
+pub(super) fn hash_on(hash: u32, values: &[u32]) -> u32 {
+    values.iter().fold(hash, |hash, value| {
         (hash ^ value).wrapping_mul(0x85eb_ca6b).rotate_left(13) ^ value.wrapping_mul(0xc2b2_ae35)
     })
 }

@@ -1,5 +1,7 @@
 //! What was coded before, and the byte that followed the last time it read like this.
 
+use super::ahead::fetch;
+
 /// Coded bytes that are remembered: 4 MiB.
 const HISTORY_LEN: usize = 1 << 22;
 
@@ -52,9 +54,7 @@ impl History {
         } else {
             self.match_len = 0;
         }
-        // Five bytes are hashed.
-        let hash = (tail << 24).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 45;
-        let place = &mut self.places[usize::try_from(hash).map_or(0, |hash| hash & (PLACES - 1))];
+        let place = &mut self.places[place(tail)];
         let found = *place;
         // What is coded plain only matches over many bytes: one place in eight will do.
         if !is_plain || self.at.is_multiple_of(8) {
@@ -68,6 +68,19 @@ impl History {
         }
     }
 
+    /// Brings into the cache where bytes like `tail` are remembered.
+    #[inline]
+    pub(super) fn fetch_place(&self, tail: u64) {
+        fetch(&self.places[place(tail)]);
+    }
+
+    /// Brings into the cache the bytes that are remembered there.
+    #[inline]
+    pub(super) fn fetch_match(&self, tail: u64) {
+        let found = self.places[place(tail)];
+        fetch(&self.bytes[found.wrapping_sub(1) as usize & (HISTORY_LEN - 1)]);
+    }
+
     /// Forgets the match: what comes does not follow on what came.
     pub(super) fn cut(&mut self) {
         self.match_len = 0;
@@ -77,4 +90,11 @@ impl History {
     pub(super) fn expected(&self) -> (u8, u32) {
         (self.byte(self.match_at), self.match_len)
     }
+}
+
+/// Where bytes like `tail` are remembered: five of them are hashed.
+#[inline]
+fn place(tail: u64) -> usize {
+    let hash = (tail << 24).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 45;
+    usize::try_from(hash).map_or(0, |hash| hash & (PLACES - 1))
 }

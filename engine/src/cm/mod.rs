@@ -7,6 +7,8 @@
 //!
 //! Integers only: every machine makes the same bytes. It takes 20 MiB, whatever it codes.
 
+mod ahead;
+mod buckets;
 mod bytes;
 mod counters;
 mod decide;
@@ -74,9 +76,8 @@ impl Encoder {
 
     /// Codes the copy list of a frame; it comes first.
     pub fn segments(&mut self, list: &[Segment]) {
-        let Model { segments, stretch, .. } = &mut self.model;
         // Without limits nothing is refused.
-        let coded = segments.code(&mut self.coder, stretch, &mut list.to_vec(), None);
+        let coded = self.model.segments.code(&mut self.coder, &mut list.to_vec(), None);
         debug_assert!(coded.is_ok(), "an encoder refuses no segments");
     }
 
@@ -151,8 +152,7 @@ impl Decoder {
         limits: SegmentLimits,
     ) -> Result<(), FormatError> {
         list.clear();
-        let Model { segments, stretch, .. } = &mut self.model;
-        segments.code(&mut self.coder, stretch, list, Some(limits))?;
+        self.model.segments.code(&mut self.coder, list, Some(limits))?;
         self.check()
     }
 

@@ -5,13 +5,13 @@
 //! that is not is coded like a literal. So long clean runs cost neither bytes nor time.
 
 use super::Guess;
-use super::bytes::{Around, Bytes};
+use super::ahead::Ahead;
+use super::bytes::{Around, Bytes, literal_hashes};
 use super::decide::{Decider, hash};
 use super::fields::{self, FieldMark, Fields, Known};
 use super::history::History;
 use super::range::Coder;
 use super::segments::Segments;
-use super::squash::Stretch;
 
 /// Lengths in bytes of the spans that are clean or not, below the whole piece.
 const SPANS: [usize; 2] = [1024, 32];
@@ -46,13 +46,12 @@ const FLAG_CONTEXTS: usize = 12;
 /// All that is learned from a frame and kept for the next.
 #[derive(Debug)]
 pub(super) struct Model {
-    pub(super) stretch: Stretch,
     pub(super) segments: Segments,
     bytes: Bytes,
     history: History,
     fields: Fields,
-    spans: Decider<7>,
-    flags: Decider<{ FLAG_CONTEXTS + 1 }>,
+    spans: Decider<6, 1, { 1 << 14 }, 32>,
+    flags: Decider<FLAG_CONTEXTS, 2, { 1 << 16 }, 2048>,
     /// The last eight bytes of the target, the newest lowest.
     tail: u64,
     /// Whether the last 64 bytes of copies were as guessed: a set bit is a miss, the newest lowest.
@@ -98,13 +97,12 @@ struct Place {
 impl Model {
     pub(super) fn new() -> Self {
         Self {
-            stretch: Stretch::new(),
             segments: Segments::new(),
             bytes: Bytes::new(),
             history: History::new(),
             fields: Fields::new(),
-            spans: Decider::new(14, 255, 32),
-            flags: Decider::new(16, 255, 2048),
+            spans: Decider::new(),
+            flags: Decider::new(),
             tail: 0,
             missed: 0,
             since: 0,
@@ -125,7 +123,8 @@ impl Model {
                 *byte = plain(coder, *byte);
             } else {
                 let around = self.literal_around();
-                *byte = self.bytes.code(coder, &self.stretch, &around, *byte);
+                let ahead = Ahead { history: &self.history, tail: self.tail, is_literal: true };
+                *byte = self.bytes.code(coder, &around, ahead, *byte);
                 self.literal_cost += self.bytes.cost;
                 self.literal_cost -= self.literal_cost >> COST_LOG2;
                 if self.literal_cost > COST_PLAIN {
@@ -140,31 +139,13 @@ impl Model {
     fn literal_around(&self) -> Around {
         let (expected, len) = self.history.expected();
         let tail = self.tail;
-        let [b1, b2, b3, b4, ..] = tail.to_le_bytes().map(u32::from);
-        let four = b1 | b2 << 8 | b3 << 16 | b4 << 24;
-        let high = u32::try_from(tail >> 32 & 0xff).unwrap_or(0);
         Around {
-            hashes: [
-                hash(&[1, b1]),
-                hash(&[2, b1, b2]),
-                hash(&[3, four & 0xff_ffff]),
-                hash(&[5, four, high]),
-                hash(&[7, b2, b3]),
-                hash(&[8, b4, u32::try_from(tail >> 56).unwrap_or(0)]),
-                hash(&[10, b3, b4]),
-                hash(&[11, four & 0xff, b4]),
-            ],
+            hashes: literal_hashes(tail),
             expected: [(expected, len.min(32)), (0, 0), (0, 0), (0, 0)],
             mode: 0,
             set: len.min(15),
             before: tail.to_le_bytes()[0],
         }
-    }
-
-    /// Learns from a byte that is known.
-    fn note(&mut self, byte: u8) {
-        let around = self.literal_around();
-        self.bytes.note(&around, byte);
     }
 
     fn push(&mut self, byte: u8, seek: bool) {
@@ -251,7 +232,7 @@ impl Model {
             hash(&[level, since, self.dirty[(level as usize + 1) % 3] & 3, dirty & 1]),
         ];
         let set = (level << 3 | doubts) as usize;
-        self.spans.code(coder, &self.stretch, &contexts, set, clean)
+        self.spans.code(coder, &contexts, set, clean)
     }
 
     /// Moves the guesses of all fields that start in a span by what is known of them. Counts the
@@ -288,19 +269,31 @@ impl Model {
         self.history.cut();
         let room = self.room.min(NOTED);
         let from = start.max(end.saturating_sub(room.max(8)));
-        for byte in &piece.out[from..end] {
-            if room == NOTED {
-                self.note(*byte);
-                self.push(*byte, false);
-            } else {
-                self.tail = self.tail << 8 | u64::from(*byte);
-            }
+        let passed = &piece.out[from..end];
+        if room == NOTED {
+            self.note_all(passed);
+        } else {
+            self.tail = passed.iter().fold(self.tail, |tail, byte| tail << 8 | u64::from(*byte));
         }
         self.room -= if room == NOTED { end - from } else { 0 };
         self.missed = if len < 64 { self.missed << len } else { 0 };
         self.since = self.since.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
         self.history.cut();
         self.learn_fields(piece, end);
+    }
+
+    /// Learns from bytes that are known.
+    fn note_all(&mut self, bytes: &[u8]) {
+        let mut hashes = literal_hashes(self.tail);
+        // While one is learned from, what the next will need is brought into the cache.
+        for (byte, next) in bytes.iter().zip(bytes.iter().skip(1).chain(&[0])) {
+            let tail = self.tail << 8 | u64::from(*byte);
+            let then = literal_hashes(tail);
+            self.bytes.fetch(&then, *next);
+            self.bytes.note(&hashes, *byte);
+            self.push(*byte, false);
+            hashes = then;
+        }
     }
 
     /// Learns from all fields that end at `end` or before.
@@ -400,6 +393,13 @@ impl Model {
         let ahead = [1, 2, 3].map(|by| u32::from(piece.out.get(at + by).copied().unwrap_or(0)));
         let (told, len) = self.history.expected();
         let truth = piece.truth.map_or(0, |truth| truth[at]);
+        // Most likely it will be the guess. What will be learned then is brought on its way first.
+        self.history.fetch_place(self.tail << 8 | u64::from(guess));
+        let noted = self.missed & MISSED_LATELY != 0;
+        let noted = noted.then(|| literal_hashes(self.tail));
+        if let Some(hashes) = &noted {
+            self.bytes.fetch(hashes, guess);
+        }
         let as_guessed = if !seen && left == 1 {
             // The span is not clean, and this is its last byte.
             false
@@ -409,16 +409,17 @@ impl Model {
             let contexts =
                 self.flag_contexts(guess, raw, ahead, place, (seen, left), foretold << 4 | len);
             let set = foretold + 3 * (u32::from(seen) + 2 * (place.kind.min(31) * 8 + place.index));
-            self.flags.code(coder, &self.stretch, &contexts, set as usize, truth == guess)
+            self.flags.code(coder, &contexts, set as usize, truth == guess)
         };
         let byte = if as_guessed {
-            if self.missed & MISSED_LATELY != 0 {
-                self.note(guess);
+            if let Some(hashes) = &noted {
+                self.bytes.note(hashes, guess);
             }
             guess
         } else {
             let around = self.missed_around(guess, raw, first, ahead, place);
-            let byte = self.bytes.code(coder, &self.stretch, &around, truth);
+            let ahead = Ahead { history: &self.history, tail: self.tail, is_literal: false };
+            let byte = self.bytes.code(coder, &around, ahead, truth);
             let difference = byte.wrapping_sub(guess);
             self.differences = self.differences << 8 | u32::from(difference);
             self.by_place[place.index as usize & 7] = difference;
@@ -494,7 +495,8 @@ impl Model {
                 hash(&[23, guessed, by_place.into(), slot]),
                 hash(&[24, guessed, last[0].into(), last[1].into()]),
                 hash(&[25, place.address, slot, guessed]),
-            ],
+            ]
+            .map(|context| hash(&[context])),
             expected: [
                 (told, if told == guess { 0 } else { len.min(32) }),
                 (raw, if raw == guess { 0 } else { known }),

@@ -2,7 +2,6 @@
 
 use super::decide::{Decider, hash};
 use super::range::Coder;
-use super::squash::Stretch;
 
 /// Contexts of a number.
 const CONTEXTS: usize = 5;
@@ -10,20 +9,19 @@ const CONTEXTS: usize = 5;
 /// Codes numbers.
 #[derive(Debug)]
 pub(super) struct Numbers {
-    sizes: Decider<{ CONTEXTS + 1 }>,
-    bits: Decider<{ CONTEXTS + 1 }>,
+    sizes: Decider<CONTEXTS, 1, { 1 << 14 }, 64>,
+    bits: Decider<CONTEXTS, 1, { 1 << 14 }, 64>,
 }
 
 impl Numbers {
     pub(super) fn new() -> Self {
-        Self { sizes: Decider::new(14, 255, 64), bits: Decider::new(14, 255, 64) }
+        Self { sizes: Decider::new(), bits: Decider::new() }
     }
 
     /// Codes `value` of kind `kind` (less than 16), in contexts that are hashes.
     pub(super) fn code<C: Coder>(
         &mut self,
         coder: &mut C,
-        stretch: &Stretch,
         kind: usize,
         contexts: [u32; CONTEXTS],
         value: u64,
@@ -33,13 +31,8 @@ impl Numbers {
         let mut coded = 0;
         while coded < 64 {
             let step = contexts.map(|context| hash(&[context, coded]));
-            if self.sizes.code(
-                coder,
-                stretch,
-                &step,
-                kind << 2 | (coded as usize / 4).min(3),
-                size == coded,
-            ) {
+            if self.sizes.code(coder, &step, kind << 2 | (coded as usize / 4).min(3), size == coded)
+            {
                 break;
             }
             coded += 1;
@@ -60,8 +53,7 @@ impl Numbers {
                 hash(&[contexts[4], coded, wide, at]),
             ];
             let bit = value >> at & 1 == 1;
-            let bit =
-                self.bits.code(coder, stretch, &step, kind << 2 | (at as usize / 4).min(3), bit);
+            let bit = self.bits.code(coder, &step, kind << 2 | (at as usize / 4).min(3), bit);
             made = made << 1 | u64::from(bit);
         }
         made

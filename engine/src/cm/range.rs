@@ -4,6 +4,8 @@
 //! algorithm for removing redundancy from a digitised message", 1979). Both ends share one trait,
 //! so that a model is written once.
 
+use std::hint::select_unpredictable;
+
 use crate::error::FormatError;
 
 /// One end of the coder.
@@ -151,12 +153,9 @@ impl Coder for RangeDecoder {
     fn code(&mut self, _: bool, chance: u32) -> bool {
         let bound = bound(self.range, chance);
         let bit = self.code < bound;
-        if bit {
-            self.range = bound;
-        } else {
-            self.code -= bound;
-            self.range -= bound;
-        }
+        // What is worth coding is not foretold by a processor either.
+        self.range = select_unpredictable(bit, bound, self.range - bound);
+        self.code -= select_unpredictable(bit, 0, bound);
         while self.range < RANGE_MIN {
             self.take();
             self.range <<= 8;

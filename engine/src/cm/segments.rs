@@ -4,7 +4,6 @@ use super::Segment;
 use super::decide::{Decider, hash};
 use super::numbers::Numbers;
 use super::range::Coder;
-use super::squash::Stretch;
 use crate::error::FormatError;
 use crate::format::bounded;
 
@@ -42,7 +41,7 @@ const INDEX: usize = 4;
 #[derive(Debug)]
 pub(super) struct Segments {
     numbers: Numbers,
-    choices: Decider<6>,
+    choices: Decider<5, 1, { 1 << 12 }, 16>,
     recent: [Recent; RECENT],
     /// Bytes of target that all segments made.
     at: u64,
@@ -67,7 +66,7 @@ impl Segments {
     pub(super) fn new() -> Self {
         Self {
             numbers: Numbers::new(),
-            choices: Decider::new(12, 255, 16),
+            choices: Decider::new(),
             recent: [Recent::default(); RECENT],
             at: 0,
             ways: 0,
@@ -82,18 +81,17 @@ impl Segments {
     pub(super) fn code<C: Coder>(
         &mut self,
         coder: &mut C,
-        stretch: &Stretch,
         list: &mut Vec<Segment>,
         limits: Option<SegmentLimits>,
     ) -> Result<(), FormatError> {
-        let count = self.numbers.code(coder, stretch, COUNT, [0; 5], list.len() as u64);
+        let count = self.numbers.code(coder, COUNT, [0; 5], list.len() as u64);
         if let Some(limits) = limits {
             bounded("segments", count, 0, limits.count)?;
         }
         let mut made = 0_u64;
         for index in 0..count {
             let known = usize::try_from(index).ok().and_then(|index| list.get(index)).copied();
-            let segment = self.segment(coder, stretch, known.unwrap_or_default());
+            let segment = self.segment(coder, known.unwrap_or_default());
             if let Some(limits) = limits {
                 let len = segment.literals.saturating_add(segment.run);
                 made = made.saturating_add(len);
@@ -109,7 +107,7 @@ impl Segments {
         Ok(())
     }
 
-    fn segment<C: Coder>(&mut self, coder: &mut C, stretch: &Stretch, told: Segment) -> Segment {
+    fn segment<C: Coder>(&mut self, coder: &mut C, told: Segment) -> Segment {
         let (ways, runs, gaps) = (self.ways, self.runs, self.gaps);
         let contexts = [
             hash(&[1, ways & 0xff]),
@@ -118,7 +116,7 @@ impl Segments {
             hash(&[4, ways & 0xfff, runs & 0xff]),
             hash(&[5]),
         ];
-        let literals = self.numbers.code(coder, stretch, LITERALS, contexts, told.literals);
+        let literals = self.numbers.code(coder, LITERALS, contexts, told.literals);
         self.gaps = gaps << 8 | size(literals);
         let near = literals.min(20).to_le_bytes()[0];
         let contexts = [
@@ -128,17 +126,17 @@ impl Segments {
             hash(&[9, ways & 0xffff]),
             hash(&[10]),
         ];
-        let run = self.numbers.code(coder, stretch, RUN, contexts, told.run);
+        let run = self.numbers.code(coder, RUN, contexts, told.run);
         self.runs = runs << 8 | size(run);
         let mut segment =
             Segment { literals, run, zeros: false, diagonal: self.recent[0].diagonal };
         if run > 0 {
             let near = [near.into(), size(run)];
-            segment.zeros = self.choice(coder, stretch, 0, near, told.zeros);
+            segment.zeros = self.choice(coder, 0, near, told.zeros);
             if segment.zeros {
                 self.ways = ways << 4 | 15;
             } else {
-                segment.diagonal = self.diagonal(coder, stretch, near, segment, told.diagonal);
+                segment.diagonal = self.diagonal(coder, near, segment, told.diagonal);
             }
         }
         self.at = self.at.wrapping_add(literals).wrapping_add(run);
@@ -149,7 +147,6 @@ impl Segments {
     fn diagonal<C: Coder>(
         &mut self,
         coder: &mut C,
-        stretch: &Stretch,
         near: [u32; 2],
         segment: Segment,
         told: i64,
@@ -164,11 +161,11 @@ impl Segments {
         };
         let told_index = if let Way::Recent(index) | Way::From(index) = way { index } else { 0 };
         let ways = self.ways;
-        let (diagonal, way) = if self.choice(coder, stretch, 1, near, way == Way::Recent(0)) {
+        let (diagonal, way) = if self.choice(coder, 1, near, way == Way::Recent(0)) {
             (last, 1)
-        } else if self.choice(coder, stretch, 2, near, way == Way::GoesOn) {
+        } else if self.choice(coder, 2, near, way == Way::GoesOn) {
             (goes_on, 2)
-        } else if self.choice(coder, stretch, 3, near, matches!(way, Way::Recent(_))) {
+        } else if self.choice(coder, 3, near, matches!(way, Way::Recent(_))) {
             let contexts = [
                 hash(&[11]),
                 hash(&[12, ways & 15]),
@@ -176,7 +173,7 @@ impl Segments {
                 hash(&[14, ways & 0xff]),
                 hash(&[15, near[0]]),
             ];
-            let index = self.index(coder, stretch, contexts, told_index);
+            let index = self.index(coder, contexts, told_index);
             (self.recent[index].diagonal, 3)
         } else {
             let contexts = [
@@ -186,7 +183,7 @@ impl Segments {
                 hash(&[19, self.froms & 0xff]),
                 hash(&[20, near[1]]),
             ];
-            let index = self.index(coder, stretch, contexts, told_index);
+            let index = self.index(coder, contexts, told_index);
             self.froms = self.froms << 4 | u32::try_from(index).unwrap_or(0);
             let base = self.recent[index].end;
             let skipped = place.wrapping_add(told).wrapping_sub(base);
@@ -198,7 +195,7 @@ impl Segments {
                 hash(&[25, near[1], self.froms & 15]),
             ];
             let zigzag = ((skipped << 1) ^ (skipped >> 63)).cast_unsigned();
-            let zigzag = self.numbers.code(coder, stretch, SKIPPED, contexts, zigzag);
+            let zigzag = self.numbers.code(coder, SKIPPED, contexts, zigzag);
             let skipped = (zigzag >> 1).cast_signed() ^ -(zigzag & 1).cast_signed();
             self.steps = self.steps << 8 | size(zigzag);
             (base.wrapping_add(skipped).wrapping_sub(place), 4)
@@ -221,25 +218,12 @@ impl Segments {
         costs.enumerate().min_by_key(|(_, cost)| *cost).map_or(0, |(index, _)| index)
     }
 
-    fn index<C: Coder>(
-        &mut self,
-        coder: &mut C,
-        stretch: &Stretch,
-        contexts: [u32; 5],
-        index: usize,
-    ) -> usize {
-        let index = self.numbers.code(coder, stretch, INDEX, contexts, index as u64);
+    fn index<C: Coder>(&mut self, coder: &mut C, contexts: [u32; 5], index: usize) -> usize {
+        let index = self.numbers.code(coder, INDEX, contexts, index as u64);
         usize::try_from(index).unwrap_or(0) & (RECENT - 1)
     }
 
-    fn choice<C: Coder>(
-        &mut self,
-        coder: &mut C,
-        stretch: &Stretch,
-        kind: u32,
-        near: [u32; 2],
-        bit: bool,
-    ) -> bool {
+    fn choice<C: Coder>(&mut self, coder: &mut C, kind: u32, near: [u32; 2], bit: bool) -> bool {
         let (ways, runs, gaps) = (self.ways, self.runs, self.gaps);
         let contexts = [
             hash(&[26, kind, ways & 0xfff]),
@@ -248,7 +232,7 @@ impl Segments {
             hash(&[29, kind, near[0], gaps >> 8 & 0xff, ways & 15]),
             hash(&[30, kind]),
         ];
-        self.choices.code(coder, stretch, &contexts, kind as usize, bit)
+        self.choices.code(coder, &contexts, kind as usize, bit)
     }
 }
 

@@ -1,10 +1,23 @@
-//! Chances and their logits: `squash` and `stretch`, in integers.
+//! Chances and their logits: `squash` and `stretch`, in integers, from tables.
 //!
 //! A chance is in 65536ths, a logit in 256ths of a nat. Predictions are mixed as logits
 //! (M. Mahoney, "Data Compression Explained", section 4.3.2).
 
 /// Largest logit, in 256ths of a nat: 11 nats are a chance of 65535 in 65536.
 pub(super) const LOGIT_MAX: i32 = 2815;
+
+/// The chance of a logit, from 1 to 65535.
+#[inline]
+pub(super) fn squash(logit: i32) -> u32 {
+    let place = logit.clamp(-LOGIT_MAX, LOGIT_MAX) + LOGIT_MAX;
+    CHANCES[place.unsigned_abs() as usize].into()
+}
+
+/// The logit of a chance from 0 to 65535.
+#[inline]
+pub(super) fn stretch(chance: u32) -> i16 {
+    LOGITS[(chance >> 4 & 4095) as usize]
+}
 
 /// `65536 / (1 + exp(-i / 4))`, rounded, for `i` from 0.
 const LOGISTIC: [u16; 45] = [
@@ -14,41 +27,40 @@ const LOGISTIC: [u16; 45] = [
     65532, 65533, 65534, 65534, 65535, 65535,
 ];
 
-/// The chance of a logit, from 1 to 65535: straight lines between the values of [`LOGISTIC`].
-pub(super) fn squash(logit: i32) -> u32 {
-    let logit = logit.clamp(-LOGIT_MAX, LOGIT_MAX);
-    let size = logit.unsigned_abs();
-    let (index, part) = ((size >> 6) as usize, size & 63);
-    let (low, high) = (u32::from(LOGISTIC[index]), u32::from(LOGISTIC[index + 1]));
-    let chance = (low * (64 - part) + high * part + 32) >> 6;
-    if logit < 0 { 65536 - chance } else { chance }
-}
+const LOGIT_COUNT: usize = 2 * LOGIT_MAX.unsigned_abs() as usize + 1;
 
-/// Logits of chances, tabled: 8 KiB.
-#[derive(Debug)]
-pub(super) struct Stretch(Box<[i16; 4096]>);
+/// The chance of each logit, the least first: straight lines between the values of [`LOGISTIC`].
+#[expect(clippy::cast_possible_truncation, reason = "a chance is below 65536")]
+static CHANCES: [u16; LOGIT_COUNT] = {
+    let middle = LOGIT_COUNT / 2;
+    let mut table = [0; LOGIT_COUNT];
+    let mut size = 0;
+    while size <= middle {
+        let (index, part) = (size >> 6, size as u32 & 63);
+        let (low, high) = (LOGISTIC[index] as u32, LOGISTIC[index + 1] as u32);
+        let chance = (low * (64 - part) + high * part + 32) >> 6;
+        table[middle + size] = chance as u16;
+        table[middle - size] = (65536 - chance) as u16;
+        size += 1;
+    }
+    table
+};
 
-impl Stretch {
-    /// For every sixteenth chance, and 8 above: the least logit that [`squash`] takes to it or
-    /// above.
-    pub(super) fn new() -> Self {
-        let mut table = Box::new([0; 4096]);
-        let mut logit = -2816_i16;
-        for (chance, entry) in (8..).step_by(16).zip(table.iter_mut()) {
-            while squash(logit.into()) < chance {
-                logit += 1;
-            }
-            *entry = logit;
+/// For every sixteenth chance, and 8 above: the least logit that [`squash`] takes to it or above.
+#[expect(clippy::cast_possible_truncation, reason = "a logit is below 2816")]
+static LOGITS: [i16; 4096] = {
+    let mut table = [0; 4096];
+    let mut place = 0;
+    let mut index = 0;
+    while index < 4096 {
+        while place < LOGIT_COUNT && (CHANCES[place] as usize) < 16 * index + 8 {
+            place += 1;
         }
-        Self(table)
+        table[index] = (place as i32 - LOGIT_MAX) as i16;
+        index += 1;
     }
-
-    /// The logit of a chance from 0 to 65535.
-    #[inline]
-    pub(super) fn of(&self, chance: u32) -> i32 {
-        self.0[(chance >> 4 & 4095) as usize].into()
-    }
-}
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -56,11 +68,10 @@ mod tests {
 
     #[test]
     fn stretch_undoes_squash_to_within_a_step_of_its_table() {
-        let stretch = Stretch::new();
         for logit in -LOGIT_MAX..=LOGIT_MAX {
             let chance = squash(logit);
             assert!((1..65536).contains(&chance));
-            let back = squash(stretch.of(chance));
+            let back = squash(stretch(chance).into());
             assert!(back.abs_diff(chance) <= 64, "{logit}: {chance}, {back}");
         }
     }

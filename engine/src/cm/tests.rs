@@ -303,3 +303,12 @@ fn error_of_a_thing_is_paid_once() {
     let [few, many] = [20, 4000].map(|things| encode(&mut Encoder::new(), &[], &[part(things)]));
     assert!(few.len() * 20 < many.len(), "{} bytes, {} bytes", few.len(), many.len());
 }
+
+/// What learns from clean spans looks a byte ahead; here there is none to look at.
+#[test]
+fn copy_of_nothing_is_coded() {
+    let part = Part::Copy { raw: vec![], bytes: vec![], fields: vec![], target: vec![] };
+    let coded = encode(&mut Encoder::new(), &[], std::slice::from_ref(&part));
+    let (_, made) = decode(&mut Decoder::new(), &coded, &[part], 9).expect("it was coded");
+    assert_eq!(made, [[]; 1]);
+}
