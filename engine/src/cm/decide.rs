@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use wide::i16x8;
 
+use super::ahead::fetch;
 use super::counters::{CHANCE_NEW, Chance, Place, Refiner, chance16, learn};
 use super::mixer::{Inputs, Mixer};
 use super::range::Coder;
@@ -37,6 +38,15 @@ impl<const CONTEXTS: usize, const VECTORS: usize, const CHANCES: usize, const SE
         }
     }
 
+    /// Brings into the cache what will be asked in these contexts.
+    #[inline]
+    pub(super) fn fetch(&self, contexts: &[u32; CONTEXTS]) {
+        let (tables, _) = self.chances.as_chunks::<CHANCES>();
+        for (chances, context) in tables.iter().zip(contexts) {
+            fetch(&chances[place(*context, CHANCES)]);
+        }
+    }
+
     /// Codes one decision; `contexts` are hashes, `set` chooses the weights.
     pub(super) fn code<C: Coder>(
         &mut self,
@@ -45,7 +55,7 @@ impl<const CONTEXTS: usize, const VECTORS: usize, const CHANCES: usize, const SE
         set: usize,
         bit: bool,
     ) -> bool {
-        let places = contexts.map(|context| (context ^ context >> 15) as usize & (CHANCES - 1));
+        let places = contexts.map(|context| place(context, CHANCES));
         let tables: &[[Chance; CHANCES]; CONTEXTS] =
             self.chances.as_chunks().0.first_chunk().expect("as many as were made");
         let input = |lane: usize| match lane.cmp(&CONTEXTS) {
@@ -67,18 +77,24 @@ impl<const CONTEXTS: usize, const VECTORS: usize, const CHANCES: usize, const SE
             ])
         });
         let logit = self.mixer.mix(&inputs, set);
-        let place = Place::of(logit);
-        let refined = self.refiner.refine(place, set);
+        let between = Place::of(logit);
+        let refined = self.refiner.refine(between, set);
         let chance = (squash(logit) + refined) / 2;
         let bit = coder.code(bit, chance.clamp(1, 65535));
         self.mixer.learn(&inputs, bit);
-        self.refiner.learn(place, set, bit);
+        self.refiner.learn(between, set, bit);
         let (tables, _) = self.chances.as_chunks_mut::<CHANCES>();
         for (chances, place) in tables.iter_mut().zip(&places) {
             learn(&mut chances[*place], bit);
         }
         bit
     }
+}
+
+/// Where the chance of a context is among `count`, a power of two.
+#[inline]
+fn place(context: u32, count: usize) -> usize {
+    (context ^ context >> 15) as usize & (count - 1)
 }
 
 /// Mixes values into a hash.

@@ -290,6 +290,7 @@ impl Model {
             let tail = self.tail << 8 | u64::from(*byte);
             let then = literal_hashes(tail);
             self.bytes.fetch(&then, *next);
+            self.history.fetch_place(tail << 8 | u64::from(*next));
             self.bytes.note(&hashes, *byte);
             self.push(*byte, false);
             hashes = then;
@@ -393,7 +394,12 @@ impl Model {
         let ahead = [1, 2, 3].map(|by| u32::from(piece.out.get(at + by).copied().unwrap_or(0)));
         let (told, len) = self.history.expected();
         let truth = piece.truth.map_or(0, |truth| truth[at]);
-        // Most likely it will be the guess. What will be learned then is brought on its way first.
+        let foretold = if len == 0 { 0 } else { 1 + u32::from(told == guess) };
+        let len = 32 - (len >> 1).leading_zeros();
+        let contexts =
+            self.flag_contexts(guess, raw, ahead, place, (seen, left), foretold << 4 | len);
+        // What is asked now, and what is learned if it is as guessed, are fetched together.
+        self.flags.fetch(&contexts);
         self.history.fetch_place(self.tail << 8 | u64::from(guess));
         let noted = self.missed & MISSED_LATELY != 0;
         let noted = noted.then(|| literal_hashes(self.tail));
@@ -404,10 +410,6 @@ impl Model {
             // The span is not clean, and this is its last byte.
             false
         } else {
-            let foretold = if len == 0 { 0 } else { 1 + u32::from(told == guess) };
-            let len = 32 - (len >> 1).leading_zeros();
-            let contexts =
-                self.flag_contexts(guess, raw, ahead, place, (seen, left), foretold << 4 | len);
             let set = foretold + 3 * (u32::from(seen) + 2 * (place.kind.min(31) * 8 + place.index));
             self.flags.code(coder, &contexts, set as usize, truth == guess)
         };
