@@ -1,8 +1,8 @@
 //! What will be needed soon, brought into the cache while the bits before it are coded.
 //!
-//! The tables are larger than most caches, and a bit is coded in less time than one look into memory
-//! takes. So before the last bits of a byte are known, whatever each outcome would need is fetched.
-//! It is a hint: nothing that is coded depends on it.
+//! The tables are larger than most caches, and a bit is coded in less time than one look into
+//! memory takes. So before the last bits of a byte are known, whatever each outcome would need is
+//! fetched. It is a hint: nothing that is coded depends on it.
 
 use super::buckets::Buckets;
 use super::bytes::{at_node, literal_hashes};

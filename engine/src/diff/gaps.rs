@@ -1,10 +1,15 @@
 //! What exact matches left over: stretches of the target to be matched, and of the source to match
 //! them with, joined end to end in memory.
 
+use rayon::prelude::*;
+
 use super::DiffError;
 use super::segment::{From, Segment};
 use crate::format::SourceRange;
 use crate::io::Source;
+
+/// Bytes read by one task: some images take longer to read than to copy.
+const READ: u64 = 1 << 20;
 
 /// Stretches of an image, joined end to end.
 #[derive(Debug, Default)]
@@ -25,12 +30,20 @@ impl Joined {
         let len: u64 = ranges.iter().map(|range| range.len).sum();
         let mut joined =
             Self { bytes: vec![0; in_memory(len)], pieces: Vec::with_capacity(ranges.len()) };
+        let parts = parts(ranges, READ);
+        joined.bytes.par_chunks_mut(in_memory(READ)).zip(parts).try_for_each(|(bytes, part)| {
+            let mut at = 0;
+            for range in part {
+                let end = at + in_memory(range.len);
+                image.read_at(range.offset, &mut bytes[at..end]).map_err(failed)?;
+                at = end;
+            }
+            Ok(())
+        })?;
         let mut at = 0;
         for range in ranges {
-            let end = at + in_memory(range.len);
-            image.read_at(range.offset, &mut joined.bytes[at..end]).map_err(failed)?;
             joined.pieces.push((at, *range));
-            at = end;
+            at += in_memory(range.len);
         }
         Ok(joined)
     }

@@ -46,6 +46,7 @@ pub(super) fn find(
     let pieces = gaps::parts(stretches, PIECE);
     let found: Vec<_> = pieces
         .par_iter()
+        .with_max_len(1)
         .map_init(Chains::default, |chains, ranges| {
             let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else {
                 return Ok(Vec::new());

@@ -21,6 +21,7 @@ mod price;
 mod regions;
 mod seeds;
 mod segment;
+mod waiting;
 
 use std::fmt;
 
@@ -262,7 +263,8 @@ fn candidates(
 ) -> Result<(Vec<Candidate>, Estimates), DiffError> {
     let price = options.price();
     let chains_len_max = options.chains_len_max();
-    let near = near_matches(source, target, &exact, options, chains_len_max, progress)?;
+    let unused = source_gaps(&exact, source.size());
+    let near = near_matches(source, &unused, target, &exact, options, chains_len_max, progress)?;
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
     let plain = Candidate::new(pieces.clone(), source, target, &none, Worth::NONE, price)?;
@@ -329,7 +331,11 @@ fn rematched(
     let settled = pieces.iter().zip(&left).filter(|(piece, left)| settles(&piece.segment, **left));
     let settled: Vec<_> = settled.map(|(piece, _)| piece.segment).collect();
     let chains_len_max = options.chains_len_max() / REMATCH_PART;
-    near.extend(near_matches(&rewritten, target, &settled, options, chains_len_max, progress)?);
+    // Elsewhere the source is what it was, and was looked at.
+    let unused = regions.cover(&source_gaps(&settled, source.size()));
+    let found =
+        near_matches(&rewritten, &unused, target, &settled, options, chains_len_max, progress)?;
+    near.extend(found);
     near.extend(entries::find(source, target, regions)?);
     let (mut fixed, mut touching) = (Vec::new(), Vec::new());
     for (piece, left) in pieces.into_iter().zip(left) {
@@ -345,7 +351,7 @@ fn rematched(
     near.extend(exact.iter().filter(|segment| regions.touch(segment)));
     near.extend(touching.iter().map(|piece| piece.segment));
     let mut near: Vec<_> = near.into_iter().flat_map(|s| s.parts(MATCH_LEN_MAX)).collect();
-    near.sort_unstable();
+    near.par_sort_unstable();
     near.dedup();
     let ends: Vec<_> = fixed.iter().map(|piece| piece.segment).collect();
     let total = target.size() - ends.iter().map(|segment| segment.len).sum::<u64>();
@@ -373,9 +379,11 @@ const SETTLED_PART: u64 = 32;
 /// Least length of a piece that agrees throughout and is not parsed again, in bytes.
 const FIXED_LEN: u64 = 4096;
 
-/// Near matches in what the exact ones leave over, in target order.
+/// Near matches in what the exact ones leave over, sought in what is `unused` of the source; in
+/// target order.
 fn near_matches(
     source: &dyn Source,
+    unused: &[SourceRange],
     target: &dyn Source,
     exact: &[Segment],
     options: &Options,
@@ -387,13 +395,12 @@ fn near_matches(
     let left = |segments: &[Segment]| target_gaps(segments, target.size(), STRETCH_MIN);
     let sum = |ranges: &[SourceRange]| ranges.iter().map(|range| range.len).sum::<u64>();
     let unmatched = left(exact);
-    let unused = source_gaps(exact, source.size());
     let mut found = exact.to_vec();
     let mut near = Vec::new();
     for grain in [seeds::Grain::COARSE, seeds::Grain::FINE] {
         let stretches = left(&found);
         progress(Event::Phase { name: "match seeds", total: sum(&stretches) });
-        for part in gaps::parts(&unused, seeds::source_len_max(options.memory, grain)) {
+        for part in gaps::parts(unused, seeds::source_len_max(options.memory, grain)) {
             let joined = gaps::Joined::read(source, &part, DiffError::Source)?;
             let seeds = seeds::find(&joined, target, &stretches, grain, progress)?;
             found.extend(&seeds.strict);
@@ -404,13 +411,13 @@ fn near_matches(
     }
     progress(Event::Phase { name: "match nearby", total: sum(&unmatched) });
     near.extend(local::find(source, target, &unmatched, &found, progress)?);
-    if sum(&unmatched).max(sum(&unused)) <= chains_len_max {
+    if sum(&unmatched).max(sum(unused)) <= chains_len_max {
         progress(Event::Phase { name: "match anywhere", total: sum(&unmatched) });
         let memory = options.memory;
-        near.extend(chains::find(source, target, &unused, &unmatched, memory, progress)?);
+        near.extend(chains::find(source, target, unused, &unmatched, memory, progress)?);
     }
     let mut near: Vec<_> = near.into_iter().flat_map(|s| s.parts(MATCH_LEN_MAX)).collect();
-    near.sort_unstable();
+    near.par_sort_unstable();
     near.dedup();
     Ok(near)
 }

@@ -5,9 +5,6 @@
 //! for each diagonal that a match suggests nearby. Costs are integers, so that every machine makes
 //! the same patch.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use rayon::prelude::*;
 
 use super::DiffError;
@@ -15,6 +12,7 @@ use super::agreement::Agreement;
 use super::price::Price;
 use super::regions::{Regions, Scans};
 use super::segment::{From, Segment, common_prefix};
+use super::waiting::Waiting;
 use crate::format::SourceRange;
 use crate::io::{Event, Progress, Source};
 
@@ -89,6 +87,7 @@ pub(super) fn parse(
     let longest = matches.iter().map(|segment| segment.len).max().unwrap_or(0);
     let parsed: Vec<_> = stretches
         .par_iter()
+        .with_max_len(1)
         .map(|stretch| {
             let range = stretch.range;
             let from = matches.partition_point(|m| m.target + longest + MARGIN <= range.offset);
@@ -236,8 +235,9 @@ struct Viterbi<'a> {
     runs: Vec<Run>,
     literal: Path,
     active: Vec<Path>,
-    /// Lanes that wait, and for which byte.
-    waiting: BinaryHeap<Reverse<(u32, u32)>>,
+    waiting: Waiting,
+    /// Lanes that have waited enough: memory that is used again.
+    due: Vec<u32>,
     opened: usize,
     at: usize,
     best: Best,
@@ -264,7 +264,8 @@ impl<'a> Viterbi<'a> {
             runs: Vec::new(),
             literal,
             active: Vec::new(),
-            waiting: BinaryHeap::new(),
+            waiting: Waiting::new(target.len(), lanes.len()),
+            due: Vec::new(),
             opened: 0,
             at: 0,
             best: Best { cost: 0, index: None },
@@ -296,13 +297,12 @@ impl<'a> Viterbi<'a> {
     fn open(&mut self) {
         let at = in_piece(self.at);
         while self.lanes.get(self.opened).is_some_and(|lane| lane.start <= self.at) {
-            self.waiting.push(Reverse((at, in_piece(self.opened))));
+            self.waiting.push(at, in_piece(self.opened));
             self.opened += 1;
         }
-        while let Some(Reverse((_, state))) =
-            self.waiting.peek().copied().filter(|next| next.0.0 <= at)
-        {
-            self.waiting.pop();
+        let mut due = std::mem::take(&mut self.due);
+        self.waiting.take(at, &mut due);
+        for state in due.drain(..) {
             let lane = &self.lanes[state as usize];
             if self.at < lane.end() && lane.agreement.at(self.at - lane.start) {
                 self.active.push(Path { state, cost: UNREACHED, ..self.literal });
@@ -310,6 +310,7 @@ impl<'a> Viterbi<'a> {
                 self.wait(state);
             }
         }
+        self.due = due;
     }
 
     /// Leaves a lane until bytes agree there again.
@@ -317,14 +318,14 @@ impl<'a> Viterbi<'a> {
         let lane = &self.lanes[state as usize];
         let next = lane.agreement.next_run((self.at - lane.start).min(lane.bytes.len()));
         if let Some(next) = next {
-            self.waiting.push(Reverse((in_piece(lane.start + next), state)));
+            self.waiting.push(in_piece(lane.start + next), state);
         }
     }
 
     /// The next byte at which a lane starts, ends, or has waited enough.
     fn next_event(&self) -> usize {
         let next = self.lanes.get(self.opened).map_or(self.target.len(), |lane| lane.start);
-        let waited = self.waiting.peek().map_or(next, |next| next.0.0 as usize);
+        let waited = self.waiting.first().map_or(next, |first| first as usize);
         let ends = self.active.iter().map(|path| self.lanes[path.state as usize].end());
         ends.fold(next.min(waited), usize::min)
     }
@@ -398,7 +399,7 @@ impl<'a> Viterbi<'a> {
                 other.cost = (other.cost + gain).min(UNREACHED);
                 other.missed = false;
             } else {
-                self.waiting.push(Reverse((in_piece(at), other.state)));
+                self.waiting.push(in_piece(at), other.state);
             }
         }
         self.active.retain(agrees);

@@ -166,6 +166,18 @@ impl Regions {
         super::source_range(segment).is_some_and(|range| !self.touched(range).is_empty())
     }
 
+    /// The parts of these ranges, which are in order, that lie in regions.
+    pub(super) fn cover(&self, ranges: &[SourceRange]) -> Vec<SourceRange> {
+        let parts = ranges.iter().flat_map(|range| {
+            let regions = self.0[self.touched(*range)].iter();
+            regions.map(|moved| {
+                let offset = range.offset.max(moved.entry.offset);
+                SourceRange { offset, len: range.end().min(moved.end()) - offset }
+            })
+        });
+        parts.collect()
+    }
+
     /// For each region the copies that touch it, in target order, as the frame will have them.
     pub(super) fn copies<'a>(&self, pieces: impl IntoIterator<Item = &'a Piece>) -> Vec<Vec<Copy>> {
         let mut copies = vec![Vec::new(); self.0.len()];

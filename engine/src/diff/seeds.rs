@@ -4,6 +4,10 @@
 //! grows each hit as long as most bytes agree. This finds what was moved or patched here and
 //! there, and leaves little for what looks closer.
 
+use std::ops::Range;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
 use rayon::prelude::*;
 
 use super::DiffError;
@@ -69,34 +73,76 @@ pub(super) struct Found {
 /// Bytes of target that one task takes.
 const TASK: u64 = 4 << 20;
 
-/// Places in the joined source by the hash of the seed there.
+/// Seeds that one task enters into the table.
+const FILL: usize = 1 << 18;
+
+/// Places in the joined source by the hash of the seed there. The bits of a slot that a place does
+/// not need are a check of the seed: most other seeds are told apart without a look at the source.
 struct SeedTable {
-    slots: Vec<u32>,
+    slots: Vec<AtomicU32>,
     shift: u32,
-    seed: usize,
+    grain: Grain,
+    check_bits: u32,
 }
+
+/// No seed has this slot.
+const EMPTY: u32 = u32::MAX;
 
 impl SeedTable {
     fn new(bytes: &[u8], grain: Grain) -> Self {
-        let log2 = (bytes.len() / grain.step).next_power_of_two().trailing_zeros().max(8);
-        let mut table =
-            Self { slots: vec![u32::MAX; 1 << log2], shift: 64 - log2, seed: grain.seed };
-        let count = bytes.len().saturating_sub(grain.seed - 1);
-        // Backwards, so that the first of equal seeds stays.
-        for at in (0..count).step_by(grain.step).rev() {
-            let slot = table.slot(&bytes[at..]);
-            table.slots[slot] = u32::try_from(at).expect("joined images are below 4 GiB");
-        }
+        let places = bytes.len() / grain.step + 1;
+        let log2 = (places - 1).next_power_of_two().trailing_zeros().max(8);
+        // All ones is not the last place but `EMPTY`.
+        let place_bits = usize::BITS - places.leading_zeros();
+        let check_bits = u32::BITS.checked_sub(place_bits).expect("joined images are below 4 GiB");
+        let slots = (0..1_usize << log2).into_par_iter().map(|_| AtomicU32::new(EMPTY));
+        let table = Self { slots: slots.collect(), shift: u64::BITS - log2, grain, check_bits };
+        let starts = bytes.len().saturating_sub(grain.seed - 1).div_ceil(grain.step);
+        let tasks = (0..starts).into_par_iter().step_by(FILL);
+        tasks.for_each(|first| table.fill(bytes, first..(first + FILL).min(starts)));
         table
     }
 
-    fn slot(&self, seed: &[u8]) -> usize {
+    /// Enters seeds by number. Of those with one slot the first in the source stays, whichever
+    /// thread comes first.
+    fn fill(&self, bytes: &[u8], seeds: Range<usize>) {
+        for first in seeds.clone().step_by(BATCH) {
+            let mut entries = [(0, EMPTY); BATCH];
+            for (entry, seed) in entries.iter_mut().zip(first..seeds.end) {
+                let (slot, check) = self.slot(&bytes[seed * self.grain.step..]);
+                let seed = u32::try_from(seed).expect("places have fewer bits than a slot");
+                *entry = (slot, seed << self.check_bits | check);
+            }
+            // Waits for all slots at the same time.
+            let known = entries.map(|(slot, _)| self.slots[slot].load(Relaxed));
+            for ((slot, entry), known) in entries.into_iter().zip(known) {
+                if entry < known {
+                    self.slots[slot].fetch_min(entry, Relaxed);
+                }
+            }
+        }
+    }
+
+    /// The slot of a seed, and its check.
+    fn slot(&self, seed: &[u8]) -> (usize, u32) {
         let word = |i: usize| u64::from_le_bytes(*seed[i..].first_chunk().expect("a whole seed"));
+        let last = self.grain.seed - 8;
         let hash = (word(0).wrapping_mul(0x9e37_79b9_7f4a_7c15))
-            ^ (word((self.seed - 8) / 2).wrapping_mul(0xc2b2_ae3d_27d4_eb4f)).rotate_left(23)
-            ^ (word(self.seed - 8).wrapping_mul(0x1656_67b1_9e37_79f9)).rotate_left(41);
-        let slot = hash.wrapping_mul(0x9fb2_1c65_1e98_df25) >> self.shift;
-        usize::try_from(slot).expect("a slot of a table in memory")
+            ^ (word(last / 2).wrapping_mul(0xc2b2_ae3d_27d4_eb4f)).rotate_left(23)
+            ^ (word(last).wrapping_mul(0x1656_67b1_9e37_79f9)).rotate_left(41);
+        let hash = hash.wrapping_mul(0x9fb2_1c65_1e98_df25);
+        let slot = usize::try_from(hash >> self.shift).expect("a slot of a table in memory");
+        // The bits behind those of the slot.
+        let [a, b, c, d, ..] = (hash << (u64::BITS - self.shift)).to_be_bytes();
+        let check = u32::from_be_bytes([a, b, c, d]).checked_shr(u32::BITS - self.check_bits);
+        (slot, check.unwrap_or(0))
+    }
+
+    /// The place that a slot holds, if it has this check.
+    fn place(&self, slot: usize, check: u32) -> Option<usize> {
+        let entry = self.slots[slot].load(Relaxed);
+        let same = entry & !(u32::MAX << self.check_bits) == check && entry != EMPTY;
+        same.then(|| (entry >> self.check_bits) as usize * self.grain.step)
     }
 }
 
@@ -114,6 +160,7 @@ pub(super) fn find(
     let tasks = gaps::parts(stretches, TASK);
     let found: Vec<_> = tasks
         .par_iter()
+        .with_max_len(1)
         .map(|ranges| {
             let target = Joined::read(target, ranges, DiffError::Target)?;
             let found = scan(&table, source, &target, grain);
@@ -153,16 +200,15 @@ impl Hits {
 
     fn look_up(&mut self, at: usize, table: &SeedTable, source: &[u8], target: &[u8]) {
         self.from = at;
-        let seeds = target[at..].windows(table.seed).take(BATCH);
+        let seeds = target[at..].windows(table.grain.seed).take(BATCH);
         self.count = seeds.len();
-        let mut slots = [u32::MAX; BATCH];
-        for (slot, seed) in slots.iter_mut().zip(seeds.clone()) {
-            *slot = table.slots[table.slot(seed)];
+        for (place, seed) in self.places.iter_mut().zip(seeds.clone()) {
+            let (slot, check) = table.slot(seed);
+            *place = table.place(slot, check);
         }
-        for ((place, slot), seed) in self.places.iter_mut().zip(slots).zip(seeds) {
-            let from = slot as usize;
-            let front = source.get(from..).and_then(|source| source.first_chunk::<8>());
-            *place = (front == seed.first_chunk()).then_some(from);
+        for (place, seed) in self.places.iter_mut().zip(seeds) {
+            let agrees = |from: &usize| source[*from..].first_chunk::<8>() == seed.first_chunk();
+            *place = place.filter(agrees);
         }
     }
 }
@@ -248,4 +294,32 @@ fn extend<'a>(
         }
     }
     best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_has_the_first_place_of_a_seed_on_any_number_of_threads() {
+        // Every seed has four places, which several tasks enter.
+        let part: Vec<u8> =
+            (0_u32..1 << 18).flat_map(|i| i.wrapping_mul(0x9e37_79b1).to_be_bytes()).collect();
+        let bytes = [&part[..]; 4].concat();
+        for grain in [Grain::COARSE, Grain::FINE] {
+            let table = SeedTable::new(&bytes, grain);
+            let mut found = 0;
+            for at in (0..part.len() - grain.seed).step_by(grain.step) {
+                let (slot, check) = table.slot(&bytes[at..]);
+                let place = table.place(slot, check);
+                // Another seed may have the slot, but only one before it.
+                assert!(
+                    table.slots[slot].load(Relaxed) >> table.check_bits
+                        <= u32::try_from(at / grain.step).expect("small")
+                );
+                found += usize::from(place == Some(at));
+            }
+            assert!(found * 2 > part.len() / grain.step, "{found} places were kept");
+        }
+    }
 }
