@@ -8,14 +8,17 @@ pub(super) struct Making {
     /// What is made, and behind it what an earlier window left, so that nothing is filled twice.
     bytes: Vec<u8>,
     len: usize,
+    /// Bytes that the window will have at most. Its memory is taken at once: grown bit by bit, it
+    /// would come to half as much again.
+    len_max: usize,
     /// What of them is put off.
     pub(super) later: Later,
 }
 
 impl Making {
     /// An empty window in the memory of another.
-    pub(super) fn in_memory_of(bytes: Vec<u8>) -> Self {
-        Self { bytes, len: 0, later: Later::default() }
+    pub(super) fn in_memory_of(bytes: Vec<u8>, len_max: usize) -> Self {
+        Self { bytes, len: 0, len_max, later: Later::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -31,6 +34,7 @@ impl Making {
         let from = self.len;
         self.len += len;
         if self.bytes.len() < self.len {
+            self.bytes.reserve_exact(self.len_max.saturating_sub(self.bytes.len()));
             self.bytes.resize(self.len, 0);
         }
         &mut self.bytes[from..self.len]
@@ -43,7 +47,7 @@ impl Making {
 
     /// All bytes that were appended, and what of them is put off.
     pub(super) fn take(&mut self) -> (Vec<u8>, Later) {
-        let Self { mut bytes, len, later } = std::mem::take(self);
+        let Self { mut bytes, len, later, .. } = std::mem::take(self);
         bytes.truncate(len);
         (bytes, later)
     }

@@ -132,7 +132,7 @@ impl Applier {
             piece: Piece::default(),
             guess: Vec::new(),
             raw: Vec::new(),
-            window: Making::default(),
+            window: Making::in_memory_of(Vec::new(), longest_window(&header)),
             synced: skip_to,
             checkpoint_len: CHECKPOINT_LEN,
             header,
@@ -154,7 +154,7 @@ impl Applier {
 
     /// Takes the memory of a written window for a later one.
     pub fn reuse(&mut self, buffer: Vec<u8>) {
-        self.window = Making::in_memory_of(buffer);
+        self.window = Making::in_memory_of(buffer, longest_window(&self.header));
     }
 
     /// Leaves the [`Want::Copy`] that was wanted last to a [`Filler`], so that whoever writes the
@@ -419,6 +419,11 @@ enum Made {
 /// Shortest copy that may be put off without being rewritten, in bytes: of a shorter one that would
 /// be as much work.
 const PUT_OFF_LEN_MIN: usize = 256;
+
+/// Bytes of the target's longest window.
+fn longest_window(header: &Header) -> usize {
+    in_memory(header.window_len().min(header.target_size))
+}
 
 /// Lengths within a window, which the limits keep below 2 MiB.
 fn in_memory(len: u64) -> usize {
