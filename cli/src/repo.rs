@@ -1,8 +1,8 @@
 //! `neap repo`: its verbs and their flags. What they do is in the files below.
 
 mod change;
-pub(crate) mod directory;
 pub(crate) mod expiry;
+pub(crate) mod place;
 mod sign;
 mod status;
 
@@ -89,8 +89,8 @@ impl Verb {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Init {
-    /// Folder of the depot, made if it is missing
-    depot: PathBuf,
+    /// The depot: a folder, made if it is missing, or s3://BUCKET/PREFIX
+    depot: String,
     /// Public key that signs roots; give it for each
     #[arg(long, value_name = "FILE.pub", required = true)]
     root_key: Vec<String>,
@@ -148,8 +148,8 @@ impl What {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddGroup {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// Name of the group: 1 to 32 of a-z, 0-9, `-`
     group: String,
     /// Public key that signs for it; give it for each
@@ -166,8 +166,8 @@ pub(crate) struct AddGroup {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddKey {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The role: root, targets, snapshot, timestamp, or g.GROUP
     role: String,
     /// Public key that it gets; give it for each
@@ -184,8 +184,8 @@ pub(crate) struct AddKey {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddFile {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The group
     group: String,
     /// The file
@@ -207,8 +207,8 @@ pub(crate) struct AddFile {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sign {
-    /// The staged file, such as depot/staged/g.fleet.json
-    request: PathBuf,
+    /// The staged file: a copy of it, depot/staged/ROLE.json, or s3://BUCKET/PREFIX/staged/ROLE.json
+    request: String,
     #[arg(long, value_name = "KEY", help = KEY_HELP)]
     key: String,
     /// Where the signature goes
@@ -228,8 +228,8 @@ pub(crate) struct Sign {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Merge {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// Signatures that `neap repo sign` made
     #[arg(required = true)]
     signatures: Vec<PathBuf>,
@@ -239,8 +239,8 @@ pub(crate) struct Merge {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Publish {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     #[arg(long, value_name = "KEY", required = true, help = KEY_HELP)]
     key: Vec<String>,
     /// Publish nothing but a newer timestamp
@@ -260,8 +260,8 @@ pub(crate) struct Publish {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rotate {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The role: root, targets, snapshot, timestamp, or g.GROUP
     role: String,
     /// The key that goes: its file, or 8 or more digits of its id; give it for each
@@ -281,8 +281,8 @@ pub(crate) struct Rotate {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Revoke {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The key: its file, or 8 or more digits of its id
     key: String,
     /// The key that takes its place
@@ -296,8 +296,8 @@ pub(crate) struct Revoke {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Renew {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The role: root, targets, or g.GROUP
     role: String,
     #[command(flatten)]
@@ -308,8 +308,8 @@ pub(crate) struct Renew {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Withdraw {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The group
     group: String,
     /// Paths of files, such as g/fleet/bridge-display/1.5/full
@@ -323,8 +323,8 @@ pub(crate) struct Withdraw {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Drop {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The role
     role: String,
     #[command(flatten)]
@@ -333,8 +333,8 @@ pub(crate) struct Drop {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     #[command(flatten)]
     common: Common,
 }

@@ -69,6 +69,7 @@ pub(crate) fn release(version: u64, images: &[Vec<u8>], keys: &[&str]) -> Releas
         snapshot: Some((format!("{version}.snapshot.json"), snapshot)),
         timestamp: Some(timestamp),
         roots: Vec::new(),
+        is_root_first: false,
     };
     Release { images: images.to_vec(), publication }
 }

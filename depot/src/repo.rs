@@ -1,0 +1,89 @@
+//! The editor of a repository on a depot: it reads through [`Depot`], and what it wants done is
+//! done by the one [`Writer`].
+
+use std::io;
+
+use neap_trust::repo::{Files, METADATA, STAGED, Step};
+
+use crate::depot::Depot;
+use crate::name::{Folder, Meaning, Name};
+use crate::publish::{Publication, PublishError};
+use crate::store::{self, Kind};
+use crate::writer::Writer;
+
+impl Files for Depot {
+    fn read(&self, path: &str, len_max: u64) -> io::Result<Option<Vec<u8>>> {
+        // What no carrier can hold under this name, this one does not hold.
+        let Some(name) = named(path) else { return Ok(None) };
+        store::read(self.store(), &name, len_max)
+    }
+
+    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
+        let folder = match folder {
+            METADATA => Folder::Metadata,
+            STAGED => Folder::Staged,
+            _ => return Ok(Vec::new()),
+        };
+        let entries = self.store().list(&folder)?;
+        let known = entries.into_iter().filter(|entry| {
+            let meaning = folder.meaning(&entry.file);
+            entry.kind == Kind::File && !matches!(meaning, Meaning::Foreign | Meaning::Temporary)
+        });
+        Ok(known.map(|entry| entry.file).collect())
+    }
+}
+
+impl Writer<'_> {
+    /// Does what an editor wants done: stages files, publishes metadata as [`Writer::publish`]
+    /// does, removes staged files, in this order and each durable before the next.
+    ///
+    /// # Errors
+    /// If a step has a path that is none, or as [`Writer::publish`].
+    pub fn take(&mut self, steps: &[Step]) -> Result<(), PublishError> {
+        let (mut publication, mut gone) = (Publication::default(), Vec::new());
+        for step in steps {
+            let (Step::Write(path, _) | Step::Remove(path)) = step;
+            let name = named(path).ok_or_else(|| PublishError::Name(path.clone()))?;
+            match (step, name.folder(), name.meaning()) {
+                (Step::Write(_, bytes), Folder::Staged, _) => {
+                    let staged = self.stage(name.file(), bytes);
+                    staged.map_err(|error| PublishError::Io(name, error))?;
+                }
+                (Step::Remove(_), Folder::Staged, _) => gone.push(name),
+                (Step::Write(_, bytes), _, Meaning::Timestamp) => {
+                    publication.timestamp = Some(bytes.clone());
+                }
+                (Step::Write(_, bytes), _, meaning) => {
+                    let file = (name.file().to_owned(), bytes.clone());
+                    match meaning {
+                        Meaning::Root(_) => {
+                            publication.is_root_first = publication.timestamp.is_none();
+                            publication.roots.push(file);
+                        }
+                        Meaning::Snapshot(_) => publication.snapshot = Some(file),
+                        _ => publication.roles.push(file),
+                    }
+                }
+                // What was published stays until a collection finds that nothing names it.
+                (Step::Remove(_), ..) => return Err(PublishError::Name(path.clone())),
+            }
+        }
+        if publication.timestamp.is_some() || !publication.roots.is_empty() {
+            self.publish(&publication)?;
+        }
+        for name in gone {
+            let removed = self.unstage(name.file());
+            removed.map_err(|error| PublishError::Io(name, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The file at a path from the top.
+fn named(path: &str) -> Option<Name> {
+    match path.split_once('/')? {
+        (METADATA, file) => Name::metadata(file),
+        (STAGED, file) => Name::staged(file),
+        _ => None,
+    }
+}
