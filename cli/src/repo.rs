@@ -31,8 +31,10 @@ pub(crate) enum Verb {
         --snapshot-key online.pub --timestamp-key online.pub\n\n\
         Nothing is seen by devices before `neap repo publish`.")]
     Init(Init),
-    /// Stage a new group, more keys, or a file for the devices of a group
+    /// Stage a new group, more keys, or a file or site profile for the devices of a group
     Add(Add),
+    /// Stage that a group is there no more
+    Remove(Remove),
     /// Show what staged metadata changes, and sign it: on any machine, without the depot
     #[command(after_help = "Example:\n  neap repo sign depot/staged/g.fleet.json --key alice \
         --output alice.sig\n\n\
@@ -74,6 +76,7 @@ impl Verb {
         match self {
             Self::Init(args) => &args.common,
             Self::Add(args) => args.what.common(),
+            Self::Remove(args) => args.what.common(),
             Self::Sign(args) => &args.common,
             Self::Merge(args) => &args.common,
             Self::Publish(args) => &args.common,
@@ -134,6 +137,12 @@ pub(crate) enum What {
     #[command(after_help = "Example:\n  neap repo add file depot fleet sbom.json \
         --product bridge-display --version 1.5")]
     File(AddFile),
+    /// What the site of a group's devices may do on its own, in place of what it might before
+    #[command(after_help = "Example:\n  neap repo add profile depot aurora --site 'MV Aurora' \
+        --stale-days 180 --approval crew \\\n    --update-budget 20M --month-budget 200M\n\n\
+        It is signed like a release of the group; signers see what it allows. `neap check` shows \
+        the one that counts.")]
+    Profile(AddProfile),
 }
 
 impl What {
@@ -142,6 +151,7 @@ impl What {
             Self::Group(args) => &args.common,
             Self::Key(args) => &args.common,
             Self::File(args) => &args.common,
+            Self::Profile(args) => &args.common,
         }
     }
 }
@@ -199,6 +209,78 @@ pub(crate) struct AddFile {
     /// What it is called there [default: the name of the file]
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    expiry: Expiry,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AddProfile {
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
+    /// The group: one for each site that has rules of its own
+    group: String,
+    /// Name of the site, for people
+    #[arg(long, value_name = "NAME")]
+    site: String,
+    /// Days past its expiry that metadata still counts there
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    stale_days: u32,
+    /// Who must say yes before a device is written
+    #[arg(long, value_enum, value_name = "WHO", default_value_t = Asked::None)]
+    approval: Asked,
+    /// Most that one update of one device may cost over the costly link, such as 20M
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
+    update_budget: Option<u64>,
+    /// Most in a day, UTC
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
+    day_budget: Option<u64>,
+    /// Most in a month, UTC
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
+    month_budget: Option<u64>,
+    #[command(flatten)]
+    expiry: Expiry,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Who must say yes, as it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Asked {
+    /// Nobody: the signatures are enough
+    None,
+    /// Someone on site
+    Crew,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Remove {
+    #[command(subcommand)]
+    what: Gone,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Gone {
+    /// A group: nobody signs for it any more, and its devices are offered nothing
+    #[command(after_help = "Example:\n  neap repo remove group depot fleet\n\n\
+        For good: its devices keep what they run, and the name is not used again.")]
+    Group(RemoveGroup),
+}
+
+impl Gone {
+    fn common(&self) -> &Common {
+        let Self::Group(args) = self;
+        &args.common
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RemoveGroup {
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
+    /// The group
+    group: String,
     #[command(flatten)]
     expiry: Expiry,
     #[command(flatten)]
@@ -346,7 +428,9 @@ pub(crate) fn run(verb: &Verb) -> Result<Outcome, Failure> {
             What::Group(args) => change::add_group(args),
             What::Key(args) => change::add_key(args),
             What::File(args) => change::add_file(args),
+            What::Profile(args) => change::add_profile(args),
         },
+        Verb::Remove(Remove { what: Gone::Group(args) }) => change::remove_group(args),
         Verb::Sign(args) => sign::sign(args),
         Verb::Merge(args) => sign::merge(args),
         Verb::Publish(args) => sign::publish(args),

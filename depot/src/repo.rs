@@ -3,7 +3,8 @@
 
 use std::io;
 
-use neap_trust::repo::{Files, METADATA, STAGED, Step};
+use neap_trust::carrier::Carrier;
+use neap_trust::repo::{BLOBS, Files, METADATA, STAGED, Step};
 
 use crate::depot::Depot;
 use crate::name::{Folder, Meaning, Name};
@@ -13,6 +14,9 @@ use crate::writer::Writer;
 
 impl Files for Depot {
     fn read(&self, path: &str, len_max: u64) -> io::Result<Option<Vec<u8>>> {
+        if let Some((BLOBS, digest)) = path.split_once('/') {
+            return self.document(digest, len_max);
+        }
         // What no carrier can hold under this name, this one does not hold.
         let Some(name) = named(path) else { return Ok(None) };
         store::read(self.store(), &name, len_max)

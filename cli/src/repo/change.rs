@@ -7,6 +7,7 @@ use std::io::{Cursor, Read};
 use neap_depot::depot::Depot;
 use neap_depot::writer::{AddError, Present, Writer};
 use neap_trust::key::{KeyId, PublicKey};
+use neap_trust::profile::{Approval, Budget, Profile};
 use neap_trust::repo::document::{NamedKey, TargetFile};
 use neap_trust::repo::edit::{KeyChange, RoleSetup, Setup};
 use neap_trust::repo::{ROOT, Repo, RepoError, TARGETS, is_key};
@@ -15,7 +16,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::place::{self, of_repo};
-use super::{AddFile, AddGroup, AddKey, Drop, Init, Renew, Revoke, Rotate, Withdraw};
+use super::{
+    AddFile, AddGroup, AddKey, AddProfile, Asked, Drop, Init, RemoveGroup, Renew, Revoke, Rotate,
+    Withdraw,
+};
 use crate::exit::Exit;
 use crate::failure::{Failure, io_exit};
 use crate::keyring;
@@ -52,6 +56,36 @@ pub(super) fn add_group(args: &AddGroup) -> Result<Outcome, Failure> {
     staged(&args.depot, "add group", |repo| {
         repo.set_group(&args.group, &setup, &args.expiry.when())
     })
+}
+
+pub(super) fn remove_group(args: &RemoveGroup) -> Result<Outcome, Failure> {
+    let when = args.expiry.when();
+    staged(&args.depot, "remove group", |repo| repo.remove_group(&args.group, &when))
+}
+
+pub(super) fn add_profile(args: &AddProfile) -> Result<Outcome, Failure> {
+    let place = &args.depot;
+    let approval = match args.approval {
+        Asked::None => Approval::None,
+        Asked::Crew => Approval::Crew,
+    };
+    let budget = Budget {
+        update_bytes: args.update_budget,
+        day_bytes: args.day_budget,
+        month_bytes: args.month_budget,
+    };
+    let profile = Profile::new(&args.site, args.stale_days, approval, budget);
+    let profile = profile.map_err(|error| {
+        let next = "neap repo add profile --help shows what there is";
+        Failure::new(Exit::Usage, format!("{}: {error}", args.site), next)
+    })?;
+    let depot = crate::depot::open(place)?;
+    let mut writer = crate::depot::writer(&depot, place, "repo add profile")?;
+    let mut repo = place::load(&depot, place)?;
+    let content = repo.set_profile(&args.group, &profile, &args.expiry.when());
+    let content = content.map_err(|error| of_repo(place, error))?;
+    add_blob(&writer, &content, place)?;
+    saved(&mut writer, &repo, place)
 }
 
 pub(super) fn add_key(args: &AddKey) -> Result<Outcome, Failure> {
@@ -144,14 +178,18 @@ pub(super) fn add_file(args: &AddFile) -> Result<Outcome, Failure> {
         repo.add_targets(&args.group, files, &args.expiry.when())
     });
     added.map_err(|error| of_repo(place, error))?;
-    // The blob first: nothing names it yet.
-    let added = writer.add(&mut Cursor::new(&bytes), Present::Verify);
-    added.map_err(|error| {
+    add_blob(&writer, &bytes, place)?;
+    saved(&mut writer, &repo, place)
+}
+
+/// Adds a document, before anything that is written names it.
+fn add_blob(writer: &Writer<'_>, content: &[u8], place: &str) -> Result<(), Failure> {
+    let added = writer.add(&mut Cursor::new(content), Present::Verify);
+    added.map(drop).map_err(|error| {
         let exit = if let AddError::Store(error) = &error { io_exit(error) } else { Exit::Error };
         let next = format!("neap depot fsck {place}, then run the same command again");
         Failure::new(exit, format!("{place}: {error}"), next)
-    })?;
-    saved(&mut writer, &repo, place)
+    })
 }
 
 /// Changes what is staged, writes it and says what is to be signed.

@@ -53,7 +53,9 @@ pub(crate) fn release(version: u64, images: &[Vec<u8>], keys: &[&str]) -> Releas
         });
         targets.insert(format!("g/fleet/p/{version}.{index}/full"), target);
     }
-    let top = file(json!({"_type": "targets", "version": 1, "targets": {}}), &[]);
+    let delegations = json!({"keys": {}, "roles": [{"name": "g.fleet"}]});
+    let top = json!({"_type": "targets", "version": 1, "targets": {}, "delegations": delegations});
+    let top = file(top, &[]);
     let role = json!({"_type": "targets", "version": version, "targets": targets});
     let role = file(role, keys);
     let meta = json!({
