@@ -128,7 +128,7 @@ pub(crate) struct Create {
     /// Patches made at the same time
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: u8,
-    /// Folder for images in the making [default: the depot's, or for a bucket the system's for temporary files]
+    /// Folder for images in the making [default: the depot, or for a bucket the system's own]
     #[arg(long, value_name = "DIR")]
     work: Option<PathBuf>,
     #[command(flatten)]

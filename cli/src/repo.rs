@@ -289,7 +289,7 @@ pub(crate) struct RemoveGroup {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sign {
-    /// The staged file: a copy of it, depot/staged/ROLE.json, or s3://BUCKET/PREFIX/staged/ROLE.json
+    /// The staged file or a copy: depot/staged/ROLE.json, s3://BUCKET/PREFIX/staged/ROLE.json
     request: String,
     #[arg(long, value_name = "KEY", help = KEY_HELP)]
     key: String,

@@ -358,8 +358,8 @@ fn signers_read_what_a_site_profile_allows() {
         let changes = request.judge(None, now()).expect("judged");
         changes.iter().map(|change| format!("{}\n", change.text)).collect::<String>()
     };
-    let allows = "site `MV Aurora\\u{202e}`: metadata counts for 180 days after it expires; the crew \
-                  approves each update; at most 200.0 MiB (209715200 bytes) a month";
+    let allows = "site `MV Aurora\\u{202e}`: metadata counts for 180 days after it expires; the \
+                  crew approves each update; at most 200.0 MiB (209715200 bytes) a month";
     let content = repo.set_profile("fleet", &profile(180), &when()).expect("staged");
     assert!(shown(&repo).contains(allows), "{}", shown(&repo));
     signed(&mut repo, "g.fleet", &[1, 2]);
