@@ -91,3 +91,36 @@ fn named(path: &str) -> Option<Name> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Directory;
+    use crate::files::Files as _;
+    use crate::memory::Memory;
+
+    #[test]
+    fn editor_sees_what_is_ours_and_asks_for_nothing_else() {
+        let memory = Memory::default();
+        let depot = Depot::new(Box::new(Directory::new(memory.clone())));
+        let mut writer = depot.writer("test").expect("nobody else writes");
+        let write = |path: &str| Step::Write(path.into(), b"{}".to_vec());
+        writer.take(&[write("staged/g.fleet.json")]).expect("staged");
+        for file in ["._g.fleet.json", "notes.txt", "~7.tmp"] {
+            memory.create("staged", file).expect("made");
+        }
+        assert_eq!(depot.list(STAGED).expect("listed"), ["g.fleet.json"]);
+        let read = |path: &str| Files::read(&depot, path, 9).expect("asked");
+        assert_eq!(read("staged/g.fleet.json"), Some(b"{}".to_vec()));
+        for path in ["staged/._g.fleet.json", "staged/../writer.lock", "writer.lock", "blobs/ab"] {
+            assert_eq!(read(path), None, "{path}");
+            let refused = writer.take(&[write(path)]);
+            assert!(matches!(refused, Err(PublishError::Name(_))), "{path}: {refused:?}");
+        }
+        // Nothing that devices may be reading is removed by an editor.
+        let refused = writer.take(&[Step::Remove("metadata/timestamp.json".into())]);
+        assert!(matches!(refused, Err(PublishError::Name(_))), "{refused:?}");
+        writer.take(&[Step::Remove("staged/g.fleet.json".into())]).expect("removed");
+        assert_eq!(depot.list(STAGED).expect("listed"), [""; 0]);
+    }
+}
