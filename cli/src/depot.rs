@@ -5,7 +5,7 @@ use std::io;
 
 use clap::{Args as Group, Subcommand};
 use neap_depot::catalogue::Entry;
-use neap_depot::depot::Depot;
+use neap_depot::depot::{BUCKET, Depot};
 use neap_depot::fsck::{Finding, Report};
 use neap_depot::gc::{GcError, KEEP_DEFAULT, Plan};
 use neap_depot::store::LockError;
@@ -280,7 +280,7 @@ fn who(verb: &str) -> String {
 fn of_lock(error: &LockError, place: &str) -> Failure {
     let (exit, next) = match error {
         LockError::Io(error) => (io_exit(error), "check who may write there".into()),
-        _ if place.starts_with("s3://") => {
+        _ if place.starts_with(BUCKET) => {
             (Exit::Error, format!("wait for it; if it is gone for good: neap depot unlock {place}"))
         }
         _ => (Exit::Error, "wait for it, and run the same command again".into()),

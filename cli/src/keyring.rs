@@ -112,6 +112,9 @@ pub(crate) fn of_key(name: &str, error: KeyError) -> Failure {
         KeyError::WrongPassphrase => "try the passphrase again".into(),
         KeyError::PassphraseShort(_) => "choose a longer one: some words are easy to keep".into(),
         KeyError::Token(_) => "pkcs11-tool --list-objects --login   (shows what there is)".into(),
+        KeyError::CommandLate { .. } => {
+            "run the command by hand, with any file as its input, and see what it waits for".into()
+        }
         KeyError::WrongSignature => {
             "the public key is another's, or the signer is broken: trust neither yet".into()
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use clap::{Args as Group, Subcommand, ValueEnum};
-use neap_depot::depot::Depot;
+use neap_depot::depot::{BUCKET, Depot};
 use neap_depot::name::Device;
 use neap_depot::plan::Offer;
 use neap_depot::release::{self as releases};
@@ -25,8 +25,8 @@ use crate::args::{Common, LinkKind, memory};
 use crate::exit::Exit;
 use crate::failure::{Failure, io_exit};
 use crate::outcome::Outcome;
-use crate::repo::directory::Directory;
 use crate::repo::expiry::Expiry;
+use crate::repo::place::{self, of_repo};
 use crate::size::{exact, human, percent};
 
 /// Most earlier images that a release is made from.
@@ -77,8 +77,8 @@ pub(crate) struct Pack {
 #[derive(Debug, Group)]
 #[command(group = clap::ArgGroup::new("content").required(true))]
 pub(crate) struct Create {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The group of devices
     #[arg(long)]
     group: String,
@@ -128,7 +128,7 @@ pub(crate) struct Create {
     /// Patches made at the same time
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: u8,
-    /// Folder for images in the making [default: where the depot is]
+    /// Folder for images in the making [default: the depot, or for a bucket the system's own]
     #[arg(long, value_name = "DIR")]
     work: Option<PathBuf>,
     #[command(flatten)]
@@ -205,14 +205,18 @@ fn pack(args: &Pack) -> Result<Outcome, Failure> {
 }
 
 fn create(args: &Create) -> Result<Outcome, Failure> {
-    let directory = Directory::open_for_change(&args.depot)?;
-    let mut repo = directory.load()?;
+    let place = &args.depot;
     let release = release(args)?;
-    check_names(&release, &repo, args, &directory)?;
-    let depot = Depot::directory(&args.depot).map_err(|error| failed(&args.depot, &error))?;
+    let depot = crate::depot::open(place)?;
+    let mut writer = crate::depot::writer(&depot, place, "release create")?;
+    let mut repo = place::load(&depot, place)?;
+    check_names(&release, &repo, args)?;
     let offers = offers(&repo, &args.group);
     let earlier = earlier(args, &offers, &depot)?;
-    let work = args.work.clone().unwrap_or_else(|| args.depot.clone());
+    let work = args.work.clone().unwrap_or_else(|| match place.starts_with(BUCKET) {
+        true => std::env::temp_dir(),
+        false => place.into(),
+    });
     let work = tempfile::tempdir_in(&work).map_err(|error| failed(&work, &error))?;
     let image = content(args, work.path())?;
     let (coder, effort) = match args.link {
@@ -229,16 +233,11 @@ fn create(args: &Create) -> Result<Outcome, Failure> {
     };
     let options = Options { coder, effort, memory: args.memory, ..Options::default() };
     let making = Making { options, jobs: args.jobs.into(), folder: work.path(), say: &say };
-    let writer = depot.writer("neap release create").map_err(|error| {
-        let error = format!("{}: {error}", args.depot.display());
-        Failure::new(Exit::Error, error, "wait until the other one ends, then run this again")
-    })?;
     let made = release.make(&image, &earlier, &writer, &making);
     let made = made.map_err(|error| not_made(&error, args))?;
-    drop(writer);
     let added = repo.add_targets(&args.group, made.targets.clone(), &args.expiry.when());
-    added.map_err(|error| directory.failure(error))?;
-    directory.save(&repo)?;
+    added.map_err(|error| of_repo(place, error))?;
+    place::save(&mut writer, &repo, place)?;
     Ok(Outcome { text: text(args, &made), json: as_json(args, &made) })
 }
 
@@ -269,12 +268,7 @@ fn release(args: &Create) -> Result<Release, Failure> {
 }
 
 /// Names that the group's role may not have are refused before anything takes minutes.
-fn check_names(
-    release: &Release,
-    repo: &Repo,
-    args: &Create,
-    directory: &Directory,
-) -> Result<(), Failure> {
+fn check_names(release: &Release, repo: &Repo, args: &Create) -> Result<(), Failure> {
     let custom = Custom {
         blake3: String::new(),
         kind: Kind::Full,
@@ -300,7 +294,7 @@ fn check_names(
     let added = file.and_then(|file| {
         repo.clone().add_targets(&args.group, BTreeMap::from([(path, file)]), &args.expiry.when())
     });
-    added.map_err(|error| directory.failure(error))
+    added.map_err(|error| of_repo(&args.depot, error))
 }
 
 /// What the group is offered, staged or published: not verified, since it only says what to make.
@@ -396,7 +390,7 @@ fn not_made(error: &ReleaseError, args: &Create) -> Failure {
     };
     Failure {
         state: "nothing is staged; neap depot gc removes what was added".into(),
-        ..Failure::new(exit, format!("{}: {error}", args.depot.display()), next)
+        ..Failure::new(exit, format!("{}: {error}", args.depot), next)
     }
 }
 
@@ -422,8 +416,8 @@ fn text(args: &Create, made: &Made) -> String {
         };
         text += &format!("  from {:<9}{told}\n", earlier.version);
     }
-    let request = args.depot.join(format!("staged/{}.json", role_of(&args.group)));
-    text += &format!("staged  {}\n", request.display());
+    let request = place::request(&args.depot, &role_of(&args.group));
+    text += &format!("staged  {request}\n");
     text += "Nobody sees it yet: sign it (neap repo sign), merge, publish.\n";
     text
 }
@@ -452,6 +446,6 @@ fn as_json(args: &Create, made: &Made) -> Value {
         "full_len": made.full_len,
         "patches": patches.collect::<Vec<_>>(),
         "targets": made.targets.keys().collect::<Vec<_>>(),
-        "request": args.depot.join(format!("staged/{}.json", role_of(&args.group))),
+        "request": place::request(&args.depot, &role_of(&args.group)),
     })
 }

@@ -1,8 +1,8 @@
 //! `neap repo`: its verbs and their flags. What they do is in the files below.
 
 mod change;
-pub(crate) mod directory;
 pub(crate) mod expiry;
+pub(crate) mod place;
 mod sign;
 mod status;
 
@@ -31,8 +31,10 @@ pub(crate) enum Verb {
         --snapshot-key online.pub --timestamp-key online.pub\n\n\
         Nothing is seen by devices before `neap repo publish`.")]
     Init(Init),
-    /// Stage a new group, more keys, or a file for the devices of a group
+    /// Stage a new group, more keys, or a file or site profile for the devices of a group
     Add(Add),
+    /// Stage that a group is there no more
+    Remove(Remove),
     /// Show what staged metadata changes, and sign it: on any machine, without the depot
     #[command(after_help = "Example:\n  neap repo sign depot/staged/g.fleet.json --key alice \
         --output alice.sig\n\n\
@@ -74,6 +76,7 @@ impl Verb {
         match self {
             Self::Init(args) => &args.common,
             Self::Add(args) => args.what.common(),
+            Self::Remove(args) => args.what.common(),
             Self::Sign(args) => &args.common,
             Self::Merge(args) => &args.common,
             Self::Publish(args) => &args.common,
@@ -89,8 +92,8 @@ impl Verb {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Init {
-    /// Folder of the depot, made if it is missing
-    depot: PathBuf,
+    /// The depot: a folder, made if it is missing, or s3://BUCKET/PREFIX
+    depot: String,
     /// Public key that signs roots; give it for each
     #[arg(long, value_name = "FILE.pub", required = true)]
     root_key: Vec<String>,
@@ -134,6 +137,12 @@ pub(crate) enum What {
     #[command(after_help = "Example:\n  neap repo add file depot fleet sbom.json \
         --product bridge-display --version 1.5")]
     File(AddFile),
+    /// What the site of a group's devices may do on its own, in place of what it might before
+    #[command(after_help = "Example:\n  neap repo add profile depot aurora --site 'MV Aurora' \
+        --stale-days 180 --approval crew \\\n    --update-budget 20M --month-budget 200M\n\n\
+        It is signed like a release of the group; signers see what it allows. `neap check` shows \
+        the one that counts.")]
+    Profile(AddProfile),
 }
 
 impl What {
@@ -142,14 +151,15 @@ impl What {
             Self::Group(args) => &args.common,
             Self::Key(args) => &args.common,
             Self::File(args) => &args.common,
+            Self::Profile(args) => &args.common,
         }
     }
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddGroup {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// Name of the group: 1 to 32 of a-z, 0-9, `-`
     group: String,
     /// Public key that signs for it; give it for each
@@ -166,8 +176,8 @@ pub(crate) struct AddGroup {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddKey {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The role: root, targets, snapshot, timestamp, or g.GROUP
     role: String,
     /// Public key that it gets; give it for each
@@ -184,8 +194,8 @@ pub(crate) struct AddKey {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddFile {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The group
     group: String,
     /// The file
@@ -206,9 +216,81 @@ pub(crate) struct AddFile {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct AddProfile {
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
+    /// The group: one for each site that has rules of its own
+    group: String,
+    /// Name of the site, for people
+    #[arg(long, value_name = "NAME")]
+    site: String,
+    /// Days past its expiry that metadata still counts there
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    stale_days: u32,
+    /// Who must say yes before a device is written
+    #[arg(long, value_enum, value_name = "WHO", default_value_t = Asked::None)]
+    approval: Asked,
+    /// Most that one update of one device may cost over the costly link, such as 20M
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
+    update_budget: Option<u64>,
+    /// Most in a day, UTC
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
+    day_budget: Option<u64>,
+    /// Most in a month, UTC
+    #[arg(long, value_name = "SIZE", value_parser = crate::size::parse)]
+    month_budget: Option<u64>,
+    #[command(flatten)]
+    expiry: Expiry,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Who must say yes, as it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Asked {
+    /// Nobody: the signatures are enough
+    None,
+    /// Someone on site
+    Crew,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Remove {
+    #[command(subcommand)]
+    what: Gone,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Gone {
+    /// A group: nobody signs for it any more, and its devices are offered nothing
+    #[command(after_help = "Example:\n  neap repo remove group depot fleet\n\n\
+        For good: its devices keep what they run, and the name is not used again.")]
+    Group(RemoveGroup),
+}
+
+impl Gone {
+    fn common(&self) -> &Common {
+        let Self::Group(args) = self;
+        &args.common
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RemoveGroup {
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
+    /// The group
+    group: String,
+    #[command(flatten)]
+    expiry: Expiry,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Sign {
-    /// The staged file, such as depot/staged/g.fleet.json
-    request: PathBuf,
+    /// The staged file or a copy: depot/staged/ROLE.json, s3://BUCKET/PREFIX/staged/ROLE.json
+    request: String,
     #[arg(long, value_name = "KEY", help = KEY_HELP)]
     key: String,
     /// Where the signature goes
@@ -228,8 +310,8 @@ pub(crate) struct Sign {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Merge {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// Signatures that `neap repo sign` made
     #[arg(required = true)]
     signatures: Vec<PathBuf>,
@@ -239,8 +321,8 @@ pub(crate) struct Merge {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Publish {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     #[arg(long, value_name = "KEY", required = true, help = KEY_HELP)]
     key: Vec<String>,
     /// Publish nothing but a newer timestamp
@@ -260,8 +342,8 @@ pub(crate) struct Publish {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rotate {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The role: root, targets, snapshot, timestamp, or g.GROUP
     role: String,
     /// The key that goes: its file, or 8 or more digits of its id; give it for each
@@ -281,8 +363,8 @@ pub(crate) struct Rotate {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Revoke {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The key: its file, or 8 or more digits of its id
     key: String,
     /// The key that takes its place
@@ -296,8 +378,8 @@ pub(crate) struct Revoke {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Renew {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The role: root, targets, or g.GROUP
     role: String,
     #[command(flatten)]
@@ -308,8 +390,8 @@ pub(crate) struct Renew {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Withdraw {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The group
     group: String,
     /// Paths of files, such as g/fleet/bridge-display/1.5/full
@@ -323,8 +405,8 @@ pub(crate) struct Withdraw {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Drop {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     /// The role
     role: String,
     #[command(flatten)]
@@ -333,8 +415,8 @@ pub(crate) struct Drop {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
-    /// Folder of the depot
-    depot: PathBuf,
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
     #[command(flatten)]
     common: Common,
 }
@@ -346,7 +428,9 @@ pub(crate) fn run(verb: &Verb) -> Result<Outcome, Failure> {
             What::Group(args) => change::add_group(args),
             What::Key(args) => change::add_key(args),
             What::File(args) => change::add_file(args),
+            What::Profile(args) => change::add_profile(args),
         },
+        Verb::Remove(Remove { what: Gone::Group(args) }) => change::remove_group(args),
         Verb::Sign(args) => sign::sign(args),
         Verb::Merge(args) => sign::merge(args),
         Verb::Publish(args) => sign::publish(args),

@@ -246,12 +246,84 @@ fn root_and_online_keys_are_rotated_and_a_key_is_revoked() {
 }
 
 #[test]
-fn second_writer_is_refused() {
+fn collection_keeps_what_only_a_staged_file_names() {
     let town = Town::published();
-    let lock = std::fs::File::open(town.depot.path("depot/staged/lock")).expect("a lock");
-    lock.lock().expect("locked");
-    town.depot.run("repo renew depot g.fleet").expect_error(1, &["another neap is changing it"]);
-    town.depot.run("repo status depot").expect_code(0);
+    town.depot.write("notes.txt", b"not published yet");
+    let add = "repo add file depot fleet notes.txt --product radar --version 1";
+    town.depot.run(add).expect_code(0);
+    let blob = blake3::hash(b"not published yet").to_hex();
+    let is_there = || town.depot.path(&format!("depot/blobs/{blob}")).exists();
+    town.depot.run("depot gc depot --keep 1").expect_code(0);
+    assert!(is_there());
+    town.sign_and_publish("g.fleet");
+    town.depot.run("depot fsck depot").expect_code(0);
+    town.depot.run("repo withdraw depot fleet g/fleet/radar/1/notes.txt").expect_code(0);
+    town.depot.run("repo drop depot g.fleet").expect_code(0);
+    town.depot.run("depot gc depot --keep 1").expect_code(0);
+    assert!(is_there(), "it is published");
+    town.depot.run("repo withdraw depot fleet g/fleet/radar/1/notes.txt").expect_code(0);
+    town.sign_and_publish("g.fleet");
+    town.depot.run("depot gc depot --keep 1").expect_code(0);
+    assert!(!is_there(), "nothing names it any more");
+}
+
+#[test]
+fn group_is_removed_and_devices_of_others_do_not_notice() {
+    let town = Town::published();
+    town.depot.run("repo add group depot north --key alice.pub").expect_code(0);
+    town.depot.write("notes.txt", b"for the north");
+    let add = "repo add file depot north notes.txt --product radar --version 1";
+    town.depot.run(add).expect_code(0);
+    town.sign("alice", "g.north");
+    town.merge(&["g.north.alice.sig"]);
+    town.sign_and_publish("targets");
+    let check = |group: &str| {
+        let root = "--root depot/metadata/1.root.json --state";
+        town.depot.run(&format!("check depot --group {group} {root} device-{group}"))
+    };
+    assert!(check("north").expect_code(0).stdout.contains("radar"));
+    check("fleet").expect_code(0);
+    town.depot.run("repo remove group depot south").expect_error(1, &["there is no group south"]);
+    town.depot.run("repo remove group depot north").expect_code(0);
+    let shown = town.sign("alice", "targets");
+    assert!(shown.contains("WARNING: group `north` is removed for good"), "{shown}");
+    town.sign("bob", "targets");
+    town.merge(&["targets.alice.sig", "targets.bob.sig"]);
+    town.depot.run("repo publish depot --key online").expect_code(0);
+    check("fleet").expect_code(0);
+    check("north").expect_error(1, &["nothing is released to group north here"]);
+    let again = town.depot.run("repo add group depot north --key alice.pub");
+    again.expect_error(1, &["take another name"]);
+    // What its last metadata names goes with the releases that still had it.
+    let gone = town.depot.run("depot gc depot --keep 1").expect_code(0).stdout;
+    let blob = blake3::hash(b"for the north").to_hex();
+    assert!(gone.contains(&format!("removed blobs/{blob}")), "{gone}");
+    town.depot.run("depot fsck depot").expect_code(0);
+    check("fleet").expect_code(0);
+}
+
+#[test]
+fn site_profile_is_signed_by_two_who_read_it_and_reaches_a_device() {
+    let town = Town::published();
+    let add = "repo add profile depot fleet --site MV\u{a0}Aurora";
+    let allows = "--stale-days 180 --approval crew --update-budget 20M";
+    town.depot.run(&format!("{add} --stale-days 3651")).expect_error(2, &["3650 allowed"]);
+    town.depot.run(&format!("{add} {allows}")).expect_code(0);
+    let shown = town.sign("alice", "g.fleet");
+    let line = "site `MV Aurora`: metadata counts for 180 days after it expires; the crew approves \
+                each update; at most 20.0 MiB";
+    assert!(shown.contains(line), "{shown}");
+    town.merge(&["g.fleet.alice.sig"]);
+    town.depot.run("repo publish depot --key online").expect_error(6, &["1 valid"]);
+    town.sign("bob", "g.fleet");
+    town.merge(&["g.fleet.bob.sig"]);
+    town.depot.run("repo publish depot --key online").expect_code(0);
+    let check = "check depot --group fleet --root depot/metadata/1.root.json --json";
+    let checked = town.depot.run(check).expect_code(0).json();
+    let profile = &checked["groups"][0]["profile"];
+    assert_eq!((&profile["site"], &profile["stale_days"]), (&"MV Aurora".into(), &180.into()));
+    assert_eq!(profile["budget"]["update_bytes"], 20 << 20);
+    assert_eq!(checked["staleness"]["allowed_days"], 180);
 }
 
 #[test]
@@ -287,6 +359,8 @@ fn help_of_every_verb_shows_an_example() {
         "add group",
         "add key",
         "add file",
+        "add profile",
+        "remove group",
         "sign",
         "merge",
         "publish",
@@ -300,5 +374,6 @@ fn help_of_every_verb_shows_an_example() {
         let help = desk.run(&format!("repo {verb} --help")).expect_code(0).stdout;
         assert!(help.contains(&format!("neap repo {verb} ")), "{help}");
     }
-    desk.run("repo status nowhere").expect_error(1, &["there is no repository here"]);
+    desk.run("repo status nowhere").expect_error(1, &["cannot open the depot"]);
+    desk.run("repo status .").expect_error(1, &["there is no repository here"]);
 }

@@ -124,30 +124,44 @@ impl<S: Shelf> Walk<'_, S> {
         let Some(bytes) = self.read(&name, meta) else { return };
         let Some(snapshot) = self.parse::<Snapshot>(&name, &bytes, "snapshot") else { return };
         self.version_is(&name, snapshot.version, meta.version);
+        let mut roles = BTreeMap::new();
         for (file, meta) in &snapshot.meta {
             let role = file.strip_suffix(".json").unwrap_or(file);
-            match Name::metadata(&format!("{}.{role}.json", meta.version)) {
-                Some(file) => self.role(&file, role, meta, catalogue),
-                None => (self.sink)(name.clone(), Fault::Name),
+            let Some(file) = Name::metadata(&format!("{}.{role}.json", meta.version)) else {
+                (self.sink)(name.clone(), Fault::Name);
+                continue;
+            };
+            catalogue.files.insert(file.clone());
+            roles.extend(self.role(&file, meta).map(|read| (role.to_owned(), read)));
+        }
+        // A snapshot names the roles of removed groups for ever. No device follows them, so what
+        // they name is named no more.
+        let mut followed = vec!["targets".to_owned()];
+        while let Some(role) = followed.pop() {
+            let Some((targets, mentioned)) = roles.remove(&role) else { continue };
+            catalogue.mentioned.extend(mentioned);
+            let delegated = targets.delegations.into_iter().flat_map(|all| all.roles);
+            followed.extend(delegated.map(|role| role.name));
+            for (path, target) in targets.targets {
+                let blob = target.custom.get("blake3").and_then(Value::as_str);
+                let blob = blob.and_then(Digest::from_hex);
+                let sha256 = target.hashes.get("sha256").cloned();
+                let (role, len) = (role.clone(), target.length);
+                catalogue.entries.push(Entry { role, path, len, sha256, blob });
             }
         }
     }
 
-    fn role(&mut self, name: &Name, role: &str, meta: &MetaFile, catalogue: &mut Catalogue) {
-        catalogue.files.insert(name.clone());
-        let Some(bytes) = self.read(name, meta) else { return };
-        let Some(targets) = self.parse::<Targets>(name, &bytes, "targets") else { return };
+    /// A role's file, and every digest in it.
+    fn role(&mut self, name: &Name, meta: &MetaFile) -> Option<(Targets, BTreeSet<Digest>)> {
+        let bytes = self.read(name, meta)?;
+        let targets = self.parse::<Targets>(name, &bytes, "targets")?;
         self.version_is(name, targets.version, meta.version);
+        let mut mentioned = BTreeSet::new();
         if let Ok(value) = serde_json::from_slice(&bytes) {
-            mentions(&value, &mut catalogue.mentioned);
+            mentions(&value, &mut mentioned);
         }
-        for (path, target) in targets.targets {
-            let blob = target.custom.get("blake3").and_then(Value::as_str);
-            let blob = blob.and_then(Digest::from_hex);
-            let sha256 = target.hashes.get("sha256").cloned();
-            let (role, len) = (role.to_owned(), target.length);
-            catalogue.entries.push(Entry { role, path, len, sha256, blob });
-        }
+        Some((targets, mentioned))
     }
 
     fn read(&mut self, name: &Name, meta: &MetaFile) -> Option<Vec<u8>> {
@@ -263,6 +277,18 @@ struct Targets {
     version: u64,
     #[serde(default)]
     targets: BTreeMap<String, Target>,
+    delegations: Option<Delegations>,
+}
+
+#[derive(Deserialize)]
+struct Delegations {
+    #[serde(default)]
+    roles: Vec<Delegated>,
+}
+
+#[derive(Deserialize)]
+struct Delegated {
+    name: String,
 }
 
 #[derive(Deserialize)]

@@ -14,6 +14,9 @@ use crate::name::{Device, Folder, Meaning, Name};
 use crate::posix::Posix;
 use crate::store::{self, Store};
 
+/// How the address of a depot in a bucket begins.
+pub const BUCKET: &str = "s3://";
+
 /// Metadata, blobs and receipts, on any carrier.
 pub struct Depot {
     pub(crate) store: Box<dyn Store>,
@@ -34,13 +37,24 @@ impl Depot {
     /// # Errors
     /// If it cannot be opened, or this build knows no buckets.
     pub fn open(place: &str) -> io::Result<Self> {
-        if !place.starts_with("s3://") {
+        if !place.starts_with(BUCKET) {
             return Self::directory(Path::new(place));
         }
         #[cfg(feature = "s3")]
         return Ok(Self::new(Box::new(crate::s3::S3::open(place)?)));
         #[cfg(not(feature = "s3"))]
         return Err(io::Error::new(io::ErrorKind::Unsupported, "this build knows no S3"));
+    }
+
+    /// The same, for a repository that is to begin: a folder is made if it is missing.
+    ///
+    /// # Errors
+    /// As [`Depot::open`], or if the folder cannot be made.
+    pub fn make(place: &str) -> io::Result<Self> {
+        if place.starts_with(BUCKET) {
+            return Self::open(place);
+        }
+        Ok(Self::new(Box::new(Directory::new(Posix::make(Path::new(place))?))))
     }
 
     /// A depot in any store.

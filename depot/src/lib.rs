@@ -23,7 +23,8 @@
 //!   and [`memory`] as a model that loses what was not synced; `s3` in a bucket.
 //! - [`tree`]: by which any 16 KiB of a blob are verified. [`blob`]: verified reading.
 //! - [`catalogue`]: what metadata names. [`depot`]: what readers ask.
-//! - [`writer`] and [`publish`]: the one writer, and how a release becomes visible.
+//! - [`writer`] and [`publish`]: the one writer, and how a release becomes visible. [`repo`]: the
+//!   editor of a repository on it.
 //! - [`version`], [`plan`]: which release a device should take, and on which way.
 //! - [`release`]: makes the files of one, by [`spool`]. [`sbom`]: what changed in it.
 //! - [`partial`]: blobs that come in any order.
@@ -54,6 +55,7 @@ pub mod plan;
 pub mod posix;
 pub mod publish;
 pub mod release;
+pub mod repo;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod sbom;

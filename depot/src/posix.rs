@@ -33,6 +33,15 @@ struct Flock {
 }
 
 impl Posix {
+    /// A depot's folder, made if it is missing.
+    ///
+    /// # Errors
+    /// If it cannot be made or opened.
+    pub fn make(path: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        Self::open(path)
+    }
+
     /// A depot's folder, which must be there. A link to it is followed, links in it are not.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! Publication: what is new becomes visible in one step, when `timestamp.json` is switched.
 //!
-//! Order: role metadata, snapshot, timestamp, roots; blobs were added before. Each is durable
-//! before the next is visible. Readers start at the timestamp, so they see the old release or the
-//! new one.
+//! Order: role metadata, snapshot, timestamp; blobs were added before. Each is durable before the
+//! next is visible. Readers start at the timestamp, so they see the old release or the new one. New
+//! roots are read before all else: they come right before the timestamp, or right after it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::{error, fmt, io};
@@ -25,9 +25,12 @@ pub struct Publication {
     pub snapshot: Option<(String, Vec<u8>)>,
     /// The new timestamp, unless only roots are added.
     pub timestamp: Option<Vec<u8>>,
-    /// New roots, in order. They become visible last: what is published must verify under the old
-    /// root and the new, so a role whose keys change is signed by old and new ones in this step.
+    /// New roots, in order.
     pub roots: Vec<(String, Vec<u8>)>,
+    /// Whether they become visible right before the timestamp: readers must accept with them what
+    /// was published before. Else they come right after it, and readers must accept what is new
+    /// with the old root. Who signs knows which ([`neap_trust::repo::publish`]).
+    pub is_root_first: bool,
 }
 
 /// Why nothing was published. Readers see what they saw before, unless it says otherwise.
@@ -112,6 +115,13 @@ impl Writer<'_> {
         for (name, content) in files.roles.iter().chain(&files.snapshot) {
             put_once(store, name, content)?;
         }
+        let (first, last) = match publication.is_root_first {
+            true => (&files.roots[..], &[][..]),
+            false => (&[][..], &files.roots[..]),
+        };
+        for (name, content) in first {
+            put_once(store, name, content)?;
+        }
         if let Some((name, content)) = &files.timestamp {
             // The lock may have been lost while files were written; the switch itself is sure.
             self.lock.check().map_err(PublishError::LockLost)?;
@@ -126,7 +136,7 @@ impl Writer<'_> {
             }
             self.seen = store.stamp(name).map_err(failed)?;
         }
-        for (name, content) in &files.roots {
+        for (name, content) in last {
             put_once(store, name, content)?;
         }
         Ok(())
@@ -215,7 +225,7 @@ struct Files {
 
 impl Files {
     fn named(publication: &Publication) -> Result<Self, PublishError> {
-        let Publication { roles, snapshot, timestamp, roots } = publication;
+        let Publication { roles, snapshot, timestamp, roots, .. } = publication;
         let is_role = |meaning: &Meaning| matches!(meaning, Meaning::Role(..));
         let is_snapshot = |meaning: &Meaning| matches!(meaning, Meaning::Snapshot(_));
         let is_root = |meaning: &Meaning| matches!(meaning, Meaning::Root(_));

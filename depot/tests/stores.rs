@@ -1,5 +1,7 @@
 //! Every store behaves alike: a model in memory, a folder, a bucket on a real server process.
 
+#[cfg(feature = "s3")]
+mod moto;
 mod sample;
 
 use std::io::Cursor;
@@ -192,97 +194,24 @@ fn directory(path: &Path) -> Box<dyn Store> {
 
 #[cfg(feature = "s3")]
 mod bucket {
-    use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
-    use std::path::PathBuf;
-    use std::process::{Child, Command, Stdio};
-    use std::time::Duration;
-    use std::{fs, thread};
-
     use neap_depot::s3::{Place, S3};
 
     use super::behaves;
-
-    /// A server process, ended with the test.
-    struct Server {
-        child: Child,
-        port: u16,
-    }
-
-    impl Drop for Server {
-        fn drop(&mut self) {
-            self.child.kill().expect("it is ours");
-            self.child.wait().expect("it is ours");
-        }
-    }
+    use super::moto::Server;
 
     #[test]
     fn a_bucket_behaves() {
-        let Some(program) = moto() else {
-            println!("skipped: there is no moto_server, and pip cannot install it");
-            return;
-        };
-        let server = start(&program);
-        let answer = request(server.port, "PUT /depots");
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let Some(server) = Server::start("depots") else { return };
         let open = |prefix: &str| {
             let place = Place {
                 bucket: "depots".into(),
                 prefix: prefix.into(),
-                endpoint: Some(format!("http://127.0.0.1:{}", server.port)),
+                endpoint: Some(server.endpoint()),
                 key: Some(("id".into(), "secret".into())),
             };
             Box::new(S3::at(&place).expect("a place"))
         };
         behaves(&|| open(""));
         behaves(&|| open("ships/aurora"));
-    }
-
-    /// The server's program: from the environment, or installed into a venv under `target/`.
-    fn moto() -> Option<PathBuf> {
-        if let Some(program) = std::env::var_os("NEAP_MOTO_SERVER") {
-            return Some(program.into());
-        }
-        let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("moto");
-        let program = venv.join("bin/moto_server");
-        let ready = venv.join("ready");
-        if ready.exists() {
-            return Some(program);
-        }
-        let run = |command: &mut Command| command.status().is_ok_and(|status| status.success());
-        let made = run(Command::new("python3").args(["-m", "venv"]).arg(&venv))
-            && run(Command::new(venv.join("bin/pip")).args(["install", "-q", "moto[server]"]));
-        made.then(|| fs::write(ready, "").expect("the venv can be written"))?;
-        Some(program)
-    }
-
-    fn start(program: &PathBuf) -> Server {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("it is bound").port();
-        drop(free);
-        let child = Command::new(program)
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts");
-        let server = Server { child, port };
-        let answers = (0..600).any(|_| {
-            thread::sleep(Duration::from_millis(100));
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        assert!(answers, "moto_server does not answer");
-        server
-    }
-
-    fn request(port: u16, what: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
-        let text = format!(
-            "{what} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        );
-        stream.write_all(text.as_bytes()).expect("it listens");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        answer
     }
 }

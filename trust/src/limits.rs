@@ -38,6 +38,8 @@ pub const PASSPHRASE_CHARS_MIN: usize = 8;
 pub const KEY_SCRYPT_LEN_MAX: u64 = 256 << 20;
 /// Most rounds of a hash that opening a sealed key may take: some seconds.
 pub const KEY_ROUNDS_MAX: u64 = 16 << 20;
+/// Seconds that a command which signs may take: a person may have to find a card and type a PIN.
+pub const COMMAND_S_MAX: u64 = 5 * 60;
 /// Longest signature file: some 500 bytes are needed.
 pub const SIGNATURE_FILE_LEN_MAX: usize = 4 << 10;
 /// Longest staged file: the metadata, what it replaces, and all roots.

@@ -94,6 +94,26 @@ pub enum ProfileError {
 }
 
 impl Profile {
+    /// A profile, if its name and its days are in their bounds.
+    ///
+    /// # Errors
+    /// If they are not.
+    pub fn new(
+        site: &str,
+        stale_days: u32,
+        approval: Approval,
+        budget: Budget,
+    ) -> Result<Self, ProfileError> {
+        let profile = Self { neap_profile: 1, site: site.to_owned(), stale_days, approval, budget };
+        Self::parse(&profile.bytes())
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("names and numbers are JSON")
+    }
+
     /// Reads a profile; nothing in it may be unknown, for what is not understood may be a limit.
     ///
     /// # Errors

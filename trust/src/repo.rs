@@ -26,9 +26,10 @@ use serde_json::Value;
 
 use crate::key::KeyId;
 use crate::limits::{
-    REQUEST_LEN_MAX, ROOT_COUNT_MAX, ROOT_LEN_MAX, SNAPSHOT_LEN_MAX, TARGETS_LEN_MAX,
-    TIMESTAMP_LEN_MAX,
+    PROFILE_LEN_MAX, REQUEST_LEN_MAX, ROOT_COUNT_MAX, ROOT_LEN_MAX, SNAPSHOT_LEN_MAX,
+    TARGETS_LEN_MAX, TIMESTAMP_LEN_MAX,
 };
+use crate::target::{Kind, role_of};
 use document::{Envelope, NamedKey, RoleKeys, Root};
 pub use error::RepoError;
 use request::Request;
@@ -38,6 +39,8 @@ use signature::SignatureFile;
 pub const METADATA: &str = "metadata";
 /// Folder of what is not signed yet. It is never copied to carriers.
 pub const STAGED: &str = "staged";
+/// Folder of what metadata names.
+pub const BLOBS: &str = "blobs";
 /// The role that signs for roots.
 pub const ROOT: &str = "root";
 /// The role that says who signs for which group.
@@ -83,6 +86,8 @@ pub struct Repo {
     staged: BTreeMap<String, Envelope>,
     /// Roles that had a staged file when this was loaded.
     staged_files: BTreeSet<String>,
+    /// Site profiles that roles offer next, by the SHA-256 that is signed: signers read them.
+    profiles: BTreeMap<String, String>,
 }
 
 /// Keys that together decide about metadata: where `role`'s keys are among `keys`.
@@ -150,6 +155,7 @@ impl Repo {
             repo.snapshot = Some(snapshot);
         }
         repo.load_staged(files)?;
+        repo.load_profiles(files)?;
         match repo.roots.is_empty() && repo.staged.is_empty() {
             true => Err(RepoError::Missing),
             false => Ok(repo),
@@ -173,6 +179,26 @@ impl Repo {
                 self.staged.insert(role, envelope);
             }
         }
+        Ok(())
+    }
+
+    fn load_profiles(&mut self, files: &dyn Files) -> Result<(), RepoError> {
+        let mut profiles = BTreeMap::new();
+        for group in self.groups()? {
+            let Some(role) = self.next(&role_of(&group)) else { continue };
+            for file in role.targets()?.targets.values() {
+                let Some(custom) = file.custom().filter(|c| c.kind == Kind::SiteProfile) else {
+                    continue;
+                };
+                // One that is not here, or is another, is not shown, and signers are told.
+                let path = format!("{BLOBS}/{}", custom.blake3);
+                let content = files.read(&path, PROFILE_LEN_MAX).ok().flatten();
+                let content = content.and_then(|content| String::from_utf8(content).ok());
+                let sha256 = file.hashes.get("sha256").cloned().unwrap_or_default();
+                profiles.extend(content.map(|content| (sha256, content)));
+            }
+        }
+        self.profiles = profiles;
         Ok(())
     }
 

@@ -2,19 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
-use std::path::Path;
+use std::io::{Cursor, Read};
 
+use neap_depot::depot::Depot;
+use neap_depot::writer::{AddError, Present, Writer};
 use neap_trust::key::{KeyId, PublicKey};
+use neap_trust::profile::{Approval, Budget, Profile};
 use neap_trust::repo::document::{NamedKey, TargetFile};
 use neap_trust::repo::edit::{KeyChange, RoleSetup, Setup};
-use neap_trust::repo::{ROOT, Repo, RepoError, TARGETS, is_key, staged_path};
+use neap_trust::repo::{ROOT, Repo, RepoError, TARGETS, is_key};
 use neap_trust::target::{Custom, Kind, Severity};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::directory::Directory;
-use super::{AddFile, AddGroup, AddKey, Drop, Init, Renew, Revoke, Rotate, Withdraw};
+use super::place::{self, of_repo};
+use super::{
+    AddFile, AddGroup, AddKey, AddProfile, Asked, Drop, Init, RemoveGroup, Renew, Revoke, Rotate,
+    Withdraw,
+};
 use crate::exit::Exit;
 use crate::failure::{Failure, io_exit};
 use crate::keyring;
@@ -30,24 +35,64 @@ pub(super) fn init(args: &Init) -> Result<Outcome, Failure> {
         snapshot: role(&args.snapshot_key, Some(1))?,
         timestamp: role(&args.timestamp_key, Some(1))?,
     };
-    let directory = Directory::open_for_change(&args.depot)?;
-    match Repo::load(&directory) {
+    let place = &args.depot;
+    let failed = |error| of_repo(place, error);
+    let repo = Repo::init(&setup, &args.expiry.when()).map_err(failed)?;
+    let depot = Depot::make(place).map_err(|error| {
+        let next = "name a folder that can be made, or s3://BUCKET/PREFIX";
+        Failure::new(io_exit(&error), format!("{place}: {error}"), next)
+    })?;
+    let mut writer = crate::depot::writer(&depot, place, "repo init")?;
+    match Repo::load(&depot) {
         Err(RepoError::Missing) => {}
-        Ok(_) => return Err(directory.failure(RepoError::Exists)),
-        Err(error) => return Err(directory.failure(error)),
+        Ok(_) => return Err(failed(RepoError::Exists)),
+        Err(error) => return Err(failed(error)),
     }
-    let repo = Repo::init(&setup, &args.expiry.when()).map_err(|e| directory.failure(e))?;
-    saved(&directory, &repo, &args.depot)
+    saved(&mut writer, &repo, place)
 }
 
 pub(super) fn add_group(args: &AddGroup) -> Result<Outcome, Failure> {
     let setup = role(&args.key, args.threshold)?;
-    staged(&args.depot, |repo| repo.set_group(&args.group, &setup, &args.expiry.when()))
+    staged(&args.depot, "add group", |repo| {
+        repo.set_group(&args.group, &setup, &args.expiry.when())
+    })
+}
+
+pub(super) fn remove_group(args: &RemoveGroup) -> Result<Outcome, Failure> {
+    let when = args.expiry.when();
+    staged(&args.depot, "remove group", |repo| repo.remove_group(&args.group, &when))
+}
+
+pub(super) fn add_profile(args: &AddProfile) -> Result<Outcome, Failure> {
+    let place = &args.depot;
+    let approval = match args.approval {
+        Asked::None => Approval::None,
+        Asked::Crew => Approval::Crew,
+    };
+    let budget = Budget {
+        update_bytes: args.update_budget,
+        day_bytes: args.day_budget,
+        month_bytes: args.month_budget,
+    };
+    let profile = Profile::new(&args.site, args.stale_days, approval, budget);
+    let profile = profile.map_err(|error| {
+        let next = "neap repo add profile --help shows what there is";
+        Failure::new(Exit::Usage, format!("{}: {error}", args.site), next)
+    })?;
+    let depot = crate::depot::open(place)?;
+    let mut writer = crate::depot::writer(&depot, place, "repo add profile")?;
+    let mut repo = place::load(&depot, place)?;
+    let content = repo.set_profile(&args.group, &profile, &args.expiry.when());
+    let content = content.map_err(|error| of_repo(place, error))?;
+    add_blob(&writer, &content, place)?;
+    saved(&mut writer, &repo, place)
 }
 
 pub(super) fn add_key(args: &AddKey) -> Result<Outcome, Failure> {
     let change = KeyChange { add: named(&args.key)?, remove: vec![], threshold: args.threshold };
-    staged(&args.depot, |repo| repo.change_keys(&args.role, &change, &args.expiry.when()))
+    staged(&args.depot, "add key", |repo| {
+        repo.change_keys(&args.role, &change, &args.expiry.when())
+    })
 }
 
 pub(super) fn rotate(args: &Rotate) -> Result<Outcome, Failure> {
@@ -56,7 +101,7 @@ pub(super) fn rotate(args: &Rotate) -> Result<Outcome, Failure> {
         return Err(Failure::new(Exit::Usage, text, "give --remove and --add, or --threshold"));
     }
     let add = named(&args.add)?;
-    staged(&args.depot, |repo| {
+    staged(&args.depot, "rotate", |repo| {
         let remove = args.remove.iter().map(|key| id_of(repo, key)).collect::<Result<_, _>>()?;
         let change = KeyChange { add, remove, threshold: args.threshold };
         repo.change_keys(&args.role, &change, &args.expiry.when())
@@ -68,22 +113,24 @@ pub(super) fn revoke(args: &Revoke) -> Result<Outcome, Failure> {
         Some(key) => named(std::slice::from_ref(key))?.pop(),
         None => None,
     };
-    staged(&args.depot, |repo| {
+    staged(&args.depot, "revoke", |repo| {
         let id = id_of(repo, &args.key)?;
         repo.revoke(&id, replacement.as_ref(), &args.expiry.when()).map(drop)
     })
 }
 
 pub(super) fn renew(args: &Renew) -> Result<Outcome, Failure> {
-    staged(&args.depot, |repo| repo.renew(&args.role, &args.expiry.when()))
+    staged(&args.depot, "renew", |repo| repo.renew(&args.role, &args.expiry.when()))
 }
 
 pub(super) fn withdraw(args: &Withdraw) -> Result<Outcome, Failure> {
-    staged(&args.depot, |repo| repo.remove_targets(&args.group, &args.paths, &args.expiry.when()))
+    staged(&args.depot, "withdraw", |repo| {
+        repo.remove_targets(&args.group, &args.paths, &args.expiry.when())
+    })
 }
 
 pub(super) fn drop_staged(args: &Drop) -> Result<Outcome, Failure> {
-    staged(&args.depot, |repo| repo.drop_staged(&args.role))
+    staged(&args.depot, "drop", |repo| repo.drop_staged(&args.role))
 }
 
 pub(super) fn add_file(args: &AddFile) -> Result<Outcome, Failure> {
@@ -122,34 +169,47 @@ pub(super) fn add_file(args: &AddFile) -> Result<Outcome, Failure> {
     let name = args.name.clone().or(name).unwrap_or_default();
     let path = format!("g/{}/{}/{}/{name}", args.group, args.product, args.version);
 
-    let directory = Directory::open_for_change(&args.depot)?;
-    let mut repo = directory.load()?;
+    let place = &args.depot;
+    let depot = crate::depot::open(place)?;
+    let mut writer = crate::depot::writer(&depot, place, "repo add file")?;
+    let mut repo = place::load(&depot, place)?;
     let added = TargetFile::new(len, &sha256, &custom).and_then(|file| {
         let files = BTreeMap::from([(path, file)]);
         repo.add_targets(&args.group, files, &args.expiry.when())
     });
-    added.map_err(|error| directory.failure(error))?;
-    // The blob first: nothing names it yet.
-    directory.write(&format!("blobs/{blake3}"), &bytes).map_err(failed)?;
-    saved(&directory, &repo, &args.depot)
+    added.map_err(|error| of_repo(place, error))?;
+    add_blob(&writer, &bytes, place)?;
+    saved(&mut writer, &repo, place)
+}
+
+/// Adds a document, before anything that is written names it.
+fn add_blob(writer: &Writer<'_>, content: &[u8], place: &str) -> Result<(), Failure> {
+    let added = writer.add(&mut Cursor::new(content), Present::Verify);
+    added.map(drop).map_err(|error| {
+        let exit = if let AddError::Store(error) = &error { io_exit(error) } else { Exit::Error };
+        let next = format!("neap depot fsck {place}, then run the same command again");
+        Failure::new(exit, format!("{place}: {error}"), next)
+    })
 }
 
 /// Changes what is staged, writes it and says what is to be signed.
 fn staged(
-    depot: &Path,
+    place: &str,
+    verb: &str,
     change: impl FnOnce(&mut Repo) -> Result<(), RepoError>,
 ) -> Result<Outcome, Failure> {
-    let directory = Directory::open_for_change(depot)?;
-    let mut repo = directory.load()?;
-    change(&mut repo).map_err(|error| directory.failure(error))?;
-    saved(&directory, &repo, depot)
+    let depot = crate::depot::open(place)?;
+    let mut writer = crate::depot::writer(&depot, place, &format!("repo {verb}"))?;
+    let mut repo = place::load(&depot, place)?;
+    change(&mut repo).map_err(|error| of_repo(place, error))?;
+    saved(&mut writer, &repo, place)
 }
 
-fn saved(directory: &Directory, repo: &Repo, depot: &Path) -> Result<Outcome, Failure> {
-    directory.save(repo)?;
+fn saved(writer: &mut Writer<'_>, repo: &Repo, place: &str) -> Result<Outcome, Failure> {
+    place::save(writer, repo, place)?;
     let (mut text, mut roles) = (String::new(), Vec::new());
     for role in repo.staged_roles() {
-        let path = depot.join(staged_path(role)).display().to_string();
+        let path = place::request(place, role);
         let version = repo.staged(role).map_or(0, |envelope| envelope.version());
         text += &format!("staged  {path}  version {version}\n");
         roles.push(json!({"role": role, "version": version, "request": path}));

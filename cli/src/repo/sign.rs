@@ -5,6 +5,9 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
+use neap_depot::depot::BUCKET;
+use neap_depot::name::Name;
+use neap_depot::store;
 use neap_trust::key::Signer;
 use neap_trust::limits::{REQUEST_LEN_MAX, ROOT_LEN_MAX, SIGNATURE_FILE_LEN_MAX};
 use neap_trust::repo::changes::{Change, plain};
@@ -15,7 +18,7 @@ use neap_trust::repo::signature::SignatureFile;
 use neap_trust::repo::{RepoError, Step};
 use serde_json::json;
 
-use super::directory::{Directory, of_repo, read};
+use super::place::{self, of_repo};
 use super::{Merge, Publish, Sign, status};
 use crate::exit::Exit;
 use crate::failure::{Failure, io_exit};
@@ -26,10 +29,13 @@ use crate::outcome::Outcome;
 const ANSWER_LEN_MAX: u64 = 64;
 
 pub(super) fn sign(args: &Sign) -> Result<Outcome, Failure> {
-    let shown = args.request.display().to_string();
-    let failed = |error| of_repo(&shown, error);
-    let bytes = file(&args.request, REQUEST_LEN_MAX)?;
-    let request = Request::parse(&shown, &bytes).map_err(failed)?;
+    let shown = &args.request;
+    let failed = |error| of_repo(shown, error);
+    let bytes = match shown.starts_with(BUCKET) {
+        true => of_bucket(shown)?,
+        false => file(Path::new(shown), REQUEST_LEN_MAX)?,
+    };
+    let request = Request::parse(shown, &bytes).map_err(failed)?;
     let trusted = match &args.trusted_root {
         Some(path) => {
             let name = path.display().to_string();
@@ -84,24 +90,27 @@ pub(super) fn merge(args: &Merge) -> Result<Outcome, Failure> {
         let read = SignatureFile::parse(&shown, &bytes);
         signatures.push((shown.clone(), read.map_err(|error| of_repo(&shown, error))?));
     }
-    let directory = Directory::open_for_change(&args.depot)?;
-    let mut repo = directory.load()?;
+    let depot = crate::depot::open(&args.depot)?;
+    let mut writer = crate::depot::writer(&depot, &args.depot, "repo merge")?;
+    let mut repo = place::load(&depot, &args.depot)?;
     // All are checked before any is written.
     for (shown, signature) in &signatures {
         let merged = repo.merge(std::slice::from_ref(signature));
         merged.map_err(|error| of_repo(shown, error))?;
     }
-    directory.save(&repo)?;
-    let (text, staged) = status::of_staged(&repo).map_err(|error| directory.failure(error))?;
+    place::save(&mut writer, &repo, &args.depot)?;
+    let (text, staged) = status::of_staged(&repo).map_err(|error| of_repo(&args.depot, error))?;
     Ok(Outcome { text, json: json!({"schema": "neap.merged.v1", "staged": staged}) })
 }
 
 pub(super) fn publish(args: &Publish) -> Result<Outcome, Failure> {
-    let directory = Directory::open_for_change(&args.depot)?;
-    let repo = directory.load()?;
+    let depot = crate::depot::open(&args.depot)?;
+    // Secrets are asked for before others are kept waiting.
     let signers = args.key.iter().map(|key| keyring::signer(key, &args.secrets));
     let signers = signers.collect::<Result<Vec<_>, _>>()?;
     let signers: Vec<&dyn Signer> = signers.iter().map(|signer| &**signer).collect();
+    let mut writer = crate::depot::writer(&depot, &args.depot, "repo publish")?;
+    let repo = place::load(&depot, &args.depot)?;
     let now = Timestamp::now();
     let expiry = OnlineExpiry {
         snapshot: args.snapshot_expires.map(|until| until.at(now)),
@@ -114,12 +123,12 @@ pub(super) fn publish(args: &Publish) -> Result<Outcome, Failure> {
     let done = match done {
         // A publication that was cut short may have left its staged files.
         Err(RepoError::NothingToDo(text)) => {
-            directory.save(&repo)?;
-            return Err(directory.failure(RepoError::NothingToDo(text)));
+            place::save(&mut writer, &repo, &args.depot)?;
+            return Err(of_repo(&args.depot, RepoError::NothingToDo(text)));
         }
-        done => done.map_err(|error| directory.failure(error))?,
+        done => done.map_err(|error| of_repo(&args.depot, error))?,
     };
-    directory.apply(&done.steps)?;
+    place::take(&mut writer, &done.steps, &args.depot)?;
     let mut text = String::new();
     for (role, version) in &done.published {
         text += &format!("published  {role} version {version}\n");
@@ -195,8 +204,30 @@ fn agreed(key: &str) -> Result<(), Failure> {
 /// A whole file that must be there.
 fn file(path: &Path, len_max: u64) -> Result<Vec<u8>, Failure> {
     let shown = path.display().to_string();
-    let found = read(path, len_max).map_err(|error| of_io(&shown, &error))?;
-    found.ok_or_else(|| of_io(&shown, &io::ErrorKind::NotFound.into()))
+    let mut bytes = Vec::new();
+    let read = File::open(path)
+        .and_then(|file| file.take(len_max.saturating_add(1)).read_to_end(&mut bytes));
+    read.map_err(|error| of_io(&shown, &error))?;
+    match u64::try_from(bytes.len()).is_ok_and(|len| len <= len_max) {
+        true => Ok(bytes),
+        false => {
+            let text = format!("{shown}: longer than {len_max} bytes");
+            Err(Failure::new(Exit::Error, text, format!("check {shown}")))
+        }
+    }
+}
+
+/// A staged file that lies in a bucket.
+fn of_bucket(address: &str) -> Result<Vec<u8>, Failure> {
+    let parts = address.rsplit_once("/staged/");
+    let Some((place, name)) = parts.and_then(|(place, f)| Some((place, Name::staged(f)?))) else {
+        let text = format!("{address}: no staged file");
+        return Err(Failure::new(Exit::Usage, text, "name s3://BUCKET/PREFIX/staged/ROLE.json"));
+    };
+    let depot = crate::depot::open(place)?;
+    let found = store::read(depot.store(), &name, REQUEST_LEN_MAX);
+    let found = found.map_err(|error| of_io(address, &error))?;
+    found.ok_or_else(|| of_io(address, &io::ErrorKind::NotFound.into()))
 }
 
 /// Writes a signature, in place of no other file.

@@ -7,16 +7,16 @@ use neap_trust::target::role_of;
 use serde_json::{Value, json};
 
 use super::Status;
-use super::directory::Directory;
+use super::place::{self, of_repo};
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 
 pub(super) fn status(args: &Status) -> Result<Outcome, Failure> {
-    let directory = Directory::open(&args.depot);
-    let repo = directory.load()?;
-    let shown = shown(&repo, Timestamp::now()).map_err(|error| directory.failure(error))?;
-    let (text, roles) = shown;
-    let (staged_text, staged) = of_staged(&repo).map_err(|error| directory.failure(error))?;
+    let depot = crate::depot::open(&args.depot)?;
+    let repo = place::load(&depot, &args.depot)?;
+    let failed = |error| of_repo(&args.depot, error);
+    let (text, roles) = shown(&repo, Timestamp::now()).map_err(failed)?;
+    let (staged_text, staged) = of_staged(&repo).map_err(failed)?;
     let json = json!({"schema": "neap.repo-status.v1", "roles": roles, "staged": staged});
     Ok(Outcome { text: text + &staged_text, json })
 }

@@ -15,11 +15,14 @@ const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 /// One person's folder.
 pub(crate) struct Desk {
     folder: tempfile::TempDir,
+    /// What else is in the environment here: where a bucket is, and who asks.
+    pub(crate) variables: Vec<(&'static str, String)>,
 }
 
 impl Desk {
     pub(crate) fn new() -> Self {
-        let desk = Self { folder: tempfile::tempdir().expect("a folder for the test") };
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let desk = Self { folder, variables: Vec::new() };
         desk.secret("pass", "correct horse");
         desk.secret("pin", "1234");
         desk
@@ -98,6 +101,7 @@ impl Desk {
             .env("NEAP_KEYS", self.path("keys"))
             .env("NEAP_PASSPHRASE", "correct horse")
             .env("SOFTHSM2_CONF", self.path("softhsm2.conf"))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .output()
             .expect("neap starts");

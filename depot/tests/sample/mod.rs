@@ -53,7 +53,9 @@ pub(crate) fn release(version: u64, images: &[Vec<u8>], keys: &[&str]) -> Releas
         });
         targets.insert(format!("g/fleet/p/{version}.{index}/full"), target);
     }
-    let top = file(json!({"_type": "targets", "version": 1, "targets": {}}), &[]);
+    let delegations = json!({"keys": {}, "roles": [{"name": "g.fleet"}]});
+    let top = json!({"_type": "targets", "version": 1, "targets": {}, "delegations": delegations});
+    let top = file(top, &[]);
     let role = json!({"_type": "targets", "version": version, "targets": targets});
     let role = file(role, keys);
     let meta = json!({
@@ -69,6 +71,7 @@ pub(crate) fn release(version: u64, images: &[Vec<u8>], keys: &[&str]) -> Releas
         snapshot: Some((format!("{version}.snapshot.json"), snapshot)),
         timestamp: Some(timestamp),
         roots: Vec::new(),
+        is_root_first: false,
     };
     Release { images: images.to_vec(), publication }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use crate::repo::changes::plain;
+
 /// What went wrong with a key. Nothing secret is ever in the text.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -27,6 +29,13 @@ pub enum KeyError {
     Token(String),
     /// The command that signs fails.
     Command(String),
+    /// The command that signs did not end in time and was stopped.
+    CommandLate {
+        /// The command.
+        command: String,
+        /// Seconds that it was given.
+        limit_s: u64,
+    },
     /// What was made is not a signature of the key over the message.
     WrongSignature,
 }
@@ -50,6 +59,10 @@ impl fmt::Display for KeyError {
             Self::Uri(why) => write!(f, "no URI of a token's key: {why}"),
             Self::Token(why) => write!(f, "the token refuses: {why}"),
             Self::Command(why) => write!(f, "the command that signs fails: {why}"),
+            Self::CommandLate { command, limit_s } => {
+                let shown = plain(command);
+                write!(f, "`{shown}` did not end within {limit_s} seconds and was stopped")
+            }
             Self::WrongSignature => {
                 f.write_str("what was returned is not a signature of this public key")
             }

@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::document::{Envelope, RoleKeys, Root, TargetFile, Targets};
 use super::error::RepoError;
 use super::{ROOT, Repo, SNAPSHOT, TARGETS, TIMESTAMP, title};
+use crate::profile::{Approval, Profile};
 use crate::target::{Content, Custom, Kind, Severity, paths_of};
 
 /// One thing that changes.
@@ -25,7 +27,7 @@ pub struct Change {
 pub(super) fn describe(repo: &Repo, role: &str) -> Result<Vec<Change>, RepoError> {
     let Some(staged) = repo.staged(role) else { return Ok(Vec::new()) };
     let base = repo.current(role);
-    let mut changes = Changes(Vec::new());
+    let mut changes = Changes { list: Vec::new(), profiles: &repo.profiles };
     match role {
         ROOT => {
             let old = base.map(Envelope::root).transpose()?;
@@ -52,10 +54,10 @@ pub(super) fn describe(repo: &Repo, role: &str) -> Result<Vec<Change>, RepoError
         Some(before) => changes.say(format!("It expires {expires}; before, {before}.")),
         None => changes.say(format!("It expires {expires}.")),
     }
-    if changes.0.len() == 1 {
-        changes.0.insert(0, Change { text: "Nothing else changes.".into(), is_warning: false });
+    if changes.list.len() == 1 {
+        changes.list.insert(0, Change { text: "Nothing else changes.".into(), is_warning: false });
     }
-    Ok(changes.0)
+    Ok(changes.list)
 }
 
 /// Whether the signatures on what is published no longer suffice, and why it is signed anew.
@@ -65,15 +67,18 @@ fn is_resigned(repo: &Repo, role: &str) -> Result<bool, RepoError> {
     Ok(authorities.iter().any(|authority| authority.check(role, base).is_err()))
 }
 
-struct Changes(Vec<Change>);
+struct Changes<'a> {
+    list: Vec<Change>,
+    profiles: &'a BTreeMap<String, String>,
+}
 
-impl Changes {
+impl Changes<'_> {
     fn say(&mut self, text: String) {
-        self.0.push(Change { text, is_warning: false });
+        self.list.push(Change { text, is_warning: false });
     }
 
     fn warn(&mut self, text: String) {
-        self.0.push(Change { text, is_warning: true });
+        self.list.push(Change { text, is_warning: true });
     }
 
     fn of_root(&mut self, old: Option<&Root>, new: &Root) {
@@ -117,8 +122,11 @@ impl Changes {
         }
         for role in old.iter().flat_map(|old| &old.delegations).flat_map(|all| &all.roles) {
             if new.role(&role.name).is_none() {
-                let name = plain(&role.name);
-                self.warn(format!("nobody may sign for role {name} any more"));
+                let name = plain(role.name.strip_prefix("g.").unwrap_or(&role.name));
+                self.warn(format!(
+                    "group `{name}` is removed for good: nobody may sign for it any more, and its \
+                     devices are offered nothing"
+                ));
             }
         }
     }
@@ -217,6 +225,22 @@ impl Changes {
         if let Some(advisory) = &custom.advisory {
             self.say(format!("    advisory: {}", plain(advisory)));
         }
+        if custom.kind == Kind::SiteProfile {
+            self.of_profile(file);
+        }
+    }
+
+    /// What a site may do: said only of bytes that have the digest which is signed.
+    fn of_profile(&mut self, file: &TargetFile) {
+        let digest = file.hashes.get("sha256");
+        let content = digest.and_then(|digest| self.profiles.get(digest)).filter(|content| {
+            digest.is_some_and(|digest| *digest == hex::encode(Sha256::digest(content)))
+        });
+        match content.map(|content| Profile::parse(content.as_bytes())) {
+            Some(Ok(profile)) => self.say(format!("    {}", allowed(&profile))),
+            Some(Err(why)) => self.warn(format!("devices refuse this profile: {why}")),
+            None => self.warn("what the profile allows is not in this file: do not sign".into()),
+        }
     }
 }
 
@@ -254,6 +278,27 @@ fn sentence(custom: &Custom, versions: &BTreeMap<String, String>) -> String {
     }
     for needed in &custom.requires {
         text += &format!("; needs {} {}", plain(&needed.product), plain(&needed.version));
+    }
+    text
+}
+
+/// What a profile lets a site do, in one line.
+fn allowed(profile: &Profile) -> String {
+    let Profile { site, stale_days, approval, budget, .. } = profile;
+    let approval = match approval {
+        Approval::None => "nobody on site is asked",
+        Approval::Crew => "the crew approves each update",
+    };
+    let site = plain(site);
+    let mut text = format!(
+        "site `{site}`: metadata counts for {stale_days} days after it expires; {approval}"
+    );
+    for (limit, of) in [
+        (budget.update_bytes, "an update"),
+        (budget.day_bytes, "a day"),
+        (budget.month_bytes, "a month"),
+    ] {
+        text += &limit.map_or(String::new(), |len| format!("; at most {} {of}", human(len)));
     }
     text
 }

@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sha2::{Digest as _, Sha256};
+
 use super::document::{DelegatedRole, Delegations, Envelope, NamedKey, RoleKeys, Root};
 use super::document::{TargetFile, Targets};
 use super::error::RepoError;
 use super::{ROOT, Repo, SNAPSHOT, TARGETS, TIMESTAMP, When};
 use crate::key::KeyId;
 use crate::limits::{GROUP_LEN_MAX, PRODUCT_LEN_MAX, VERSION_LEN_MAX};
-use crate::target::{paths_of, role_of};
+use crate::profile::Profile;
+use crate::target::{Custom, Kind, Severity, paths_of, role_of};
 
 /// Keys and threshold that a role shall have.
 #[derive(Debug, Clone)]
@@ -81,6 +84,11 @@ impl Repo {
         check_word("group", group, GROUP_LEN_MAX, |c| matches!(c, 'a'..='z' | '0'..='9' | '-'))
             .map_err(RepoError::Impossible)?;
         let name = role_of(group);
+        if self.current(&name).is_some() && !self.is_delegated(&name)? {
+            return Err(RepoError::Impossible(format!(
+                "group {group} was removed, and devices remember its versions: take another name"
+            )));
+        }
         self.stage_targets(TARGETS, when, |targets| {
             let Delegations { keys, roles } = targets.delegations.get_or_insert_default();
             let mut role = RoleKeys { threshold: setup.threshold, ..RoleKeys::default() };
@@ -94,6 +102,23 @@ impl Repo {
         if self.next(&name).is_none() {
             self.stage_targets(&name, when, |_| Ok(()))?;
         }
+        self.follow(when)
+    }
+
+    /// Removes a group: nobody signs for it from then on, and its devices are offered nothing. The
+    /// snapshot goes on naming its last metadata, since devices refuse one in which a role is
+    /// missing that they saw (TUF 5.5.5); for the same reason the name is not used again.
+    ///
+    /// # Errors
+    /// If there is no such group.
+    pub fn remove_group(&mut self, group: &str, when: &When) -> Result<(), RepoError> {
+        let name = self.group_role(group)?;
+        self.stage_targets(TARGETS, when, |targets| {
+            let roles = &mut targets.delegations.get_or_insert_default().roles;
+            roles.retain(|role| role.name != name);
+            Ok(())
+        })?;
+        self.staged.remove(&name);
         self.follow(when)
     }
 
@@ -183,7 +208,7 @@ impl Repo {
                 let text = format!("role {role} is made anew whenever something is published");
                 Err(RepoError::Impossible(text))
             }
-            _ if self.next(role).is_none() => {
+            _ if self.next(role).is_none() || self.authorities(role).is_err() => {
                 Err(RepoError::Impossible(format!("there is no role {role}")))
             }
             _ => self.stage_targets(role, when, |_| Ok(())),
@@ -211,6 +236,53 @@ impl Repo {
         })
     }
 
+    /// Gives the site of a group's devices a new profile in place of the one before: the content of
+    /// the blob, which must be in the depot before this is staged.
+    ///
+    /// # Errors
+    /// If there is no such group.
+    pub fn set_profile(
+        &mut self,
+        group: &str,
+        profile: &Profile,
+        when: &When,
+    ) -> Result<Vec<u8>, RepoError> {
+        let content = profile.bytes();
+        let role = self.group_role(group)?;
+        let targets = self.next(&role).map(Envelope::targets).transpose()?;
+        let old = targets.into_iter().flat_map(|targets| targets.targets);
+        let is_profile =
+            |file: &TargetFile| file.custom().map(|c| c.kind) == Some(Kind::SiteProfile);
+        let old = old.filter(|(_, file)| is_profile(file));
+        let old: Vec<String> = old.map(|(path, _)| path).collect();
+        let number = |path: &String| path.split('/').nth(3).and_then(|number| number.parse().ok());
+        let highest: u32 = old.iter().filter_map(number).max().unwrap_or(0);
+        let custom = Custom {
+            blake3: blake3::hash(&content).to_hex().to_string(),
+            kind: Kind::SiteProfile,
+            from: None,
+            to: None,
+            to_len: None,
+            content: None,
+            product: "site".to_owned(),
+            version: highest.saturating_add(1).to_string(),
+            security_epoch: 0,
+            severity: Severity::None,
+            sbom: None,
+            advisory: None,
+            hardware: Vec::new(),
+            requires: Vec::new(),
+        };
+        let path = format!("g/{group}/site/{}/profile", custom.version);
+        let sha256 = hex::encode(Sha256::digest(&content));
+        let len = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        let file = TargetFile::new(len, &sha256, &custom)?;
+        self.remove_targets(group, &old, when)?;
+        self.add_targets(group, BTreeMap::from([(path, file)]), when)?;
+        self.profiles.insert(sha256, String::from_utf8_lossy(&content).into_owned());
+        Ok(content)
+    }
+
     /// Withdraws files from the devices of a group.
     ///
     /// # Errors
@@ -231,6 +303,12 @@ impl Repo {
             }
             Ok(())
         })
+    }
+
+    /// Whether published `targets` let somebody sign for a role.
+    pub(super) fn is_delegated(&self, role: &str) -> Result<bool, RepoError> {
+        let targets = self.current(TARGETS).map(Envelope::targets).transpose()?;
+        Ok(targets.is_some_and(|targets| targets.role(role).is_some()))
     }
 
     fn group_role(&self, group: &str) -> Result<String, RepoError> {

@@ -205,8 +205,11 @@ impl Repo {
         current: &BTreeMap<String, Envelope>,
         now: Timestamp,
     ) -> Result<Vec<String>, RepoError> {
+        let targets = current.get(TARGETS).ok_or(RepoError::Missing)?.targets()?;
+        // No device follows the role of a group that was removed.
+        let is_followed = |role: &str| role == TARGETS || targets.role(role).is_some();
         let mut warnings = Vec::new();
-        for (role, envelope) in current {
+        for (role, envelope) in current.iter().filter(|(role, _)| is_followed(role)) {
             let expires = envelope.expires()?;
             if expires <= now {
                 warnings.push(format!("role {role} expired at {expires}: renew it"));

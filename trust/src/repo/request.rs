@@ -33,6 +33,7 @@ pub struct Request {
 #[serde(deny_unknown_fields)]
 struct File {
     base: Option<Value>,
+    profiles: BTreeMap<String, String>,
     role: String,
     roots: Vec<Value>,
     schema: String,
@@ -62,8 +63,12 @@ impl Request {
             let found = repo.published.get(name).cloned();
             published.extend(found.map(|found| (name.to_owned(), found)));
         }
+        let named = envelope.targets().map(|targets| targets.targets).unwrap_or_default();
+        let digests = named.values().filter_map(|file| file.hashes.get("sha256"));
+        let profile = |digest| Some((String::clone(digest), repo.profiles.get(digest)?.clone()));
+        let profiles = digests.filter_map(profile).collect();
         let roots = repo.roots.clone();
-        let repo = Repo { roots, published, staged, ..Repo::default() };
+        let repo = Repo { roots, published, staged, profiles, ..Repo::default() };
         Ok(Self { role: role.to_owned(), repo })
     }
 
@@ -75,7 +80,7 @@ impl Request {
         let read = File::parse(file, bytes)?;
         let envelope = |value: Value| Envelope::from_value(file, value);
         let roots = read.roots.into_iter().map(envelope).collect::<Result<_, _>>()?;
-        let mut repo = Repo { roots, ..Repo::default() };
+        let mut repo = Repo { roots, profiles: read.profiles, ..Repo::default() };
         for (role, value) in [(&*read.role, read.base), (TARGETS, read.targets)] {
             if let Some(value) = value {
                 repo.published.insert(role.to_owned(), envelope(value)?);
@@ -111,6 +116,7 @@ impl Request {
         let beside = |name: &str| value(repo.staged.get(name).filter(|_| name != role));
         let file = json!({
             "base": value(repo.published.get(role).filter(|_| role != TARGETS)),
+            "profiles": repo.profiles,
             "role": role,
             "roots": repo.roots.iter().map(Envelope::value).collect::<Vec<_>>(),
             "schema": SCHEMA,

@@ -6,9 +6,11 @@ use std::io;
 
 use crate::key::Signer;
 use crate::key::sealed::FileKey;
+use crate::profile::{Approval, Budget, Profile};
 use crate::repo::document::{NamedKey, TargetFile};
 use crate::repo::edit::{KeyChange, RoleSetup, Setup};
 use crate::repo::publish::{OnlineExpiry, Publication};
+use crate::repo::request::Request;
 use crate::repo::signature::SignatureFile;
 use crate::repo::{Files, Repo, RepoError, Step, When};
 use crate::target::{Custom, Kind, Severity};
@@ -301,4 +303,85 @@ fn paths_and_words_outside_the_group_are_refused() {
     assert!(repo.set_group("other", &role(&[1], 0), &when()).is_err());
     assert!(repo.set_group("other", &role(&[1], 2), &when()).is_err());
     assert!(repo.staged_roles().next().is_none(), "what is refused stages nothing");
+}
+
+#[test]
+fn group_that_is_removed_is_named_for_ever_and_followed_by_nobody() {
+    let depot = published();
+    let mut repo = Repo::load(&depot).expect("loaded");
+    let soon = When { now: now(), expires: Some("2026-06-02T00:00:00Z".parse().expect("a time")) };
+    repo.set_group("north", &role(&[6], 1), &when()).expect("a group");
+    repo.renew("g.north", &soon).expect("staged");
+    signed(&mut repo, "targets", &[1, 2]);
+    signed(&mut repo, "g.north", &[6]);
+    depot.save(&repo);
+    stepwise(&depot, &publish(&Repo::load(&depot).expect("loaded"), &[3]).expect("published"));
+
+    let mut repo = Repo::load(&depot).expect("loaded");
+    assert!(repo.remove_group("south", &when()).is_err());
+    repo.renew("g.north", &when()).expect("staged");
+    repo.remove_group("north", &when()).expect("staged");
+    assert!(repo.staged("g.north").is_none(), "nobody could sign it");
+    let request = Request::of(&repo, "targets").expect("staged");
+    let changes = request.judge(None, now()).expect("judged");
+    let says = |text: &str| changes.iter().any(|change| change.text.contains(text));
+    assert!(says("group `north` is removed for good"), "{changes:?}");
+    signed(&mut repo, "targets", &[1, 2]);
+    depot.save(&repo);
+    let repo = Repo::load(&depot).expect("loaded");
+    let late: Timestamp = "2026-06-03T00:00:00Z".parse().expect("a time");
+    let done = repo.publish(&[&key(3)], late, OnlineExpiry::default()).expect("published");
+    assert_eq!(done.warnings, [""; 0], "that its role has expired is no matter");
+    stepwise(&depot, &done);
+    let snapshot = depot.metadata("3.snapshot.json").expect("published");
+    assert!(String::from_utf8_lossy(&snapshot).contains("g.north.json"));
+
+    let mut repo = Repo::load(&depot).expect("loaded");
+    assert_eq!(repo.groups().expect("groups"), ["fleet"]);
+    assert!(repo.renew("g.north", &when()).is_err());
+    let again = repo.set_group("north", &role(&[6], 1), &when()).expect_err("refused");
+    assert!(again.to_string().contains("devices remember its versions"), "{again}");
+    assert!(repo.staged_roles().next().is_none());
+}
+
+#[test]
+fn signers_read_what_a_site_profile_allows() {
+    let depot = published();
+    let mut repo = Repo::load(&depot).expect("loaded");
+    let budget = Budget { month_bytes: Some(200 << 20), ..Budget::default() };
+    let profile =
+        |days| Profile::new("MV Aurora\u{202e}", days, Approval::Crew, budget).expect("a profile");
+    let shown = |repo: &Repo| {
+        let request = Request::of(repo, "g.fleet").expect("staged");
+        // What the signer has is the file.
+        let request = Request::parse("request", &request.bytes()).expect("a request");
+        let changes = request.judge(None, now()).expect("judged");
+        changes.iter().map(|change| format!("{}\n", change.text)).collect::<String>()
+    };
+    let allows = "site `MV Aurora\\u{202e}`: metadata counts for 180 days after it expires; the \
+                  crew approves each update; at most 200.0 MiB (209715200 bytes) a month";
+    let content = repo.set_profile("fleet", &profile(180), &when()).expect("staged");
+    assert!(shown(&repo).contains(allows), "{}", shown(&repo));
+    signed(&mut repo, "g.fleet", &[1, 2]);
+    depot.save(&repo);
+    let without = shown(&Repo::load(&depot).expect("loaded"));
+    assert!(without.contains("not in this file: do not sign"), "{without}");
+    let put = |content: &[u8]| {
+        let path = format!("blobs/{}", blake3::hash(&profile(180).bytes()).to_hex());
+        depot.apply(&Step::Write(path, content.to_vec()));
+    };
+    put(&profile(3650).bytes());
+    let other = shown(&Repo::load(&depot).expect("loaded"));
+    assert!(other.contains("not in this file: do not sign"), "{other}");
+    put(&content);
+    assert!(shown(&Repo::load(&depot).expect("loaded")).contains(allows));
+    stepwise(&depot, &publish(&Repo::load(&depot).expect("loaded"), &[3]).expect("published"));
+
+    // The next takes its place, under the next number.
+    let mut repo = Repo::load(&depot).expect("loaded");
+    repo.set_profile("fleet", &profile(30), &when()).expect("staged");
+    let targets = repo.staged("g.fleet").expect("staged").targets().expect("targets").targets;
+    assert_eq!(targets.keys().collect::<Vec<_>>(), ["g/fleet/site/2/profile"]);
+    assert!(Profile::new("A", 3651, Approval::None, budget).is_err());
+    assert!(Profile::new("", 1, Approval::None, budget).is_err());
 }
