@@ -57,8 +57,13 @@ impl LiteralEncoder {
     /// A stream for a group with `len` bytes of literals in all.
     #[must_use]
     pub fn new(len: usize, level: i32) -> Self {
+        Self::within(len, level, LITERAL_WINDOW_LOG2)
+    }
+
+    /// The same in a window of at most `2^window_log2_max` bytes.
+    pub(crate) fn within(len: usize, level: i32, window_log2_max: u32) -> Self {
         let mut context = context(level);
-        let window = window_log2(len, LITERAL_WINDOW_LOG2);
+        let window = window_log2(len, window_log2_max);
         set(&mut context, CParameter::WindowLog(window));
         if let Some(above) = u32::try_from(level - 19).ok().filter(|above| *above <= 3) {
             // Of a stream libzstd does not know the length, and takes the tables that its level
@@ -90,6 +95,15 @@ impl LiteralEncoder {
             out.reserve(left.max(1 << 16));
         }
     }
+}
+
+/// The window in bytes that a decoder needs for a literal stream that starts with this piece;
+/// nothing if none starts here.
+pub(crate) fn literal_window(piece: &[u8]) -> Option<u64> {
+    let descriptor = piece.strip_prefix(&FRAME_MAGIC)?.get(1)?;
+    // The low three bits are a mantissa (RFC 8878, section 3.1.1.1.2).
+    let base = 1_u64 << (10 + (descriptor >> 3));
+    Some(base + base / 8 * u64::from(descriptor & 7))
 }
 
 /// Decodes columns and the literal stream, in memory that no input can enlarge.

@@ -68,6 +68,7 @@ pub struct Walk {
     restarts_met: usize,
     body_len_max: u64,
     columns_len_max: u64,
+    literal_window: u64,
     report: Report,
 }
 
@@ -84,6 +85,7 @@ impl Walk {
             restarts_met: 0,
             body_len_max: 0,
             columns_len_max: 0,
+            literal_window: 0,
             report: Report::default(),
             header,
         }
@@ -128,6 +130,10 @@ impl Walk {
         self.target_offset = made;
         let coded: usize = self.frame.coded_lens.iter().sum();
         let stream_len = self.frame.stream.len();
+        if self.frame.coder == coder::ZSTD {
+            let window = coder::literal_window(&body[self.frame.stream.clone()]).unwrap_or(0);
+            self.literal_window = self.literal_window.max(window.min(1 << LITERAL_WINDOW_LOG2));
+        }
         let (literals_coded, mixed) = match self.frame.coder {
             coder::CM => (0, stream_len),
             _ => (stream_len, 0),
@@ -163,16 +169,12 @@ impl Walk {
         // Of each restart, run and group 16 bytes are held, of each target window 32.
         let tables = 16 * (header.restarts.len() + map.runs.len() + map.groups.len())
             + Digest::LEN * header.target_windows.len();
-        let literal_window = match self.report.literals {
-            0 => 0,
-            len => len.next_power_of_two().min(1 << LITERAL_WINDOW_LOG2),
-        };
         let windows = WINDOWS_IN_FLIGHT as u64 * header.window_len().min(header.target_size);
         // A model and a frame's segments; maps, and headers of executables.
         let model = if self.report.mixed > 0 { MODEL_LEN } else { 0 };
         let maps = if self.report.regions > 0 { MAPS_LEN } else { 0 };
         let held =
-            windows + literal_window + self.body_len_max + self.columns_len_max + model + maps;
+            windows + self.literal_window + self.body_len_max + self.columns_len_max + model + maps;
         // The header's tables are there twice: as read, and in the applier.
         let memory = PROGRAM_LEN + held + 2 * tables as u64;
         (self.header, Report { memory, ..self.report })

@@ -43,15 +43,23 @@ impl Packed {
     }
 }
 
+/// How literals are coded, and in what groups.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Coding {
+    /// The level of zstd.
+    pub(super) level: i32,
+    /// A group ends, and the literal stream starts afresh, after so many bytes of coded columns and
+    /// literals not yet coded: at most so much must be read again after a power cut.
+    pub(super) restart_len: u64,
+    /// log2 of the literal stream's window in bytes.
+    pub(super) window_log2: u32,
+}
+
 /// Codes the drafts and appends the frames to the spool.
-///
-/// A group ends, and the literal stream starts afresh, after `restart_len` bytes of coded columns
-/// and literals not yet coded: at most so much must be read again after a power cut.
 pub(super) fn pack(
     mut drafts: Vec<Draft>,
     target: &dyn Source,
-    level: i32,
-    restart_len: u64,
+    coding: Coding,
     refs: bool,
     spool: &mut dyn Spool,
     progress: Progress,
@@ -60,16 +68,16 @@ pub(super) fn pack(
     let columns = drafts.par_iter_mut().flat_map(|draft| draft.columns.par_iter_mut());
     columns.for_each(|column| {
         let raw_len = column.len() as u64;
-        *column = coder::column(column, level);
+        *column = coder::column(column, coding.level);
         progress(Event::Advance(raw_len));
     });
     let mut packed = Packed::default();
     let lens: Vec<u64> = drafts.iter().map(|draft| draft.len() as u64).collect();
-    let groups = groups(&lens, restart_len);
+    let groups = groups(&lens, coding.restart_len);
     for batch in groups.chunks(rayon::current_num_threads()) {
         let coded: Vec<_> = batch
             .par_iter()
-            .map(|group| literals(&drafts[group.clone()], target, level, progress))
+            .map(|group| literals(&drafts[group.clone()], target, coding, progress))
             .collect::<Result<_, DiffError>>()?;
         for (group, pieces) in batch.iter().zip(coded) {
             packed.restart(drafts[group.start].target_offset);
@@ -111,12 +119,12 @@ pub(super) fn groups(lens: &[u64], restart_len: u64) -> Vec<std::ops::Range<usiz
 fn literals(
     drafts: &[Draft],
     target: &dyn Source,
-    level: i32,
+    coding: Coding,
     progress: Progress,
 ) -> Result<Vec<Vec<u8>>, DiffError> {
     let in_frame = |len: u64| usize::try_from(len).expect("a frame fits in memory");
     let len = drafts.iter().map(|draft| in_frame(draft.literals_len)).sum();
-    let mut encoder = LiteralEncoder::new(len, level);
+    let mut encoder = LiteralEncoder::within(len, coding.level, coding.window_log2);
     let mut pieces = Vec::with_capacity(drafts.len());
     let mut raw = Vec::new();
     for draft in drafts {
