@@ -209,6 +209,14 @@ impl Receipt {
         Ok(Verified { receipt, digest: blake3::hash(bytes).into() })
     }
 
+    /// The id of the key that the bytes claim to be signed by: to find the certificate for it.
+    ///
+    /// # Errors
+    /// If they are no receipt.
+    pub fn key_id(bytes: &[u8]) -> Result<Vec<u8>, ReceiptError> {
+        Ok(message(bytes)?.protected.header.key_id)
+    }
+
     /// What the bytes claim, verified by nobody: to find out whose key to verify with.
     ///
     /// # Errors
