@@ -10,8 +10,8 @@ use neap_trust::device_key::file::{DeviceFileKey, Kind};
 use neap_trust::device_key::{DeviceKey, DeviceSigner};
 use neap_trust::fixture::identity::{Ca, NOW_S, at, device, request};
 use neap_trust::identity::{Authority, IdentityError, Reason, Request, Revocation};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use tempfile::TempDir;
-use webpki::types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use webpki::{
     BorrowedCertRevocationList, CertRevocationList, EndEntityCert, KeyUsage, RevocationOptions,
     RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert,
@@ -38,7 +38,9 @@ impl Desk {
     /// What openssl says, and whether it is content.
     fn run(&self, arguments: &str) -> (bool, String) {
         let mut openssl = Command::new("openssl");
-        let run = openssl.args(arguments.split(' ')).current_dir(&self.0).output();
+        // A no-break space stays within a word.
+        let words = arguments.split(' ').map(|word| word.replace('\u{a0}', " "));
+        let run = openssl.args(words).current_dir(&self.0).output();
         let run = run.expect("openssl is installed");
         let text = [run.stdout, run.stderr].concat();
         (run.status.success(), String::from_utf8_lossy(&text).into_owned())
@@ -170,28 +172,12 @@ fn authority_and_certificate_that_openssl_makes_are_read() {
     };
     let config = config.replace("[device]\n", &format!("{}[device]\n", ids("ca.key")));
     desk.write("config", format!("{config}{}", ids("key.pem")));
-    let subject = "-utf8 -subj /O=coast/CN=device\u{20}authority".replace(' ', "\n");
-    let run = |arguments: &str| {
-        let words: Vec<_> = arguments.split('\n').collect();
-        let run = Command::new("openssl").args(words).current_dir(&desk.0).output();
-        let run = run.expect("openssl is installed");
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    };
-    let subject = subject.replace("device\nauthority", "device authority");
     let make = "req -x509 -new -key ca.key -config config -extensions ca -days 3650 -out ca.pem";
-    run(&format!("{}\n{subject}", make.replace(' ', "\n")));
-    desk.openssl(
-        "req -new -key key.pem -utf8 -config config -subj /O=coast/serialNumber=radar-7 \
-        -out device.csr"
-            .replace("        ", "")
-            .as_str(),
-    );
-    desk.openssl(
-        "x509 -req -in device.csr -CA ca.pem -CAkey ca.key -extfile config -extensions \
-        device -days 365 -out device.pem"
-            .replace("        ", "")
-            .as_str(),
-    );
+    desk.openssl(&format!("{make} -utf8 -subj /O=coast/CN=device\u{a0}authority"));
+    let ask = "req -new -key key.pem -config config -out device.csr";
+    desk.openssl(&format!("{ask} -utf8 -subj /O=coast/serialNumber=radar-7"));
+    let issue = "x509 -req -in device.csr -CA ca.pem -CAkey ca.key -days 365 -out device.pem";
+    desk.openssl(&format!("{issue} -extfile config -extensions device"));
     let authority = fs::read(desk.path("ca.pem")).expect("it is there");
     let authority = Authority::read(&authority).expect("an authority");
     assert_eq!(authority.fleet().as_str(), "coast");
