@@ -1,6 +1,7 @@
 //! `neap repo`: its verbs and their flags. What they do is in the files below.
 
 mod change;
+mod crl;
 pub(crate) mod directory;
 pub(crate) mod expiry;
 mod sign;
@@ -134,6 +135,12 @@ pub(crate) enum What {
     #[command(after_help = "Example:\n  neap repo add file depot fleet sbom.json \
         --product bridge-display --version 1.5")]
     File(AddFile),
+    /// The list of a fleet's revoked certificates, in place of the one before
+    #[command(
+        after_help = "Example:\n  neap repo add crl depot fleet ca/fleet.crl --ca ca/ca.pem\n\n\
+        Exit code 7: the group has a newer list."
+    )]
+    Crl(AddCrl),
 }
 
 impl What {
@@ -142,6 +149,7 @@ impl What {
             Self::Group(args) => &args.common,
             Self::Key(args) => &args.common,
             Self::File(args) => &args.common,
+            Self::Crl(args) => &args.common,
         }
     }
 }
@@ -199,6 +207,23 @@ pub(crate) struct AddFile {
     /// What it is called there [default: the name of the file]
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    expiry: Expiry,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AddCrl {
+    /// Folder of the depot
+    depot: PathBuf,
+    /// The group
+    group: String,
+    /// The list, in PEM or DER
+    list: PathBuf,
+    /// The certificate of the fleet's authority
+    #[arg(long, value_name = "FILE")]
+    ca: PathBuf,
     #[command(flatten)]
     expiry: Expiry,
     #[command(flatten)]
@@ -346,6 +371,7 @@ pub(crate) fn run(verb: &Verb) -> Result<Outcome, Failure> {
             What::Group(args) => change::add_group(args),
             What::Key(args) => change::add_key(args),
             What::File(args) => change::add_file(args),
+            What::Crl(args) => crl::add(args),
         },
         Verb::Sign(args) => sign::sign(args),
         Verb::Merge(args) => sign::merge(args),

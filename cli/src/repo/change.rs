@@ -145,7 +145,7 @@ fn staged(
     saved(&directory, &repo, depot)
 }
 
-fn saved(directory: &Directory, repo: &Repo, depot: &Path) -> Result<Outcome, Failure> {
+pub(super) fn saved(directory: &Directory, repo: &Repo, depot: &Path) -> Result<Outcome, Failure> {
     directory.save(repo)?;
     let (mut text, mut roles) = (String::new(), Vec::new());
     for role in repo.staged_roles() {

@@ -233,7 +233,7 @@ impl Repo {
         })
     }
 
-    fn group_role(&self, group: &str) -> Result<String, RepoError> {
+    pub(super) fn group_role(&self, group: &str) -> Result<String, RepoError> {
         match self.groups()?.iter().any(|known| known == group) {
             true => Ok(role_of(group)),
             false => Err(RepoError::Impossible(format!("there is no group {group}"))),
@@ -264,7 +264,7 @@ impl Repo {
         Ok(())
     }
 
-    fn stage_targets(
+    pub(super) fn stage_targets(
         &mut self,
         role: &str,
         when: &When,
