@@ -48,9 +48,9 @@ pub(crate) enum Verb {
     Export(Export),
     /// Make a device's next receipt, on the device, where no agent does
     #[command(after_help = "Example:\n  \
-        neap receipt create /var/lib/neap/receipts/radar-7 --device radar-7 --key device.pem \\\n    \
+        neap receipt create receipts/radar-7 --device radar-7 --key device.pem \\\n    \
         --outcome committed --product radar --version 1.5.0")]
-    Create(create::Create),
+    Create(Box<create::Create>),
 }
 
 impl Verb {

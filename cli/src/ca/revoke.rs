@@ -87,8 +87,8 @@ fn said(opened: &Opened, crl: &List, before: &str, revoked: Value) -> Outcome {
     let path = opened.folder.crl_path().display().to_string();
     let (number, count, next) = (crl.number(), crl.revoked().len(), crl.next_update());
     let text = format!(
-        "{before}list     number {number}, {count} revoked, next due {next}\nwrote    {path}\nNext: \
-         neap repo add crl DEPOT GROUP {path} --ca CA.pem, sign, publish.\n"
+        "{before}list     number {number}, {count} revoked, next due {next}\nwrote    {path}\n\
+         Next: neap repo add crl DEPOT GROUP {path} --ca CA.pem, sign, publish.\n"
     );
     let json = json!({
         "schema": "neap.ca-crl.v1",
