@@ -7,7 +7,7 @@ use super::ledger::{Allowed, Decision, Denied, KeyDigest, Leave, Ledger};
 use super::*;
 use crate::device_key::file::{DeviceFileKey, Kind};
 use crate::device_key::{DeviceKey, DeviceSigner};
-use crate::fixture::identity::{Ca, at, device, element, request, sealed, unsealed};
+use crate::fixture::identity::{Ca, at, device, element, receipts, request, sealed, unsealed};
 use crate::limits::{
     ALLOWED_MAX, CERTIFICATE_LEN_MAX, EXTENSIONS_MAX, REQUEST_DER_LEN_MAX, WAITING_PER_DEVICE_MAX,
 };
@@ -115,6 +115,23 @@ fn every_changed_bit_is_seen() {
             assert!(!read(&[bytes, &[0]].concat()), "a byte more");
         }
     }
+}
+
+// The signature is checked over what is encoded again, which would be the honest bytes: one
+// certificate would have had two spellings, and two digests.
+#[test]
+fn other_spelling_of_an_honest_certificate_is_refused() {
+    let ca = Ca::new(1);
+    let certificate = ca.certificate(&request("radar-7", &device(Kind::Ed25519, 7)), 1);
+    let part = unsealed(certificate.der());
+    let short = [element(0x17, b"260531000000Z"), element(0x17, b"270601000000Z")].concat();
+    let long = [element(0x18, b"20260531000000Z"), element(0x18, b"20270601000000Z")].concat();
+    let (short, long) = (element(0x30, &short), element(0x30, &long));
+    let other = element(0x30, &with(&content(&part), &short, &long));
+    let whole = content(certificate.der());
+    let whole = element(0x30, &[&other, &whole[part.len()..]].concat());
+    let refused = ca.authority.certificate(&whole).expect_err("refused").to_string();
+    assert!(refused.contains("one encoding that DER allows"), "{refused}");
 }
 
 #[test]
@@ -504,6 +521,32 @@ fn ledgers_come_back_and_damaged_ones_are_refused() {
         full.allow(Allowed { device: name(n), key: None }).expect("allowed");
     }
     assert!(full.allow(Allowed { device: name(0), key: None }).is_err(), "it is allowed already");
+}
+
+#[test]
+fn receipt_of_the_second_of_revocation_is_refused_and_one_before_is_not() {
+    let ca = Ca::new(1);
+    for kind in KINDS {
+        let key = device(kind, 7);
+        let certificate = ca.certificate(&request("radar-7", &key), 1);
+        let [receipt, _] = receipts("radar-7", &key);
+        let judged = |since: i64| {
+            let why = Revocation { at: at(since), reason: Reason::KeyCompromise };
+            let crl = ca.crl(2, &[(certificate.number(), why)]);
+            standing::verify(&receipt, &certificate, Some(&crl)).map(|(_, standing)| standing)
+        };
+        // It was made at 0.
+        for since in [-1, 0] {
+            let refused = judged(since);
+            assert!(matches!(refused, Err(standing::Worthless::Revoked(_))), "{refused:?}");
+        }
+        let kept = judged(1).expect("it is from before");
+        assert_eq!(kept.within, standing::Within::Valid);
+        assert_eq!(kept.revoked_since.map(|why| why.at), Some(at(1)));
+        let [foreign, _] = receipts("radar-8", &key);
+        let refused = standing::verify(&foreign, &certificate, None);
+        assert!(matches!(refused, Err(standing::Worthless::OtherDevice { .. })), "{refused:?}");
+    }
 }
 
 proptest! {
