@@ -69,6 +69,10 @@ fn allowed_device_gets_a_certificate_and_its_key_stays_its_own() {
     assert_eq!(listed["allowed"].as_array().map(Vec::len), Some(0), "allowances are used up");
     let shown = desk.run("ca show radar-7.csr").expect_code(0).stdout;
     assert!(shown.contains("signed by its own key"), "{shown}");
+    let shown = desk.run("ca show ca/ca.pem").expect_code(0).stdout;
+    assert!(shown.contains("authority") && shown.contains("coast"), "{shown}");
+    desk.run("ca show ca/fleet.crl").expect_error(1, &["no certificate request", "give --ca"]);
+    desk.run("ca show ca/fleet.crl --ca ca/ca.pem").expect_code(0);
 }
 
 #[test]

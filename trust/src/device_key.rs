@@ -1,6 +1,6 @@
 //! Keys that devices sign receipts with: Ed25519, or P-256 where a TPM holds them.
 //!
-//! - [`file`]: those in files.
+//! - [`mod@file`]: those in files.
 
 pub mod file;
 

@@ -166,6 +166,12 @@ impl Opened {
     }
 }
 
+/// The time, in whole seconds: certificates and lists have no parts of them.
+pub(super) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
 fn none(path: &Path) -> Failure {
     let text = format!("{}: there is no authority", path.display());
     Failure::new(Exit::Error, text, "neap ca init begins one")

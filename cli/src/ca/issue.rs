@@ -10,7 +10,7 @@ use neap_trust::identity::ledger::{Decision, Issued, KeyDigest, Leave, Waiting};
 use neap_trust::identity::{self, Certificate, IdentityError, Number, What};
 use serde_json::{Value, json};
 
-use super::folder::{Opened, limited, of_identity, of_io};
+use super::folder::{Opened, limited, now, of_identity, of_io};
 use super::{Accept, Issue, NewList, Signing};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -48,7 +48,7 @@ pub(super) fn issue(args: &Issue) -> Result<Outcome, Failure> {
     let authority = opened.authority.clone();
     let issuer = Issuer::new(&authority, &*signer);
     let issuer = issuer.map_err(|error| opened.folder.failure(error))?;
-    let now = Timestamp::now();
+    let now = now();
     let leave = Leave { accepted: false, replace: args.signing.replace, renew: args.renew };
     let (mut done, mut revoked) = (Vec::new(), false);
     for path in &args.requests {
@@ -79,7 +79,7 @@ pub(super) fn accept(args: &Accept) -> Result<Outcome, Failure> {
     let waiting = waiting.map_err(|denied| opened.folder.failure(denied.into()))?.clone();
     let request = identity::Request::read(waiting.request.as_bytes());
     let request = request.map_err(|error| opened.folder.failure(error))?;
-    let now = Timestamp::now();
+    let now = now();
     // Decided before anybody is asked: what cannot be accepted is not shown as if it could.
     let leave = Leave { accepted: true, replace: args.signing.replace, renew: false };
     let decided = opened.ledger.decide(&request, leave, now);

@@ -6,7 +6,7 @@ use neap_trust::identity::ledger::Ledger;
 use neap_trust::identity::{Authority, Crl as List, Number, Revocation};
 use serde_json::{Value, json};
 
-use super::folder::{Folder, Opened};
+use super::folder::{Folder, Opened, now};
 use super::{Crl, Init, NewList, Revoke};
 use crate::failure::Failure;
 use crate::keyring;
@@ -21,7 +21,7 @@ const NEXT_S: i64 = 90 * 86_400;
 pub(super) fn init(args: &Init) -> Result<Outcome, Failure> {
     let folder = Folder::begin(&args.dir)?;
     let signer = keyring::signer(&args.key, &args.secrets)?;
-    let now = Timestamp::now();
+    let now = now();
     let from = now.checked_sub(BACKDATED).unwrap_or(now);
     let span = Span { from, until: args.expires.at(now) };
     let number = Number::generate().map_err(|error| folder.failure(error))?;
@@ -54,10 +54,8 @@ pub(super) fn init(args: &Init) -> Result<Outcome, Failure> {
 
 pub(super) fn revoke(args: &Revoke) -> Result<Outcome, Failure> {
     let mut opened = Opened::change(&args.dir)?;
-    let now = Timestamp::now();
-    // Lists have whole seconds.
-    let at = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    let revocation = Revocation { at, reason: args.reason };
+    let now = now();
+    let revocation = Revocation { at: now, reason: args.reason };
     let numbers = opened.ledger.revoke(&args.which, revocation);
     let numbers = numbers.map_err(|denied| opened.folder.failure(denied.into()))?;
     let crl = made(&mut opened, &args.list, now)?;
@@ -68,7 +66,7 @@ pub(super) fn revoke(args: &Revoke) -> Result<Outcome, Failure> {
 
 pub(super) fn renew(args: &Crl) -> Result<Outcome, Failure> {
     let mut opened = Opened::change(&args.dir)?;
-    let crl = made(&mut opened, &args.list, Timestamp::now())?;
+    let crl = made(&mut opened, &args.list, now())?;
     Ok(said(&opened, &crl, "", json!([])))
 }
 

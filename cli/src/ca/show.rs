@@ -1,15 +1,12 @@
 //! The verbs that only look.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use neap_trust::identity::ledger::{Issued, KeyDigest};
-use neap_trust::identity::{Authority, Request, What};
+use neap_trust::identity::{Authority, IdentityError, Request, What};
 use serde_json::{Value, json};
 
 use super::folder::{Opened, authority, limited, of_identity};
 use super::{List, Show};
-use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 
@@ -94,26 +91,17 @@ pub(super) fn show(args: &Show) -> Result<Outcome, Failure> {
     }
     match Request::read(&bytes) {
         Ok(request) => Ok(of_request(&request)),
-        Err(_) if is_certificate(&bytes) => Err(of_whom(path)),
+        // Whose a device's certificate or a list is can only be told with the authority.
+        Err(error @ (IdentityError::Encoding { .. } | IdentityError::TooLong { .. })) => {
+            let next = "for a device's certificate or a list, give --ca with the authority's";
+            Err(Failure { next: next.into(), ..failed(error) })
+        }
         Err(error) => Err(failed(error)),
     }
 }
 
-fn of_whom(path: &Path) -> Failure {
-    let text = format!("{}: whose it is can only be told with the authority", path.display());
-    Failure::new(Exit::Usage, text, "give --ca with the authority's certificate")
-}
-
 fn is_list(bytes: &[u8]) -> bool {
-    labelled(bytes, "X509 CRL")
-}
-
-fn is_certificate(bytes: &[u8]) -> bool {
-    labelled(bytes, "CERTIFICATE-----") || is_list(bytes)
-}
-
-fn labelled(bytes: &[u8], label: &str) -> bool {
-    String::from_utf8_lossy(bytes).contains(&format!("-----BEGIN {label}"))
+    String::from_utf8_lossy(bytes).contains("-----BEGIN X509 CRL")
 }
 
 fn of_request(request: &Request) -> Outcome {
