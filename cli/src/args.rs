@@ -76,6 +76,8 @@ pub(crate) enum Verb {
     Sbom(crate::sbom::Args),
     /// Make and show the keys that sign what devices may install
     Key(crate::key::Args),
+    /// Issue and revoke certificates that say which device has which key
+    Ca(crate::ca::Args),
     /// Change who may sign what, and publish what is signed
     Repo(crate::repo::Args),
     /// Look after a depot: what it holds, whether it is whole, what can go
@@ -96,6 +98,7 @@ impl Verb {
             Self::Plan(args) => &args.common,
             Self::Receipt(args) => args.verb.common(),
             Self::Sbom(args) => args.verb.common(),
+            Self::Ca(args) => args.verb.common(),
             Self::Repo(args) => args.verb.common(),
             Self::Depot(args) => args.common(),
         }

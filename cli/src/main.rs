@@ -3,6 +3,7 @@
 
 mod apply;
 mod args;
+mod ca;
 mod check;
 mod depot;
 mod diff;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Plan(args) => plan::run(&args),
         Verb::Receipt(args) => receipt::run(&args.verb),
         Verb::Sbom(args) => sbom::run(&args.verb),
+        Verb::Ca(args) => ca::run(&args.verb),
         Verb::Repo(args) => repo::run(&args.verb),
         Verb::Depot(args) => depot::run(&args),
     };

@@ -1,15 +1,17 @@
 //! `neap receipt`: what devices signed, verified, shown, and handed to other programs.
 
+mod create;
+mod keys;
+
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use clap::{Args as Group, Subcommand, ValueEnum};
-use neap_trust::device_key::DeviceKey;
 use neap_trust::limits::RECEIPT_LEN_MAX;
 use neap_trust::receipt::chain::{self, ChainFault};
-use neap_trust::receipt::{Receipt, Verified, export};
+use neap_trust::receipt::{Verified, export};
 use neap_trust::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -20,8 +22,6 @@ use crate::outcome::Outcome;
 
 /// Most receipts that are taken at once.
 const RECEIPTS_MAX: usize = 100_000;
-/// Longest file of a device's public key.
-const KEY_LEN_MAX: u64 = 16 << 10;
 
 #[derive(Debug, Group)]
 pub(crate) struct Args {
@@ -32,8 +32,10 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Verify the receipts of a device, and that none is missing
-    #[command(after_help = "Example:\n  \
-        neap receipt verify /srv/depot/receipts/radar-7 --key radar-7.pem\n\n\
+    #[command(after_help = "Examples:\n  \
+        neap receipt verify /srv/depot/receipts/radar-7 --key radar-7.pem\n  \
+        neap receipt verify /srv/depot/receipts/radar-7 --ca ca.pem --certificate certificates \
+        --crl fleet.crl\n\n\
         Exit code 6: a receipt is not of this device's key. 13: the chain has a gap or a fork.")]
     Verify(Select),
     /// Show receipts, latest last
@@ -44,6 +46,11 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  \
         neap receipt export /srv/depot/receipts/radar-7 --key radar-7.pem --format csv")]
     Export(Export),
+    /// Make a device's next receipt, on the device, where no agent does
+    #[command(after_help = "Example:\n  \
+        neap receipt create receipts/radar-7 --device radar-7 --key device.pem \\\n    \
+        --outcome committed --product radar --version 1.5.0")]
+    Create(Box<create::Create>),
 }
 
 impl Verb {
@@ -51,6 +58,7 @@ impl Verb {
         match self {
             Self::Verify(args) | Self::Show(args) => &args.common,
             Self::Export(args) => &args.select.common,
+            Self::Create(args) => &args.common,
         }
     }
 }
@@ -60,9 +68,8 @@ pub(crate) struct Select {
     /// Receipts, or folders with receipts of one device
     #[arg(required = true)]
     pub(crate) receipts: Vec<PathBuf>,
-    /// The device's public key, in PEM
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: PathBuf,
+    #[command(flatten)]
+    pub(crate) by: keys::By,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -91,14 +98,14 @@ pub(crate) fn run(verb: &Verb) -> Result<Outcome, Failure> {
     match verb {
         Verb::Verify(args) => verify(args),
         Verb::Show(args) => {
-            let receipts = read(args)?;
+            let (receipts, _) = read(args)?;
             let printed = now();
             let reports: Vec<_> =
                 receipts.iter().map(|receipt| export::service_report(receipt, printed)).collect();
             Ok(Outcome { text: reports.join("\n"), json: list(&receipts) })
         }
         Verb::Export(args) => {
-            let receipts = read(&args.select)?;
+            let (receipts, _) = read(&args.select)?;
             let printed = now();
             let text = match args.format {
                 Format::Json => format!("{:#}\n", list(&receipts)),
@@ -111,6 +118,7 @@ pub(crate) fn run(verb: &Verb) -> Result<Outcome, Failure> {
             };
             Ok(Outcome { text, json: list(&receipts) })
         }
+        Verb::Create(args) => create::create(args),
     }
 }
 
@@ -123,7 +131,7 @@ fn list(receipts: &[Verified]) -> Value {
 }
 
 fn verify(args: &Select) -> Result<Outcome, Failure> {
-    let mut receipts = read(args)?;
+    let (mut receipts, standings) = read(args)?;
     let device = receipts.first().map(|first| first.receipt.device.clone()).unwrap_or_default();
     let faults = chain::order(&device, None, &mut receipts);
     if !faults.is_empty() {
@@ -141,19 +149,21 @@ fn verify(args: &Select) -> Result<Outcome, Failure> {
     let stands = last.map_or(String::new(), |last| {
         format!("; runs {} {} since {}", last.product, last.version, last.at)
     });
-    let text = format!("{device}: {} receipts, none missing{stands}\n", receipts.len());
+    let mut text = format!("{device}: {} receipts, none missing{stands}\n", receipts.len());
+    text += &keys::told(args, &standings);
     let json = json!({
         "schema": "neap.receipt-chain.v1",
         "device": device,
         "count": receipts.len(),
+        "standing": keys::fields(args, &standings),
         "receipts": list(&receipts),
     });
     Ok(Outcome { text, json })
 }
 
-/// Reads and verifies them all, in order.
-fn read(args: &Select) -> Result<Vec<Verified>, Failure> {
-    let key = device_key(&args.key)?;
+/// Reads and verifies them all, in order; and what each is worth by its certificate.
+fn read(args: &Select) -> Result<(Vec<Verified>, Vec<keys::Worth>), Failure> {
+    let keys = args.by.open()?;
     let mut paths = Vec::new();
     for path in &args.receipts {
         paths.extend(below(path).map_err(|error| Failure::open("receipt", path, &error))?);
@@ -170,14 +180,11 @@ fn read(args: &Select) -> Result<Vec<Verified>, Failure> {
     for path in paths {
         let bytes = limited(&path, RECEIPT_LEN_MAX)
             .map_err(|error| Failure::open("receipt", &path, &error))?;
-        let verified = Receipt::verify(&bytes, &key).map_err(|error| {
-            let error = format!("{}: {error}", path.display());
-            Failure::new(Exit::Refused, error, "check that the key is that of this device")
-        })?;
-        receipts.push(verified);
+        receipts.push(keys.verify(&path, &bytes)?);
     }
-    receipts.sort_by_key(|verified| verified.receipt.sequence);
-    Ok(receipts)
+    receipts.sort_by_key(|(verified, _)| verified.receipt.sequence);
+    let (receipts, worths): (Vec<_>, Vec<_>) = receipts.into_iter().unzip();
+    Ok((receipts, worths.into_iter().flatten().collect()))
 }
 
 /// The file itself, or the receipts in a folder.
@@ -200,13 +207,4 @@ fn limited(path: &Path, len_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(len_max + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-fn device_key(path: &Path) -> Result<DeviceKey, Failure> {
-    let bytes =
-        limited(path, KEY_LEN_MAX).map_err(|error| Failure::open("device key", path, &error))?;
-    DeviceKey::from_pem(&String::from_utf8_lossy(&bytes)).ok_or_else(|| {
-        let error = format!("{}: no public key of Ed25519 or P-256 in PEM", path.display());
-        Failure::new(Exit::Error, error, "give the device's public key or certificate")
-    })
 }

@@ -1,6 +1,7 @@
 //! `neap repo`: its verbs and their flags. What they do is in the files below.
 
 mod change;
+mod crl;
 pub(crate) mod expiry;
 pub(crate) mod place;
 mod sign;
@@ -143,6 +144,12 @@ pub(crate) enum What {
         It is signed like a release of the group; signers see what it allows. `neap check` shows \
         the one that counts.")]
     Profile(AddProfile),
+    /// The list of a fleet's revoked certificates, in place of the one before
+    #[command(
+        after_help = "Example:\n  neap repo add crl depot fleet ca/fleet.crl --ca ca/ca.pem\n\n\
+        Exit code 7: the group has a newer list."
+    )]
+    Crl(AddCrl),
 }
 
 impl What {
@@ -152,6 +159,7 @@ impl What {
             Self::Key(args) => &args.common,
             Self::File(args) => &args.common,
             Self::Profile(args) => &args.common,
+            Self::Crl(args) => &args.common,
         }
     }
 }
@@ -281,6 +289,23 @@ pub(crate) struct RemoveGroup {
     depot: String,
     /// The group
     group: String,
+    #[command(flatten)]
+    expiry: Expiry,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AddCrl {
+    /// The depot: a folder, or s3://BUCKET/PREFIX
+    depot: String,
+    /// The group
+    group: String,
+    /// The list, in PEM or DER
+    list: PathBuf,
+    /// The certificate of the fleet's authority
+    #[arg(long, value_name = "FILE")]
+    ca: PathBuf,
     #[command(flatten)]
     expiry: Expiry,
     #[command(flatten)]
@@ -429,6 +454,7 @@ pub(crate) fn run(verb: &Verb) -> Result<Outcome, Failure> {
             What::Key(args) => change::add_key(args),
             What::File(args) => change::add_file(args),
             What::Profile(args) => change::add_profile(args),
+            What::Crl(args) => crl::add(args),
         },
         Verb::Remove(Remove { what: Gone::Group(args) }) => change::remove_group(args),
         Verb::Sign(args) => sign::sign(args),

@@ -53,6 +53,7 @@ fn main() -> io::Result<()> {
     }
     repository(&seeds).map_err(io::Error::other)?;
     trust(&seeds)?;
+    identity(&seeds)?;
     let built = (0..).filter_map(|seed| built(&noise(seed)).map(|parts| (seed, parts)));
     for (seed, parts) in built.take(6) {
         let name = format!("choices-{seed}");
@@ -169,6 +170,19 @@ fn trust(seeds: &Path) -> io::Result<()> {
     ] {
         let seed = [&[choice][..], members.as_bytes()].concat();
         fs::write(seeds.join("trust_signed").join(name), seed)?;
+    }
+    Ok(())
+}
+
+/// Requests, certificates, lists and receipts, whole and as the part that is signed.
+fn identity(seeds: &Path) -> io::Result<()> {
+    for (target, inputs) in [
+        ("identity", neap_fuzz::harness::identity::honest()),
+        ("receipt", neap_fuzz::harness::identity::honest_receipts()),
+    ] {
+        for (name, bytes) in inputs {
+            fs::write(seeds.join(target).join(name), bytes)?;
+        }
     }
     Ok(())
 }

@@ -1,10 +1,16 @@
 //! Keys that devices sign receipts with: Ed25519, or P-256 where a TPM holds them.
+//!
+//! - [`mod@file`]: those in files.
+
+pub mod file;
+
+use std::fmt;
 
 use p256::ecdsa::signature::Verifier as _;
-use p256::pkcs8::DecodePublicKey as _;
+use p256::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
 use sha2::{Digest, Sha256};
 
-use crate::key::PublicKey;
+use crate::key::{PublicKey, Signer};
 
 /// A device's public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,17 +47,43 @@ impl DeviceKey {
         PublicKey::from_pem(pem).ok().map(Self::Ed25519).or_else(p256)
     }
 
-    /// The first 16 bytes of SHA-256 over the public key as a certificate has it: 32 bytes, or the
-    /// uncompressed point.
+    /// SHA-256 over the public key as a certificate has it: 32 bytes, or the uncompressed point.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        match self {
+            Self::Ed25519(key) => Sha256::digest(key.bytes()).into(),
+            Self::P256(key) => Sha256::digest(key.to_sec1_point(false).as_bytes()).into(),
+        }
+    }
+
+    /// The first 16 bytes of its digest.
     #[must_use]
     pub fn id(&self) -> [u8; 16] {
-        let digest = match self {
-            Self::Ed25519(key) => Sha256::digest(key.bytes()),
-            Self::P256(key) => Sha256::digest(key.to_sec1_point(false).as_bytes()),
-        };
         let mut id = [0; 16];
-        id.copy_from_slice(&digest[..16]);
+        id.copy_from_slice(&self.digest()[..16]);
         id
+    }
+
+    /// The key as certificates have it (RFC 5280, 4.1.2.7); nothing if it is no point of the curve.
+    #[must_use]
+    pub fn der(&self) -> Option<Vec<u8>> {
+        let document = match self {
+            Self::Ed25519(key) => {
+                let key = ed25519_dalek::VerifyingKey::from_bytes(key.bytes()).ok()?;
+                ed25519_dalek::pkcs8::EncodePublicKey::to_public_key_der(&key).ok()?
+            }
+            Self::P256(key) => key.to_public_key_der().ok()?,
+        };
+        Some(document.into_vec())
+    }
+
+    /// What kind it is, for people.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Ed25519(_) => "Ed25519",
+            Self::P256(_) => "P-256",
+        }
     }
 
     /// Whether `signature` is of this key over `message`.
@@ -62,5 +94,24 @@ impl DeviceKey {
             Self::P256(key) => p256::ecdsa::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
         }
+    }
+}
+
+/// A signer of any kind, as that of a device.
+pub struct OfSigner<'a>(pub &'a dyn Signer);
+
+impl fmt::Debug for OfSigner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OfSigner").field(self.0.public()).finish()
+    }
+}
+
+impl DeviceSigner for OfSigner<'_> {
+    fn device_key(&self) -> DeviceKey {
+        DeviceKey::Ed25519(self.0.public().clone())
+    }
+
+    fn sign_receipt(&self, message: &[u8]) -> Result<[u8; 64], String> {
+        crate::key::sign_checked(self.0, message).map_err(|error| error.to_string())
     }
 }

@@ -69,6 +69,13 @@ impl PublicKey {
         Ok(Self(key.to_bytes()))
     }
 
+    /// The same key, if it is a point of the curve that not anybody can sign for.
+    #[must_use]
+    pub fn strong(self) -> Option<Self> {
+        let is_strong = VerifyingKey::from_bytes(&self.0).is_ok_and(|key| !key.is_weak());
+        is_strong.then_some(self)
+    }
+
     /// The key in the PEM form of RFC 8410.
     ///
     /// # Errors

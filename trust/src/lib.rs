@@ -12,6 +12,7 @@
 //! - [`profile`]: what a site may do on its own.
 //! - [`client`]: what a device may install from a carrier; its refusals.
 //! - [`receipt`]: what a device says of an update, and the chain of it.
+//! - [`identity`]: which device has which key: certificates of a fleet's authority.
 //! - [`repo`]: the editor of a repository: changes are staged, signed by people, merged, published.
 //!
 //! # Guarantees
@@ -24,6 +25,7 @@ pub mod client;
 pub mod device_key;
 #[cfg(feature = "fixture")]
 pub mod fixture;
+pub mod identity;
 pub mod key;
 pub mod limits;
 pub mod profile;

@@ -52,3 +52,42 @@ pub const GROUP_LEN_MAX: usize = 32;
 pub const PRODUCT_LEN_MAX: usize = 64;
 /// Longest name of a version, and of a file of it.
 pub const VERSION_LEN_MAX: usize = 64;
+
+/// Longest name of a device: a label of DNS (RFC 1035, 2.3.4), and less than a folder's.
+pub const DEVICE_LEN_MAX: usize = 63;
+/// Longest name of a fleet.
+pub const FLEET_LEN_MAX: usize = 32;
+// A DNS name with its dots is at most 253 characters.
+const _: () = assert!(DEVICE_LEN_MAX + FLEET_LEN_MAX + 16 <= 253);
+/// Longest request for a certificate, as DER: ours has 200 bytes, one with all that openssl puts
+/// into it 1 KiB.
+pub const REQUEST_DER_LEN_MAX: usize = 4 << 10;
+/// Longest certificate, as DER: ours have 500 bytes.
+pub const CERTIFICATE_LEN_MAX: usize = 4 << 10;
+/// Most attributes of a request's subject: country, place, organisation, unit, names.
+pub const SUBJECT_ATTRIBUTES_MAX: usize = 8;
+/// Most extensions of a certificate or list, and attributes of a request: ours have six.
+pub const EXTENSIONS_MAX: usize = 16;
+/// Most entries of a list of revoked certificates: ten years of a fleet that loses three a day.
+pub const CRL_ENTRIES_MAX: usize = 10_000;
+/// Longest list of revoked certificates, as DER.
+pub const CRL_LEN_MAX: usize = 1 << 20;
+// An entry takes 52 bytes: number 18, time 17, reason 14, and what is around them.
+const _: () = assert!(CRL_ENTRIES_MAX * 64 < CRL_LEN_MAX);
+/// Most certificates that an authority records: some for each of thousands of devices.
+pub const ISSUED_MAX: usize = 20_000;
+/// Most devices that may be allowed in advance.
+pub const ALLOWED_MAX: usize = 10_000;
+/// Most requests that wait, in all: what people can look at.
+pub const WAITING_MAX: usize = 1_000;
+/// Most requests that wait for one device: others than its owner may have sent some.
+pub const WAITING_PER_DEVICE_MAX: usize = 4;
+/// Longest ledger of an authority.
+pub const LEDGER_LEN_MAX: u64 = 64 << 20;
+// A record takes 1.3 KiB with its certificate, a request 0.6 KiB, an allowed device 0.2 KiB.
+const _: () = assert!(
+    (ISSUED_MAX as u64 * 2048 + ALLOWED_MAX as u64 * 256 + WAITING_MAX as u64 * 6144)
+        < LEDGER_LEN_MAX
+);
+/// Least time that a certificate can be valid, in seconds.
+pub const VALIDITY_S_MIN: i64 = 60;

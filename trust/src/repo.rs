@@ -9,6 +9,7 @@
 //! - [`signature`]: the small file that a signature travels in.
 
 pub mod changes;
+mod crl;
 pub mod document;
 pub mod edit;
 pub mod error;

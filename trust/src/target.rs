@@ -98,6 +98,9 @@ pub struct Requirement {
     pub version: String,
 }
 
+/// The product of lists of revoked certificates, whose version is their number.
+pub const CRL_PRODUCT: &str = "crl";
+
 /// The role that signs for a group.
 #[must_use]
 pub fn role_of(group: &str) -> String {

@@ -8,9 +8,13 @@ use std::io;
 use common::{Device, days, repository, start, versions};
 use neap_trust::carrier::Carrier;
 use neap_trust::client::Refusal;
+use neap_trust::device_key::file::Kind;
+use neap_trust::fixture::identity::{Ca, device, request};
 use neap_trust::fixture::{Files, Repository, envelope, key_id, tuf_key};
+use neap_trust::key::sealed::FileKey;
 use neap_trust::limits::{ROOTS_MAX, TIMESTAMP_LEN_MAX};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 /// A repository and, published later, the same with version 1.1 for `bridge`.
 fn two_times() -> (Repository, Repository) {
@@ -416,6 +420,24 @@ fn signatures_by_strangers_do_not_count() {
         }
         let (exit, word, _) = Device::new(&repository).refuses(&repository.files);
         assert_eq!((exit, word), (6, "threshold"), "{role}");
+    }
+}
+
+// Whoever stole the authority's key passes for any device; what devices install is not its to say.
+#[test]
+fn authority_of_a_fleet_can_name_devices_and_sign_no_release() {
+    let ca = Ca::with(FileKey::from_seed(&Sha256::digest("authority").into()));
+    let passes_for = ca.certificate(&request("radar-7", &device(Kind::Ed25519, 66)), 1);
+    assert_eq!(passes_for.device().as_str(), "radar-7");
+    for role in ["root", "timestamp", "snapshot", "targets", "g.bridge"] {
+        let mut repository = repository();
+        repository.signers.insert(role.into(), vec!["authority".into()]);
+        match role {
+            "root" | "timestamp" => repository.publish_role(role),
+            "snapshot" => repository.publish(&[]),
+            _ => repository.publish(&[role]),
+        }
+        assert_eq!(Device::new(&repository).refuses(&repository.files).0, 6, "{role}");
     }
 }
 

@@ -183,7 +183,7 @@ pub(super) fn add_file(args: &AddFile) -> Result<Outcome, Failure> {
 }
 
 /// Adds a document, before anything that is written names it.
-fn add_blob(writer: &Writer<'_>, content: &[u8], place: &str) -> Result<(), Failure> {
+pub(super) fn add_blob(writer: &Writer<'_>, content: &[u8], place: &str) -> Result<(), Failure> {
     let added = writer.add(&mut Cursor::new(content), Present::Verify);
     added.map(drop).map_err(|error| {
         let exit = if let AddError::Store(error) = &error { io_exit(error) } else { Exit::Error };
@@ -205,7 +205,7 @@ fn staged(
     saved(&mut writer, &repo, place)
 }
 
-fn saved(writer: &mut Writer<'_>, repo: &Repo, place: &str) -> Result<Outcome, Failure> {
+pub(super) fn saved(writer: &mut Writer<'_>, repo: &Repo, place: &str) -> Result<Outcome, Failure> {
     place::save(writer, repo, place)?;
     let (mut text, mut roles) = (String::new(), Vec::new());
     for role in repo.staged_roles() {

@@ -6,6 +6,7 @@ pub mod build;
 pub mod choices;
 pub mod decoders;
 pub mod depot;
+pub mod identity;
 pub mod layers;
 pub mod repo;
 pub mod roundtrip;
@@ -26,9 +27,11 @@ pub const HARNESSES: &[Named] = &[
     ("fast_vs_reference", whole::fast_vs_reference),
     ("frame", decoders::frame),
     ("header", decoders::header),
+    ("identity", identity::identity),
     ("journal", decoders::journal),
     ("patch_apply", whole::patch_apply),
     ("patch_sealed", whole::patch_sealed),
+    ("receipt", identity::receipt),
     ("regions", layers::regions),
     ("roundtrip", roundtrip::roundtrip),
     ("signature", repo::signature),

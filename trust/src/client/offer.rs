@@ -7,7 +7,8 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::target::{Custom, Kind};
+use crate::identity::Fleet;
+use crate::target::{CRL_PRODUCT, Custom, Kind};
 
 /// A file that a device of the group may take: signed, and of a form that is understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +151,9 @@ fn complete(named: &Named<'_>, custom: &Custom) -> Result<(), CustomError> {
         custom.to_len.ok_or(CustomError::Lacks("to_len"))?;
         custom.content.ok_or(CustomError::Lacks("content"))?;
     }
+    if named.product == CRL_PRODUCT && custom.kind != Kind::Crl {
+        return Err(CustomError::Differs("kind"));
+    }
     match custom.kind {
         Kind::Full => name_is("full"),
         Kind::Delta => {
@@ -168,7 +172,16 @@ fn complete(named: &Named<'_>, custom: &Custom) -> Result<(), CustomError> {
             }
             name_is("profile")
         }
-        Kind::Document | Kind::Crl => Ok(()),
+        Kind::Crl => {
+            // One spelling of a number: lists are told apart by their paths.
+            let number = named.version.parse::<u64>().ok();
+            let is_number = number.is_some_and(|number| number.to_string() == named.version);
+            match named.product == CRL_PRODUCT && is_number && Fleet::new(named.name).is_ok() {
+                true => Ok(()),
+                false => Err(CustomError::Path),
+            }
+        }
+        Kind::Document => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::limits::KEY_FILE_LEN_MAX;
 /// Bits of group and others.
 const OTHERS: u32 = 0o077;
 
-/// Writes a sealed private key. The file is there for its owner alone and is never overwritten.
+/// Writes a private key. The file is there for its owner alone and is never overwritten.
 ///
 /// # Errors
 /// If there is a file of this name, or it cannot be written.
@@ -38,12 +38,20 @@ pub fn read_private(
     path: &Path,
     passphrase: &mut dyn FnMut() -> Result<Zeroizing<String>, KeyError>,
 ) -> Result<FileKey, KeyError> {
+    FileKey::from_pem(&read_secret(path)?, passphrase)
+}
+
+/// Reads the text of a private key of any kind.
+///
+/// # Errors
+/// If others can read the file, or it is no text of a key's length.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let file = File::open(path)?;
     let mode = file.metadata()?.mode() & 0o7777;
-    if mode & OTHERS != 0 {
-        return Err(KeyError::TooOpen(mode));
+    match mode & OTHERS {
+        0 => text(file),
+        _ => Err(KeyError::TooOpen(mode)),
     }
-    FileKey::from_pem(&text(file)?, passphrase)
 }
 
 /// Reads a public key.

@@ -116,7 +116,8 @@ impl fmt::Debug for FileKey {
     }
 }
 
-fn random(bytes: &mut [u8]) -> Result<(), KeyError> {
+/// Fills them with bytes that nobody can guess.
+pub(crate) fn random(bytes: &mut [u8]) -> Result<(), KeyError> {
     getrandom::fill(bytes).map_err(|error| KeyError::Io(std::io::Error::other(error)))
 }
 

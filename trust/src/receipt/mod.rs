@@ -169,18 +169,7 @@ impl Receipt {
         if let Some(name) = cbor::out_of_bounds(self) {
             return Err(ReceiptError::Field { name }.to_string());
         }
-        let key = signer.device_key();
-        let header = HeaderBuilder::new()
-            .algorithm(algorithm(&key))
-            .content_type(CONTENT_TYPE.to_owned())
-            .key_id(key.id().to_vec())
-            .build();
-        let message = CoseSign1Builder::new()
-            .protected(header)
-            .payload(cbor::encode(self))
-            .try_create_signature(&[], |bytes| signer.sign_receipt(bytes).map(|s| s.to_vec()))?
-            .build();
-        message.to_tagged_vec().map_err(|error| error.to_string())
+        seal(cbor::encode(self), signer)
     }
 
     /// The receipt in `bytes`, if it is whole and signed by `key`.
@@ -209,6 +198,14 @@ impl Receipt {
         Ok(Verified { receipt, digest: blake3::hash(bytes).into() })
     }
 
+    /// The id of the key that the bytes claim to be signed by: to find the certificate for it.
+    ///
+    /// # Errors
+    /// If they are no receipt.
+    pub fn key_id(bytes: &[u8]) -> Result<Vec<u8>, ReceiptError> {
+        Ok(message(bytes)?.protected.header.key_id)
+    }
+
     /// What the bytes claim, verified by nobody: to find out whose key to verify with.
     ///
     /// # Errors
@@ -216,6 +213,25 @@ impl Receipt {
     pub fn claimed(bytes: &[u8]) -> Result<Self, ReceiptError> {
         cbor::decode(message(bytes)?.payload.as_deref().unwrap_or_default())
     }
+}
+
+/// A payload as a receipt, whatever it says: [`Receipt::sign`] says only what a receipt can.
+///
+/// # Errors
+/// If the signer does not sign.
+pub(crate) fn seal(payload: Vec<u8>, signer: &dyn DeviceSigner) -> Result<Vec<u8>, String> {
+    let key = signer.device_key();
+    let header = HeaderBuilder::new()
+        .algorithm(algorithm(&key))
+        .content_type(CONTENT_TYPE.to_owned())
+        .key_id(key.id().to_vec())
+        .build();
+    let message = CoseSign1Builder::new()
+        .protected(header)
+        .payload(payload)
+        .try_create_signature(&[], |bytes| signer.sign_receipt(bytes).map(|s| s.to_vec()))?
+        .build();
+    message.to_tagged_vec().map_err(|error| error.to_string())
 }
 
 fn message(bytes: &[u8]) -> Result<coset::CoseSign1, ReceiptError> {

@@ -311,7 +311,7 @@ impl Repo {
         Ok(targets.is_some_and(|targets| targets.role(role).is_some()))
     }
 
-    fn group_role(&self, group: &str) -> Result<String, RepoError> {
+    pub(super) fn group_role(&self, group: &str) -> Result<String, RepoError> {
         match self.groups()?.iter().any(|known| known == group) {
             true => Ok(role_of(group)),
             false => Err(RepoError::Impossible(format!("there is no group {group}"))),
@@ -342,7 +342,7 @@ impl Repo {
         Ok(())
     }
 
-    fn stage_targets(
+    pub(super) fn stage_targets(
         &mut self,
         role: &str,
         when: &When,

@@ -21,6 +21,8 @@ pub enum RepoError {
     Missing,
     /// Everything is as asked for already.
     NothingToDo(String),
+    /// Older than what is there, or another of the same number.
+    Older(String),
     /// A key that may not sign for this role: the key, the role.
     WrongRole(String, String),
     /// A signature that is not of this key over these bytes.
@@ -62,6 +64,7 @@ impl fmt::Display for RepoError {
             Self::Key(error) => error.fmt(f),
             Self::Impossible(text)
             | Self::NothingToDo(text)
+            | Self::Older(text)
             | Self::WrongSignature(text)
             | Self::OtherBytes(text)
             | Self::StaleBase(text)

@@ -1,0 +1,4 @@
+//! libFuzzer's way into the harness `receipt`.
+#![no_main]
+
+neap_fuzz::fuzz!("receipt");
