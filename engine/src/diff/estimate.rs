@@ -104,7 +104,9 @@ fn equal_in(part: &Segment, ours: &[u8], theirs: &[u8]) -> Vec<Segment> {
     let mut at = 0;
     while at < ours.len() {
         let len = common_prefix(&ours[at..], &theirs[at..]);
-        if len > 0 {
+        // A short one counts if it goes on in the part beside: there are millions of the others.
+        let is_at_an_end = at == 0 || at + len == ours.len();
+        if len as u64 >= COPY_MIN || (len > 0 && is_at_an_end) {
             runs.push(Segment { target: part.target + at as u64, len: len as u64, ..*part });
         }
         at += len;
