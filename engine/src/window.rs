@@ -35,6 +35,11 @@ impl Window {
         (&mut self.bytes, &mut self.later)
     }
 
+    /// Whether nothing of it was put off, or all that was is made.
+    pub(crate) fn is_made(&self) -> bool {
+        self.later.is_empty()
+    }
+
     /// Checks the bytes against the target table.
     ///
     /// # Errors

@@ -220,6 +220,8 @@ fn scan(table: &SeedTable, source: &Joined, target: &Joined, grain: Grain) -> Fo
     let mut free = 0;
     // Shift between the two joined images at the last match.
     let mut last: Option<usize> = None;
+    // The shift of the last match that was widened, and up to where.
+    let mut widened: (Option<usize>, usize) = (None, 0);
     let mut hits = Hits::default();
     while at + grain.seed <= bytes.len() {
         let hit = hits.at(at, table, &source.bytes, bytes);
@@ -242,16 +244,22 @@ fn scan(table: &SeedTable, source: &Joined, target: &Joined, grain: Grain) -> Fo
             continue;
         };
         target.segments(at - back, source, from - back, back + ahead, &mut found.strict);
-        let (wide_back, wide_ahead) = if score < WIDE_SCORE_MIN {
-            (0, 0)
-        } else {
-            widen(&source.bytes, from - back, bytes, at - back, back + ahead)
-        };
+        let shift = from.wrapping_sub(at);
+        let (wide_back, wide_ahead) =
+            if score < WIDE_SCORE_MIN || (widened.0 == Some(shift) && at + ahead <= widened.1) {
+                // Too little, or what was widened before along the same diagonal covers it.
+                (0, 0)
+            } else {
+                widen(&source.bytes, from - back, bytes, at - back, back + ahead)
+            };
         if wide_back + wide_ahead > back + ahead {
             let (start, from) = (at - back - wide_back, from - back - wide_back);
             target.segments(start, source, from, wide_back + wide_ahead, &mut found.wide);
         }
-        last = Some(from.wrapping_sub(at));
+        if wide_ahead > 0 {
+            widened = (Some(shift), at - back + wide_ahead);
+        }
+        last = Some(shift);
         at += ahead;
         free = at;
     }

@@ -14,7 +14,7 @@ use crate::apply::{Applier, Checkpoint, Filler, Want};
 use crate::format::Header;
 use crate::journal::Slot;
 use crate::limits::{CHECKPOINT_LEN, WINDOWS_IN_FLIGHT};
-use crate::window::Window;
+use crate::window::{Verified, Window};
 
 /// What to leave out or do otherwise, for those who know why.
 #[derive(Debug, Clone, Copy)]
@@ -191,12 +191,12 @@ fn make(
     let mut writer = Writer { source: reads, filler, target, journal, sequence, progress };
     if options.one_thread {
         let never = || false;
-        return feed(&mut applier, patch, &mut source, never, |want| match want {
-            Out::Window(window) => writer.write(window),
-            Out::Sync(checkpoint) => writer.sync(checkpoint).map(|()| Vec::new()),
+        return feed(&mut applier, patch, &mut source, never, |out| {
+            writer.take(out).map(Option::unwrap_or_default)
         });
     }
-    // Whether the writer waits: which of the two makes a copy changes nothing but the time.
+    // Whether the writer waits: which of the two makes a copy, or verifies a window, changes
+    // nothing but the time.
     let is_idle = &AtomicBool::new(true);
     thread::scope(|scope| {
         let (send, receive) = mpsc::sync_channel(1);
@@ -207,10 +207,9 @@ fn make(
         let writing = scope.spawn(move || {
             receive.iter().try_for_each(|out| {
                 is_idle.store(false, Ordering::Relaxed);
-                match out {
+                if let Some(buffer) = writer.take(out)? {
                     // The maker may be gone after an error of its own; its buffers go with it.
-                    Out::Window(window) => drop(give.send(writer.write(window)?)),
-                    Out::Sync(checkpoint) => writer.sync(checkpoint)?,
+                    drop(give.send(buffer));
                 }
                 is_idle.store(true, Ordering::Relaxed);
                 Ok(())
@@ -219,7 +218,13 @@ fn make(
         // A closed channel means that the writer has failed; its error is the one to report.
         let puts_off = || is_idle.load(Ordering::Relaxed);
         let made = feed(&mut applier, patch, &mut source, puts_off, |out| {
-            let needs_buffer = matches!(out, Out::Window(_));
+            let out = match out {
+                Out::Window(window) if !puts_off() && window.is_made() => {
+                    Out::Verified(window.verify()?)
+                }
+                out => out,
+            };
+            let needs_buffer = !matches!(out, Out::Sync(_));
             if send.send(out).is_err() {
                 return Err(writer_gone());
             }
@@ -240,6 +245,7 @@ fn writer_gone() -> DriveError {
 /// What leaves the applier for the device.
 enum Out {
     Window(Window),
+    Verified(Verified),
     Sync(Checkpoint),
 }
 
@@ -286,11 +292,25 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn write(&mut self, mut window: Window) -> Result<Vec<u8>, DriveError> {
+    /// Does what the applier wants done; gives the memory of a window back.
+    fn take(&mut self, out: Out) -> Result<Option<Vec<u8>>, DriveError> {
+        let verified = match out {
+            Out::Window(window) => self.make(window)?,
+            Out::Verified(window) => window,
+            Out::Sync(checkpoint) => return self.sync(checkpoint).map(|()| None),
+        };
+        self.write(verified).map(Some)
+    }
+
+    /// Makes what was put off and verifies it all.
+    fn make(&mut self, mut window: Window) -> Result<Verified, DriveError> {
         while let Some((offset, into)) = self.filler.want(&mut window) {
             read(&mut self.source, offset, into)?;
         }
-        let verified = window.verify()?;
+        Ok(window.verify()?)
+    }
+
+    fn write(&mut self, verified: Verified) -> Result<Vec<u8>, DriveError> {
         self.target.write(&verified).map_err(DriveError::io(Part::Target, "writing the target"))?;
         (self.progress)(Event::Advance(verified.bytes().len() as u64));
         Ok(verified.into_buffer())
