@@ -12,6 +12,7 @@ use std::process::Command;
 use std::time::{Instant, SystemTime};
 
 use clap::Parser;
+use neap_bench::stats::median;
 use neap_trust::carrier::Carrier;
 use neap_trust::client::directory::{Folder, StateFolder};
 use neap_trust::client::{Ask, check};
@@ -91,12 +92,13 @@ fn run(args: &Args, folder: &Path) -> Result<Value, Box<dyn Error>> {
         }
         told.push(serde_json::from_slice::<Value>(&ran.stdout)?);
     }
-    let times = told.iter().filter_map(|told| told["ms"].as_f64());
+    let times: Vec<f64> = told.iter().filter_map(|told| told["ms"].as_f64()).collect();
     let peaks = told.iter().filter_map(|told| told["peak_kib"].as_u64());
     Ok(json!({
         "releases": args.releases, "deltas": args.deltas, "groups": args.groups,
         "role_len": told[0]["role_len"], "offers": told[0]["offers"],
-        "ms_min": times.fold(f64::INFINITY, f64::min),
+        "ms_median": median(&times),
+        "ms_max": times.iter().copied().reduce(f64::max),
         "peak_kib_max": peaks.max(),
         "runs": told.len(),
     }))
