@@ -347,3 +347,76 @@ fn second_writer_is_refused_while_the_first_one_works() {
     drop(lock);
     desk.run("ca allow ca radar-7").expect_code(0);
 }
+
+/// A device had two certificates of one key, only the one that was named was revoked, and receipts
+/// were judged by the other: the key was good for whoever had stolen it.
+#[test]
+fn revoking_one_certificate_of_a_key_ends_the_others_of_that_key() {
+    let (desk, first) = with_receipts();
+    let shown = desk.run(&format!("ca show {first} --ca ca/ca.pem --json")).expect_code(0).json();
+    let number = shown["number"].as_str().expect("a number").to_owned();
+    desk.run("ca issue ca radar.csr --key fleet --renew").expect_code(0);
+    desk.run("ca allow ca radar-7").expect_code(0);
+    desk.run(&format!("ca revoke ca {number} --key fleet --reason key-compromise")).expect_code(0);
+    let crl = desk.run("ca show ca/fleet.crl --ca ca/ca.pem --json").expect_code(0).json();
+    assert_eq!(crl["revoked"].as_array().map(Vec::len), Some(2), "{crl}");
+    let create = "receipt create receipts --device radar-7 --key radar.pem --outcome inventory";
+    desk.run(create).expect_code(0);
+    let verify = "receipt verify receipts --ca ca/ca.pem --certificate ca/certificates";
+    desk.run(&format!("{verify} --crl ca/fleet.crl")).expect_error(6, &["revoked"]);
+    let listed = desk.run("ca list ca --json").expect_code(0).json();
+    assert_eq!(listed["allowed"].as_array().map(Vec::len), Some(0), "allowed no longer: {listed}");
+}
+
+/// `init` was advised where the ledger was lost, and made an empty list in place of the last record
+/// of what was revoked.
+#[test]
+fn authority_whose_ledger_is_lost_is_not_begun_anew() {
+    let desk = desk();
+    fs::remove_file(desk.path("ca/ledger.json")).expect("removed");
+    let before = fs::read(desk.path("ca/fleet.crl")).expect("read");
+    for verb in ["init ca --key fleet --name coast", "crl ca --key fleet", "list ca"] {
+        desk.run(&format!("ca {verb}")).expect_error(1, &["ledger.json is lost", "restore"]);
+    }
+    assert_eq!(fs::read(desk.path("ca/fleet.crl")).expect("read"), before);
+}
+
+/// A list of devices that was given again allowed those whose certificates had been revoked.
+#[test]
+fn list_that_is_given_again_allows_no_device_that_had_a_certificate() {
+    let desk = desk();
+    issued(&desk, "radar-7", "radar");
+    desk.run("ca revoke ca radar-7 --reason cessation-of-operation --key fleet").expect_code(0);
+    desk.write("fleet.txt", b"radar-7\nsonar\n");
+    let run = desk.run("ca allow ca --list fleet.txt --json").expect_code(0).json();
+    assert_eq!((&run["changed"], &run["left_out"][0]), (&1.into(), &"radar-7".into()), "{run}");
+    desk.write("fleet.txt", b"sonar\nradar-8\nsonar\n");
+    desk.run("ca allow ca --list fleet.txt").expect_error(1, &["line 3", "sonar is there twice"]);
+}
+
+/// Certificates are valid from a day before they are made: what ended in that day was issued.
+#[test]
+fn certificate_that_would_have_ended_is_not_issued() {
+    let desk = desk();
+    let digest = ask(&desk, "radar-7", "radar", "ed25519");
+    desk.run(&format!("ca allow ca radar-7 --digest {digest}")).expect_code(0);
+    let issue = "ca issue ca radar.csr --key fleet --expires";
+    desk.run(&format!("{issue} 1s")).expect_error(8, &["less than 60 s from now"]);
+    desk.run(&format!("{issue} 30d")).expect_code(0);
+}
+
+/// A cut between the ledger and the list of revoked certificates was not mended by doing the same
+/// again: a key that was replaced stayed off the list.
+#[test]
+fn issuing_again_after_a_cut_writes_the_list_that_is_missing() {
+    let desk = desk();
+    issued(&desk, "radar-7", "old");
+    let before = fs::read(desk.path("ca/fleet.crl")).expect("read");
+    ask(&desk, "radar-7", "new", "ed25519");
+    desk.run("ca allow ca radar-7").expect_code(0);
+    desk.run("ca issue ca new.csr --key fleet --replace").expect_code(0);
+    desk.write("ca/fleet.crl", &before);
+    desk.run("ca issue ca new.csr --key fleet --replace").expect_code(0);
+    let crl = desk.run("ca show ca/fleet.crl --ca ca/ca.pem --json").expect_code(0).json();
+    assert_eq!(crl["revoked"].as_array().map(Vec::len), Some(1), "{crl}");
+}

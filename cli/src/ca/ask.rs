@@ -1,6 +1,7 @@
 //! The verbs that need no key of the authority: a device's request, who is allowed in advance, and
 //! which requests are dropped.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -40,7 +41,7 @@ pub(super) fn request(args: &Request) -> Result<Outcome, Failure> {
     let output = args.output.display().to_string();
     let text = format!(
         "device   {}\nkey      {kind}\ndigest   {digest}\nwrote    {output}\nNext, at the \
-         authority: neap ca issue DIR {output}\n",
+         authority: neap ca issue DIR {output} --key KEY\n",
         args.device
     );
     let json = json!({
@@ -95,8 +96,17 @@ pub(super) fn allow(args: &Allow) -> Result<Outcome, Failure> {
         (None, Some(path)) => listed(path)?,
         (None, None) => unreachable!("clap asks for a device or a list"),
     };
-    let mut changed = 0;
+    let (mut changed, mut known) = (0, Vec::new());
     for allowed in devices {
+        // A list is given again when it grew: whoever had a certificate, and may have lost it to
+        // a thief, is not allowed by that.
+        let has = |device: &DeviceName| {
+            opened.ledger.issued().iter().any(|issued| issued.device == *device)
+        };
+        if args.list.is_some() && !args.remove && has(&allowed.device) {
+            known.push(allowed.device.to_string());
+            continue;
+        }
         let done = match args.remove {
             true => opened.ledger.disallow(&allowed.device),
             false => opened.ledger.allow(allowed),
@@ -112,8 +122,19 @@ pub(super) fn allow(args: &Allow) -> Result<Outcome, Failure> {
         opened.folder.save(&opened.ledger, &[], None)?;
     }
     let count = opened.ledger.allowed().len();
-    let text = format!("changed  {changed}\nallowed  {count}\n");
-    let json = json!({"schema": "neap.ca-allowed.v1", "changed": changed, "allowed": count});
+    let mut text = format!("changed  {changed}\nallowed  {count}\n");
+    if !known.is_empty() {
+        text += &format!(
+            "left out {} that had certificates before: neap ca allow DIR DEVICE, for each\n",
+            known.len()
+        );
+    }
+    let json = json!({
+        "schema": "neap.ca-allowed.v1",
+        "changed": changed,
+        "allowed": count,
+        "left_out": known,
+    });
     Ok(Outcome { text, json })
 }
 
@@ -129,7 +150,7 @@ fn listed(path: &Path) -> Result<Vec<Allowed>, Failure> {
         return Err(wrong(format!("longer than {LIST_LEN_MAX} bytes")));
     }
     let text = String::from_utf8(bytes).map_err(|_| wrong("no text".into()))?;
-    let mut devices: Vec<Allowed> = Vec::new();
+    let (mut devices, mut seen) = (Vec::new(), BTreeSet::new());
     for (index, line) in text.lines().enumerate() {
         let at = |why: &dyn std::fmt::Display| wrong(format!("line {}: {why}", index + 1));
         let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
@@ -139,6 +160,9 @@ fn listed(path: &Path) -> Result<Vec<Allowed>, Failure> {
         let key = key.map_err(|error| at(&error))?;
         if words.next().is_some() {
             return Err(at(&"more than two words"));
+        }
+        if !seen.insert(device.clone()) {
+            return Err(at(&format!("{device} is there twice")));
         }
         devices.push(Allowed { device, key });
     }

@@ -48,13 +48,14 @@ impl Folder {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(|error| of_io(path, &error))?;
         let folder = Self::locked(path)?;
-        match path.join(LEDGER).exists() {
+        if path.join(LEDGER).exists() {
+            let text = format!("{}: there is an authority already", path.display());
+            let next = format!("neap ca list {}, or name another folder", path.display());
+            return Err(Failure::new(Exit::Error, text, next));
+        }
+        match is_rest(path) {
             false => Ok(folder),
-            true => Err(Failure::new(
-                Exit::Error,
-                format!("{}: there is an authority already", path.display()),
-                format!("neap ca list {}, or name another folder", path.display()),
-            )),
+            true => Err(none(path)),
         }
     }
 
@@ -174,7 +175,20 @@ pub(super) fn now() -> Timestamp {
 
 fn none(path: &Path) -> Failure {
     let text = format!("{}: there is no authority", path.display());
-    Failure::new(Exit::Error, text, "neap ca init begins one")
+    match is_rest(path) {
+        false => Failure::new(Exit::Error, text, "neap ca init begins one"),
+        true => {
+            let text = format!("{text}, but what one left: its {LEDGER} is lost");
+            let next = format!("restore {LEDGER}: only it knows what was issued and revoked");
+            Failure::new(Exit::Error, text, next)
+        }
+    }
+}
+
+/// Whether an authority was here: the ledger is written before these are. The authority's
+/// certificate alone may be of an `init` that was cut short.
+fn is_rest(path: &Path) -> bool {
+    path.join(CRL).exists() || path.join(CERTIFICATES).exists()
 }
 
 /// Writes a file whole: under another name first, then durable, then in its place.
@@ -184,8 +198,13 @@ pub(crate) fn whole(place: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.new"));
+    // One that a cut left behind, or that somebody put there to lead elsewhere.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut options = OpenOptions::new();
-    let mut file = options.create(true).truncate(true).write(true).mode(mode).open(&temporary)?;
+    let mut file = options.create_new(true).write(true).mode(mode).open(&temporary)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     if let Err(error) = written.and_then(|()| fs::rename(&temporary, place)) {
         drop(fs::remove_file(&temporary));
@@ -262,7 +281,7 @@ pub(crate) fn of_identity(path: &Path, error: IdentityError) -> Failure {
         IdentityError::Issuer | IdentityError::Signature(_) => {
             "check that it is of this fleet's authority"
         }
-        IdentityError::Validity(_) => "give another --expires, or begin a new authority",
+        IdentityError::Validity(_) => "give another --expires or --next, or begin a new authority",
         _ => "check where it came from; make it again",
     };
     // The text may hold words of a file that somebody made to deceive.

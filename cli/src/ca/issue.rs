@@ -11,6 +11,7 @@ use neap_trust::identity::{self, Certificate, IdentityError, Number, What};
 use serde_json::{Value, json};
 
 use super::folder::{Opened, limited, now, of_identity, of_io};
+use super::revoke::lasts;
 use super::{Accept, Issue, NewList, Signing};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -142,6 +143,7 @@ fn span(opened: &Opened, until: Option<Until>, now: Timestamp) -> Result<Span, I
         return Err(IdentityError::Validity(format!("the authority ended {end}")));
     }
     let until = until.map_or(Until::In(VALID_S).at(now).min(end), |until| until.at(now));
+    lasts(until, now)?;
     Ok(Span { from: now.checked_sub(BACKDATED).unwrap_or(now), until })
 }
 
@@ -161,7 +163,8 @@ fn finish(
             _ => None,
         })
         .collect();
-    let crl = match has_revoked {
+    // A cut after the ledger was written may have left a list without what it revoked.
+    let crl = match has_revoked || !opened.crl_is_current() {
         true => {
             let (key, secrets) = (signing.key.clone(), signing.secrets.clone());
             let next = NewList { key, next: Until::In(NEXT_S), secrets };

@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use neap_trust::identity::issuer::{Issuer, Span};
 use neap_trust::identity::ledger::Ledger;
-use neap_trust::identity::{Authority, Crl as List, Number, Revocation};
+use neap_trust::identity::{Authority, Crl as List, IdentityError, Number, Revocation};
+use neap_trust::limits::VALIDITY_S_MIN;
 use serde_json::{Value, json};
 
 use super::folder::{Folder, Opened, now};
@@ -24,6 +25,7 @@ pub(super) fn init(args: &Init) -> Result<Outcome, Failure> {
     let now = now();
     let from = now.checked_sub(BACKDATED).unwrap_or(now);
     let span = Span { from, until: args.expires.at(now) };
+    lasts(span.until, now).map_err(|error| folder.failure(error))?;
     let number = Number::generate().map_err(|error| folder.failure(error))?;
     let authority = Authority::make(&*signer, &args.name, &number, span);
     let authority = authority.map_err(|error| folder.failure(error))?;
@@ -52,6 +54,17 @@ pub(super) fn init(args: &Init) -> Result<Outcome, Failure> {
     Ok(Outcome { text, json })
 }
 
+/// Refuses what would have ended, or nearly: it is valid from before now on.
+pub(super) fn lasts(until: Timestamp, now: Timestamp) -> Result<(), IdentityError> {
+    match until.as_second().saturating_sub(now.as_second()) >= VALIDITY_S_MIN {
+        true => Ok(()),
+        false => {
+            let why = format!("it would end {until}, less than {VALIDITY_S_MIN} s from now");
+            Err(IdentityError::Validity(why))
+        }
+    }
+}
+
 pub(super) fn revoke(args: &Revoke) -> Result<Outcome, Failure> {
     let mut opened = Opened::change(&args.dir)?;
     let now = now();
@@ -60,7 +73,11 @@ pub(super) fn revoke(args: &Revoke) -> Result<Outcome, Failure> {
     let numbers = numbers.map_err(|denied| opened.folder.failure(denied.into()))?;
     let crl = made(&mut opened, &args.list, now)?;
     let shown: Vec<_> = numbers.iter().map(Number::to_string).collect();
-    let text = format!("revoked  {}: {}\n", args.which, shown.join(", "));
+    let what = match shown.is_empty() {
+        true => "before; it was still allowed, and is no longer".into(),
+        false => shown.join(", "),
+    };
+    let text = format!("revoked  {}: {what}\n", args.which);
     Ok(said(&opened, &crl, &text, json!(numbers)))
 }
 

@@ -74,10 +74,19 @@ impl By {
             let certificate = authority.certificate(&bytes);
             let certificate = certificate.map_err(|error| ca::of_identity(&path, error))?;
             let id = certificate.key().id().to_vec();
-            // Of two for one key, the one that is valid for longer says the same and more.
+            // Of two for one key, that which was revoked first: the key counts no longer. Else the
+            // one that is valid for longer says the same and more.
+            let since = |certificate: &Certificate| {
+                let revoked = crl.as_ref()?.revoked().get(certificate.number());
+                revoked.map(|revocation| revocation.at)
+            };
             let until = |certificate: &Certificate| certificate.validity().1;
-            let is_later = |before| until(before) < until(&certificate);
-            if certificates.get(&id).is_none_or(is_later) {
+            let comes_first = |before: &Certificate| match (since(&certificate), since(before)) {
+                (None, None) => until(&certificate) > until(before),
+                (Some(at), Some(before)) => at < before,
+                (revoked, _) => revoked.is_some(),
+            };
+            if certificates.get(&id).is_none_or(comes_first) {
                 certificates.insert(id, certificate);
             }
         }

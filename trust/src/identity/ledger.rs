@@ -428,28 +428,29 @@ impl Ledger {
         self.waiting.retain(|waiting| waiting.key != *key || waiting.device != *device);
     }
 
-    /// Revokes a certificate by its number, or all of a device by its name. A device whose
-    /// certificates are revoked is no longer allowed in advance either.
+    /// Revokes a certificate by its number, with all others of its key, or all of a device by its
+    /// name. A device of which any is revoked is no longer allowed in advance either.
     ///
     /// # Errors
     /// If there is none, or none that is not revoked.
     pub fn revoke(&mut self, text: &str, revocation: Revocation) -> Result<Vec<Number>, Denied> {
         let of_number = self.issued.iter().find(|issued| issued.number.to_string() == text);
-        let number = of_number.map(|issued| issued.number.clone());
-        let means = |i: &Issued| match &number {
-            Some(number) => i.number == *number,
+        // Whoever has a key has it for every certificate.
+        let key = of_number.map(|issued| issued.key.clone());
+        let means = |i: &Issued| match &key {
+            Some(key) => i.key == *key,
             None => i.device.as_str() == text,
         };
-        if !self.issued.iter().any(means) {
+        let meant = self.issued.iter().find(|issued| means(issued));
+        let Some(device) = meant.map(|issued| issued.device.clone()) else {
             return Err(Denied::Unknown(format!("{text} is no certificate and no device")));
-        }
+        };
         let revoked = self.revoke_where(|i| means(i) && i.revoked.is_none(), revocation)?;
-        if revoked.is_empty() {
+        let had_leave = self.allowed.iter().any(|allowed| allowed.device == device);
+        if revoked.is_empty() && !had_leave {
             return Err(Denied::Already(format!("{text} is revoked already")));
         }
-        if let (None, Ok(device)) = (number, DeviceName::new(text)) {
-            self.forget(&device);
-        }
+        self.forget(&device);
         Ok(revoked)
     }
 
