@@ -58,6 +58,9 @@ fn program() -> Option<PathBuf> {
     let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("moto");
     let program = venv.join("bin/moto_server");
     let ready = venv.join("ready");
+    // Tests run side by side: the first one makes it, the others wait.
+    let lock = fs::File::create(venv.with_extension("lock")).expect("the folder can be written");
+    lock.lock().expect("files can be locked");
     if ready.exists() {
         return Some(program);
     }
