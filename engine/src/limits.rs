@@ -1,7 +1,8 @@
 //! Every limit of the engine, with its unit and its reason.
 //!
 //! The sum that matters is what `apply` may hold at once, asserted at the end of this file: the
-//! process must stay under 24 MiB whatever the image and whoever wrote the patch.
+//! process must stay under 24 MiB whatever the image. A patch that `diff` did not make may ask for
+//! the largest of everything at once: then it is below the 64 MiB that hostile input may take.
 
 /// Largest target or source, in bytes: 128 GiB.
 ///
