@@ -1,0 +1,1 @@
+//! Blobs, metadata and receipts between peers over QUIC. Nothing that a peer says is believed.
