@@ -1,1 +1,6 @@
 //! Blobs, metadata and receipts between peers over QUIC. Nothing that a peer says is believed.
+
+pub mod groups;
+pub mod limits;
+pub mod slice;
+pub mod wire;

@@ -1,0 +1,230 @@
+//! Requests, one to a stream; the asking side ends its half after it. The answer begins with a
+//! [`Status`].
+
+use neap_depot::limits::{DEVICE_LEN_MAX, FILE_NAME_LEN_MAX, METADATA_LEN_MAX, RECEIPT_LEN_MAX};
+use neap_depot::name::Device;
+use neap_engine::digest::Digest;
+
+use super::WireError;
+use super::bytes::{Reader, check_len, put_groups, put_text};
+use crate::groups::Groups;
+use crate::limits::{HAS_COUNT_MAX, RANGE_COUNT_MAX, REQUEST_GROUPS_MAX, REQUEST_LEN_MAX};
+
+/// What one peer asks of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Groups of a blob. After [`Status::Ok`]: the blob's length in eight bytes, then the slice.
+    Blob {
+        /// The blob.
+        blob: Digest,
+        /// 1 to [`REQUEST_GROUPS_MAX`] groups; those past the blob's end are not sent.
+        groups: Groups,
+    },
+    /// A metadata file. After [`Status::Ok`]: its bytes, to the stream's end.
+    Metadata {
+        /// Its name.
+        name: String,
+        /// Most bytes that the asker takes.
+        len_max: u32,
+    },
+    /// Here is a receipt. The status is all of the answer.
+    PutReceipt {
+        /// The device that signed it.
+        device: Device,
+        /// Its number.
+        sequence: u64,
+        /// The receipt.
+        bytes: Vec<u8>,
+    },
+    /// Which devices are there receipts of? After [`Status::Ok`]: for each, its name and the
+    /// highest number in eight bytes, to the stream's end.
+    Receipts,
+    /// A receipt. After [`Status::Ok`]: its bytes, to the stream's end.
+    Receipt {
+        /// The device that signed it.
+        device: Device,
+        /// Its number.
+        sequence: u64,
+    },
+    /// Which of these blobs are there whole? After [`Status::Ok`]: for each its length in eight
+    /// bytes, or eight times 255.
+    Has(Vec<Digest>),
+}
+
+/// How an answer begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// What was asked for follows.
+    Ok,
+    /// There is no such thing here, or not all that was asked for.
+    None,
+    /// Not to this peer, or not as much.
+    Refused,
+    /// Not now: too much is asked at a time.
+    Busy,
+    /// What is kept here is damaged or cannot be read.
+    Failed,
+}
+
+impl Request {
+    /// The request: kind, fields, to the stream's end.
+    ///
+    /// # Panics
+    /// If a field is longer than allowed: they are checked where they come from.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Blob { blob, groups } => {
+                out.push(KIND_BLOB);
+                out.extend_from_slice(&blob.0);
+                put_groups(groups, &mut out);
+            }
+            Self::Metadata { name, len_max } => {
+                out.push(KIND_METADATA);
+                out.extend_from_slice(&len_max.to_le_bytes());
+                put_text(name, &mut out);
+            }
+            Self::PutReceipt { device, sequence, bytes } => {
+                out.push(KIND_PUT_RECEIPT);
+                put_text(device.as_str(), &mut out);
+                out.extend_from_slice(&sequence.to_le_bytes());
+                out.extend_from_slice(bytes);
+            }
+            Self::Receipts => out.push(KIND_RECEIPTS),
+            Self::Receipt { device, sequence } => {
+                out.push(KIND_RECEIPT);
+                put_text(device.as_str(), &mut out);
+                out.extend_from_slice(&sequence.to_le_bytes());
+            }
+            Self::Has(blobs) => {
+                out.push(KIND_HAS);
+                blobs.iter().for_each(|blob| out.extend_from_slice(&blob.0));
+            }
+        }
+        assert!(out.len() <= REQUEST_LEN_MAX, "a request of {} bytes", out.len());
+        out
+    }
+
+    /// The request in these bytes, which are all that its stream brought.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        check_len("request", bytes.len(), REQUEST_LEN_MAX)?;
+        let mut reader = Reader::new("request", bytes);
+        let request = match reader.u8()? {
+            KIND_BLOB => {
+                let (blob, groups) = (reader.digest()?, reader.groups(RANGE_COUNT_MAX)?);
+                let count = groups.count();
+                if count == 0 || count > REQUEST_GROUPS_MAX {
+                    let (what, allowed) = ("groups in a request", REQUEST_GROUPS_MAX);
+                    return Err(WireError::TooLong { what, found: count, allowed });
+                }
+                Self::Blob { blob, groups }
+            }
+            KIND_METADATA => {
+                let len_max = reader.u32()?;
+                if u64::from(len_max) > METADATA_LEN_MAX {
+                    return Err(WireError::Value { what: "most bytes of metadata" });
+                }
+                Self::Metadata { len_max, name: reader.text("name", FILE_NAME_LEN_MAX)? }
+            }
+            KIND_PUT_RECEIPT => {
+                let (device, sequence) = (device(&mut reader)?, reader.u64()?);
+                let bytes = reader.rest();
+                let max = usize::try_from(RECEIPT_LEN_MAX).unwrap_or(usize::MAX);
+                check_len("receipt", bytes.len(), max)?;
+                return Ok(Self::PutReceipt { device, sequence, bytes: bytes.to_vec() });
+            }
+            KIND_RECEIPTS => Self::Receipts,
+            KIND_RECEIPT => {
+                Self::Receipt { device: device(&mut reader)?, sequence: reader.u64()? }
+            }
+            KIND_HAS => {
+                let mut blobs = Vec::new();
+                while !reader.is_empty() {
+                    check_len("blobs asked about", blobs.len() + 1, HAS_COUNT_MAX)?;
+                    blobs.push(reader.digest()?);
+                }
+                Self::Has(blobs)
+            }
+            other => return Err(WireError::Kind(other)),
+        };
+        reader.finish()?;
+        Ok(request)
+    }
+}
+
+impl Status {
+    /// Its byte.
+    #[must_use]
+    pub fn byte(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::None => 1,
+            Self::Refused => 2,
+            Self::Busy => 3,
+            Self::Failed => 4,
+        }
+    }
+
+    /// The status of a byte.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn of(byte: u8) -> Result<Self, WireError> {
+        let all = [Self::Ok, Self::None, Self::Refused, Self::Busy, Self::Failed];
+        let found = all.into_iter().find(|status| status.byte() == byte);
+        found.ok_or(WireError::Value { what: "status" })
+    }
+}
+
+fn device(reader: &mut Reader<'_>) -> Result<Device, WireError> {
+    let name = reader.text("device", DEVICE_LEN_MAX)?;
+    Device::new(&name).ok_or(WireError::Value { what: "device" })
+}
+
+const KIND_BLOB: u8 = 1;
+const KIND_METADATA: u8 = 2;
+const KIND_PUT_RECEIPT: u8 = 3;
+const KIND_RECEIPTS: u8 = 4;
+const KIND_RECEIPT: u8 = 5;
+const KIND_HAS: u8 = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_come_back_and_their_neighbours_are_refused() {
+        let device = Device::new("pump-1").expect("a name");
+        let blob = Digest([9; 32]);
+        let all = [
+            Request::Blob { blob, groups: Groups::of(3..3 + REQUEST_GROUPS_MAX) },
+            Request::Metadata { name: "timestamp.json".into(), len_max: 4096 },
+            Request::PutReceipt { device: device.clone(), sequence: 7, bytes: vec![1, 2] },
+            Request::Receipts,
+            Request::Receipt { device, sequence: u64::MAX },
+            Request::Has(vec![blob; HAS_COUNT_MAX]),
+        ];
+        for request in all {
+            let bytes = request.encode();
+            assert_eq!(Request::decode(&bytes).expect("a request"), request);
+            // A receipt is whatever bytes are in it.
+            if matches!(request, Request::PutReceipt { .. }) {
+                continue;
+            }
+            assert!(Request::decode(&bytes[..bytes.len() - 1]).is_err(), "shorter {request:?}");
+            assert!(Request::decode(&[&bytes[..], &[0]].concat()).is_err(), "longer {request:?}");
+        }
+        let more = Request::Blob { blob, groups: Groups::of(0..REQUEST_GROUPS_MAX + 1) };
+        assert!(Request::decode(&more.encode()).is_err());
+        let none = Request::Blob { blob, groups: Groups::default() };
+        assert!(Request::decode(&none.encode()).is_err());
+        let outside = [&[KIND_RECEIPT, 8][..], b"../../et", &[0; 8]].concat();
+        assert!(Request::decode(&outside).is_err(), "a name that leaves its folder");
+        assert!(Request::decode(&[7]).is_err());
+        assert!(Status::of(5).is_err());
+    }
+}
