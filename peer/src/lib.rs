@@ -3,4 +3,5 @@
 pub mod groups;
 pub mod limits;
 pub mod slice;
+pub mod swarm;
 pub mod wire;
