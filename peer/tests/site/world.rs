@@ -389,6 +389,9 @@ impl<'a> World<'a> {
 
     /// Group by group over the costly link, each behind what is under way.
     fn send_far(&mut self, me: usize, life: u32, request: RequestId, shore: usize, groups: &Groups) {
+        if self.setup.shores[shore] == Manner::Withholds {
+            return;
+        }
         let slice = self.whole_slice(groups);
         let count = usize::try_from(groups.count()).expect("few");
         let pieces = slice.chunks(slice.len().div_ceil(count));
@@ -419,10 +422,8 @@ impl<'a> World<'a> {
         let at = self.now_ms + (1000.0 / self.setup.rate).ceil() as u64;
         self.at(at, Event::Far);
         self.outcome.crossed += 1;
-        match self.setup.shores[shore] {
-            Manner::Withholds => return,
-            Manner::Corrupts => bytes[0] ^= 1,
-            _ => {}
+        if self.setup.shores[shore] == Manner::Corrupts {
+            bytes[0] ^= 1;
         }
         if !self.is_out(at) {
             self.at(at, Event::Bytes { to: me, life, request, bytes, last });
