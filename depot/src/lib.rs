@@ -27,7 +27,7 @@
 //!   editor of a repository on it.
 //! - [`version`], [`plan`]: which release a device should take, and on which way.
 //! - [`release`]: makes the files of one, by [`spool`]. [`sbom`]: what changed in it.
-//! - [`partial`]: blobs that come in any order.
+//! - [`partial`]: blobs that come in any order. [`mirror`]: metadata read elsewhere, kept.
 //! - [`fsck`] finds and names damage. [`gc`] removes what nothing names.
 //!
 //! # Guarantees
@@ -49,6 +49,7 @@ pub mod fsck;
 pub mod gc;
 pub mod limits;
 pub mod memory;
+pub mod mirror;
 pub mod name;
 pub mod partial;
 pub mod plan;

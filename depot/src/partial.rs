@@ -92,6 +92,29 @@ impl Partial<'_> {
         Ok(true)
     }
 
+    /// The pair of a subtree as it was put, not verified again: who is given it does that. Nothing
+    /// if it did not come.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn pair_at(&self, at: &Subtree) -> io::Result<Option<[u8; PAIR_LEN]>> {
+        let Some(offset) = at.pair_offset() else { return Ok(None) };
+        let mut pair = [0; PAIR_LEN];
+        Ok(read_there(&*self.tree, offset, &mut pair)?.then_some(pair))
+    }
+
+    /// Fills `bytes` with a group as it was put, not verified again.
+    ///
+    /// # Errors
+    /// If it was never put, or the store fails.
+    ///
+    /// # Panics
+    /// If there is no such group.
+    pub fn group_at(&self, index: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let (file, inside) = self.place(index * GROUP_LEN as u64);
+        file.read_at(inside, bytes)
+    }
+
     /// What has still to come, in bytes. Reads and hashes all that came.
     ///
     /// # Errors

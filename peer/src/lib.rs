@@ -2,6 +2,8 @@
 
 pub mod groups;
 pub mod limits;
+pub mod shelf;
 pub mod slice;
 pub mod swarm;
+pub mod tls;
 pub mod wire;

@@ -21,8 +21,8 @@ use neap_engine::digest::Digest;
 
 use crate::groups::Groups;
 use crate::wire::Notice;
-use source::Source;
 pub use source::Kind;
+use source::Source;
 
 /// A source, for as long as the swarm lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -330,8 +330,7 @@ impl Swarm {
     pub fn is_site_complete(&self) -> bool {
         let whole = 0..self.count;
         let mut members = self.sources.values().filter(|source| source.kind == Kind::Site);
-        self.is_complete()
-            && members.all(|source| !source.takes_part || source.have.covers(&whole))
+        self.is_complete() && members.all(|source| !source.takes_part || source.have.covers(&whole))
     }
 
     /// What is to be done now. To be asked after each event and ten times a second.
@@ -415,9 +414,8 @@ impl Swarm {
 
     fn cancel_all(&mut self, which: impl Fn(&Source) -> bool) {
         let sources = &self.sources;
-        let open = self.requests.iter().filter(|(_, asked)| {
-            sources.get(&asked.source).is_none_or(&which)
-        });
+        let open =
+            self.requests.iter().filter(|(_, asked)| sources.get(&asked.source).is_none_or(&which));
         let open: Vec<_> = open.map(|(request, _)| *request).collect();
         for request in open {
             self.close(request);

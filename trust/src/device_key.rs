@@ -86,6 +86,14 @@ impl DeviceKey {
         }
     }
 
+    /// A signature of P-256, `r` and `s` of 32 bytes each, as TLS and certificates have it
+    /// (RFC 3279, 2.2.3); nothing if it cannot be one.
+    #[must_use]
+    pub fn p256_signature_der(signature: &[u8; 64]) -> Option<Vec<u8>> {
+        let signature = p256::ecdsa::Signature::from_slice(signature).ok()?;
+        Some(signature.to_der().as_bytes().to_vec())
+    }
+
     /// Whether `signature` is of this key over `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {

@@ -188,7 +188,8 @@ impl Swarm {
                 && source.asked_groups < SITE_GROUPS
         });
         // Among equals each node and each group begins elsewhere.
-        let turn = |id: &SourceId| (u64::from(id.0) + group / REQUEST_GROUPS_MAX + self.start()) % 64;
+        let turn =
+            |id: &SourceId| (u64::from(id.0) + group / REQUEST_GROUPS_MAX + self.start()) % 64;
         usable.min_by_key(|(id, source)| (source.asked_groups, turn(id))).map(|(id, _)| *id)
     }
 
@@ -214,7 +215,8 @@ impl Swarm {
     /// parts and have something for each other.
     fn start(&self) -> u64 {
         let digest = blake3::hash(self.plan.me.as_bytes());
-        let draw = digest.as_bytes().iter().take(7).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let draw =
+            digest.as_bytes().iter().take(7).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
         let parts = self.count.div_ceil(REQUEST_GROUPS_MAX).max(1);
         draw % parts * REQUEST_GROUPS_MAX
     }

@@ -138,9 +138,7 @@ impl Request {
                 return Ok(Self::PutReceipt { device, sequence, bytes: bytes.to_vec() });
             }
             KIND_RECEIPTS => Self::Receipts,
-            KIND_RECEIPT => {
-                Self::Receipt { device: device(&mut reader)?, sequence: reader.u64()? }
-            }
+            KIND_RECEIPT => Self::Receipt { device: device(&mut reader)?, sequence: reader.u64()? },
             KIND_HAS => {
                 let mut blobs = Vec::new();
                 while !reader.is_empty() {

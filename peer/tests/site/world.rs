@@ -141,12 +141,8 @@ impl<'a> World<'a> {
             life: 0,
         };
         let members = (0..setup.members).map(member).collect();
-        let outcome = Outcome {
-            complete_ms: None,
-            crossed: 0,
-            blamed: BTreeSet::new(),
-            wrong: false,
-        };
+        let outcome =
+            Outcome { complete_ms: None, crossed: 0, blamed: BTreeSet::new(), wrong: false };
         Self {
             setup,
             blob,
@@ -388,7 +384,14 @@ impl<'a> World<'a> {
     }
 
     /// Group by group over the costly link, each behind what is under way.
-    fn send_far(&mut self, me: usize, life: u32, request: RequestId, shore: usize, groups: &Groups) {
+    fn send_far(
+        &mut self,
+        me: usize,
+        life: u32,
+        request: RequestId,
+        shore: usize,
+        groups: &Groups,
+    ) {
         if self.setup.shores[shore] == Manner::Withholds {
             return;
         }

@@ -1,0 +1,424 @@
+//! The depot of a node, in a thread of its own: disks block, and what speaks with peers must not.
+//! What is asked is done in the order in which it was asked.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+
+use neap_depot::blob::{Blob, BlobError};
+use neap_depot::depot::Depot;
+use neap_depot::limits::GROUP_LEN;
+use neap_depot::name::Device;
+use neap_depot::partial::Partial;
+use neap_depot::tree::PAIR_LEN;
+use neap_depot::writer::Writer;
+use neap_engine::digest::Digest;
+use neap_trust::carrier::Carrier;
+use tokio::sync::oneshot;
+
+use crate::groups::Groups;
+use crate::slice::Step;
+
+/// To the thread. Copies speak to the same one.
+#[derive(Clone)]
+pub struct Shelf {
+    jobs: mpsc::SyncSender<Job>,
+}
+
+/// A piece of a blob that was verified and is to be kept.
+#[derive(Debug)]
+pub enum Piece {
+    /// The pair of the subtree that has `groups` groups from the group `first`.
+    Pair {
+        /// Its first group.
+        first: u64,
+        /// How many it has.
+        groups: u64,
+        /// The pair.
+        pair: [u8; PAIR_LEN],
+    },
+    /// A group.
+    Group {
+        /// Its number.
+        index: u64,
+        /// Its bytes.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Whether this node writes to its depot, for as long as it runs, or only reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// It fetches: it is the depot's one writer.
+    Writes,
+    /// It serves: it becomes the writer for the moment that keeping a receipt takes.
+    Reads,
+}
+
+type Reply<T> = oneshot::Sender<io::Result<T>>;
+
+enum Job {
+    Len(Digest, Reply<Option<u64>>),
+    Steps(Digest, Vec<Step>, Reply<Option<Vec<u8>>>),
+    Begin(Digest, u64, Reply<Groups>),
+    Keep(Digest, Vec<Piece>, Reply<()>),
+    Finish(Digest, Reply<bool>),
+    Metadata(String, u64, Reply<Option<Vec<u8>>>),
+    Mirror(Vec<(String, Vec<u8>)>, Reply<()>),
+    Document(Digest, Vec<u8>, Reply<()>),
+    PutReceipt(Device, u64, Vec<u8>, Reply<bool>),
+    Receipts(Reply<Vec<(Device, u64)>>),
+    Receipt(Device, u64, Reply<Option<Vec<u8>>>),
+}
+
+impl Shelf {
+    /// Opens the depot and starts its thread.
+    ///
+    /// # Errors
+    /// If it is to be written to and another writer is at work.
+    pub fn open(depot: Arc<Depot>, usage: Use) -> io::Result<Self> {
+        let (jobs, todo) = mpsc::sync_channel(JOBS);
+        let (opened, ready) = mpsc::channel();
+        let run = move || match usage {
+            Use::Reads => {
+                let told = opened.send(Ok(()));
+                if told.is_ok() {
+                    Thread::new(&depot, None).run(&todo);
+                }
+            }
+            Use::Writes => match depot
+                .writer(&format!("neap fetch, process {}", std::process::id()))
+            {
+                Ok(writer) => {
+                    let told = opened.send(Ok(()));
+                    if told.is_ok() {
+                        Thread::new(&depot, Some(&writer)).run(&todo);
+                    }
+                }
+                Err(error) => drop(
+                    opened
+                        .send(Err(io::Error::new(io::ErrorKind::ResourceBusy, error.to_string()))),
+                ),
+            },
+        };
+        thread::Builder::new().name("shelf".into()).spawn(run)?;
+        ready.recv().map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))??;
+        Ok(Self { jobs })
+    }
+
+    /// The length of a blob that is here whole.
+    ///
+    /// # Errors
+    /// If the depot fails.
+    pub async fn len(&self, blob: Digest) -> io::Result<Option<u64>> {
+        self.ask(|reply| Job::Len(blob, reply)).await
+    }
+
+    /// The bytes of these steps of a slice; nothing if one of them is not here.
+    ///
+    /// # Errors
+    /// If the depot fails or what it holds is damaged.
+    pub async fn steps(&self, blob: Digest, steps: Vec<Step>) -> io::Result<Option<Vec<u8>>> {
+        self.ask(|reply| Job::Steps(blob, steps, reply)).await
+    }
+
+    /// Begins a blob or goes on with it: what is here already, hashed anew.
+    ///
+    /// # Errors
+    /// If the depot fails.
+    pub async fn begin(&self, blob: Digest, len: u64) -> io::Result<Groups> {
+        self.ask(|reply| Job::Begin(blob, len, reply)).await
+    }
+
+    /// Keeps pieces of a blob that was begun, pairs before what is below them.
+    ///
+    /// # Errors
+    /// If the depot fails, or a piece is wrong after all.
+    pub async fn keep(&self, blob: Digest, pieces: Vec<Piece>) -> io::Result<()> {
+        self.ask(|reply| Job::Keep(blob, pieces, reply)).await
+    }
+
+    /// Makes it a blob: `false` if something is missing.
+    ///
+    /// # Errors
+    /// If the depot fails.
+    pub async fn finish(&self, blob: Digest) -> io::Result<bool> {
+        self.ask(|reply| Job::Finish(blob, reply)).await
+    }
+
+    /// A metadata file.
+    ///
+    /// # Errors
+    /// If it is longer than `len_max`, or the depot fails.
+    pub async fn metadata(&self, name: &str, len_max: u64) -> io::Result<Option<Vec<u8>>> {
+        let name = name.to_owned();
+        self.ask(|reply| Job::Metadata(name, len_max, reply)).await
+    }
+
+    /// Keeps metadata that was verified.
+    ///
+    /// # Errors
+    /// If the depot fails.
+    pub async fn mirror(&self, files: Vec<(String, Vec<u8>)>) -> io::Result<()> {
+        self.ask(|reply| Job::Mirror(files, reply)).await
+    }
+
+    /// Keeps a short blob that was verified.
+    ///
+    /// # Errors
+    /// If the depot fails.
+    pub async fn document(&self, blob: Digest, bytes: Vec<u8>) -> io::Result<()> {
+        self.ask(|reply| Job::Document(blob, bytes, reply)).await
+    }
+
+    /// Keeps a receipt: `false` if it was here.
+    ///
+    /// # Errors
+    /// If another one is here under its number, or the depot fails.
+    pub async fn put_receipt(
+        &self,
+        device: Device,
+        number: u64,
+        bytes: Vec<u8>,
+    ) -> io::Result<bool> {
+        self.ask(|reply| Job::PutReceipt(device, number, bytes, reply)).await
+    }
+
+    /// The highest number of each device's receipts.
+    ///
+    /// # Errors
+    /// If the depot fails.
+    pub async fn receipts(&self) -> io::Result<Vec<(Device, u64)>> {
+        self.ask(Job::Receipts).await
+    }
+
+    /// A receipt.
+    ///
+    /// # Errors
+    /// If the depot fails.
+    pub async fn receipt(&self, device: Device, number: u64) -> io::Result<Option<Vec<u8>>> {
+        self.ask(|reply| Job::Receipt(device, number, reply)).await
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> io::Result<T> {
+        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the depot's thread has ended");
+        let (reply, answer) = oneshot::channel();
+        let mut job = job(reply);
+        // The queue is short; where it is full the disk is the brake, and peers wait for it.
+        loop {
+            match self.jobs.try_send(job) {
+                Ok(()) => break,
+                Err(mpsc::TrySendError::Disconnected(_)) => return Err(gone()),
+                Err(mpsc::TrySendError::Full(back)) => job = back,
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+struct Thread<'a> {
+    depot: &'a Depot,
+    writer: Option<&'a Writer<'a>>,
+    partials: BTreeMap<Digest, (Partial<'a>, Groups, u64)>,
+    /// Blobs that were read last, the newest first.
+    open: VecDeque<(Digest, Arc<Blob>)>,
+}
+
+impl<'a> Thread<'a> {
+    fn new(depot: &'a Depot, writer: Option<&'a Writer<'a>>) -> Self {
+        Self { depot, writer, partials: BTreeMap::new(), open: VecDeque::new() }
+    }
+
+    /// Works until nobody can ask any more. Who asked and has gone is not waited for.
+    fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            match job {
+                Job::Len(blob, reply) => send(reply, self.len(&blob)),
+                Job::Steps(blob, steps, reply) => send(reply, self.steps(&blob, &steps)),
+                Job::Begin(blob, len, reply) => send(reply, self.begin(&blob, len)),
+                Job::Keep(blob, pieces, reply) => send(reply, self.keep(&blob, &pieces)),
+                Job::Finish(blob, reply) => send(reply, self.finish(&blob)),
+                Job::Metadata(name, max, reply) => send(reply, self.depot.metadata(&name, max)),
+                Job::Mirror(files, reply) => send(reply, self.mirror(&files)),
+                Job::Document(blob, bytes, reply) => send(reply, self.document(&blob, &bytes)),
+                Job::PutReceipt(device, number, bytes, reply) => {
+                    send(reply, self.put_receipt(&device, number, &bytes));
+                }
+                Job::Receipts(reply) => send(reply, self.receipts()),
+                Job::Receipt(device, number, reply) => {
+                    send(reply, self.depot.receipt(&device, number));
+                }
+            }
+        }
+        // What came is kept through a power cut that follows a clean end.
+        for (partial, _, _) in self.partials.values() {
+            drop(partial.sync());
+        }
+    }
+
+    fn blob(&mut self, digest: &Digest) -> io::Result<Option<Arc<Blob>>> {
+        if let Some(at) = self.open.iter().position(|(open, _)| open == digest) {
+            let entry = self.open.remove(at).expect("it was just found");
+            self.open.push_front(entry);
+            return Ok(Some(Arc::clone(&self.open[0].1)));
+        }
+        let Some(blob) = self.depot.blob(digest).map_err(damaged)? else { return Ok(None) };
+        self.open.truncate(OPEN_BLOBS - 1);
+        self.open.push_front((*digest, Arc::new(blob)));
+        Ok(Some(Arc::clone(&self.open[0].1)))
+    }
+
+    fn len(&mut self, digest: &Digest) -> io::Result<Option<u64>> {
+        Ok(self.blob(digest)?.map(|blob| blob.len()))
+    }
+
+    fn steps(&mut self, digest: &Digest, steps: &[Step]) -> io::Result<Option<Vec<u8>>> {
+        let mut out = Vec::new();
+        if let Some((partial, have, _)) = self.partials.get(digest) {
+            for step in steps {
+                match step {
+                    Step::Pair(at) => match partial.pair_at(at)? {
+                        Some(pair) => out.extend_from_slice(&pair),
+                        None => return Ok(None),
+                    },
+                    Step::Group { index, .. } if !have.contains(*index) => return Ok(None),
+                    Step::Group { index, len } => {
+                        let at = out.len();
+                        out.resize(at + len, 0);
+                        partial.group_at(*index, &mut out[at..])?;
+                    }
+                }
+            }
+            return Ok(Some(out));
+        }
+        let Some(blob) = self.blob(digest)? else { return Ok(None) };
+        for step in steps {
+            let at = out.len();
+            match step {
+                Step::Pair(subtree) => {
+                    out.resize(at + PAIR_LEN, 0);
+                    let offset = subtree.pair_offset().expect("a step of a pair has one");
+                    blob.tree().read_at(offset, &mut out[at..])?;
+                }
+                Step::Group { index, len } => {
+                    out.resize(at + len, 0);
+                    // Verified here: a damaged disk must not make us a liar.
+                    blob.read_at(index * GROUP_LEN as u64, &mut out[at..]).map_err(damaged)?;
+                }
+            }
+        }
+        Ok(Some(out))
+    }
+
+    fn begin(&mut self, digest: &Digest, len: u64) -> io::Result<Groups> {
+        let count = neap_depot::tree::groups(len);
+        if let Some((_, have, _)) = self.partials.get(digest) {
+            return Ok(have.clone());
+        }
+        if self.len(digest)? == Some(len) {
+            return Ok(Groups::of(0..count));
+        }
+        let partial = self.writer()?.partial(digest, len)?;
+        let mut have = Groups::of(0..count);
+        for missing in partial.missing().map_err(damaged)? {
+            let group = GROUP_LEN as u64;
+            have.remove(&(missing.start / group..missing.end.div_ceil(group)));
+        }
+        if len == 0 {
+            have.remove(&(0..1));
+        }
+        self.partials.insert(*digest, (partial, have.clone(), 0));
+        Ok(have)
+    }
+
+    fn keep(&mut self, digest: &Digest, pieces: &[Piece]) -> io::Result<()> {
+        // It may have become whole while this was on its way.
+        let Some((partial, have, unsynced)) = self.partials.get_mut(digest) else { return Ok(()) };
+        for piece in pieces {
+            let put = match piece {
+                Piece::Pair { first, groups, pair } => partial.put_pair(*first, *groups, pair),
+                Piece::Group { index, bytes } => partial.put_group(*index, bytes),
+            };
+            if !put.map_err(damaged)? {
+                return Err(io::Error::other("a piece came before the pairs above it"));
+            }
+            if let Piece::Group { index, bytes } = piece {
+                have.insert(*index..index + 1);
+                *unsynced += bytes.len() as u64;
+            }
+        }
+        if *unsynced >= SYNC_EVERY {
+            *unsynced = 0;
+            partial.sync()?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, digest: &Digest) -> io::Result<bool> {
+        let Some((partial, _, _)) = self.partials.remove(digest) else {
+            return Ok(self.len(digest)?.is_some());
+        };
+        partial.finish().map_err(damaged)
+    }
+
+    fn writer(&self) -> io::Result<&'a Writer<'a>> {
+        self.writer.ok_or_else(|| io::Error::other("this node only reads its depot"))
+    }
+
+    fn mirror(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+        self.writer()?.mirror(files).map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    fn document(&self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
+        use neap_depot::writer::Present;
+        let (len, mut input) = (bytes.len() as u64, bytes);
+        let added = self.writer()?.add_known(digest, len, &mut input, Present::Trust);
+        added.map(|_| ()).map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    fn put_receipt(&self, device: &Device, number: u64, bytes: &[u8]) -> io::Result<bool> {
+        if let Some(writer) = self.writer {
+            return writer.keep_receipt(device, number, bytes);
+        }
+        let writer = self.depot.writer("neap serve, keeping a receipt");
+        let busy = |error: neap_depot::store::LockError| {
+            io::Error::new(io::ErrorKind::ResourceBusy, error.to_string())
+        };
+        writer.map_err(busy)?.keep_receipt(device, number, bytes)
+    }
+
+    fn receipts(&self) -> io::Result<Vec<(Device, u64)>> {
+        let all = self.depot.receipts()?.into_iter();
+        Ok(all.filter_map(|(device, numbers)| Some((device, *numbers.last()?))).collect())
+    }
+}
+
+fn send<T>(reply: Reply<T>, answer: io::Result<T>) {
+    // Who asked may have gone.
+    drop(reply.send(answer));
+}
+
+fn damaged(error: BlobError) -> io::Error {
+    match error {
+        BlobError::Io(error) => error,
+        other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
+    }
+}
+
+impl std::fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shelf")
+    }
+}
+
+/// Jobs that may wait: each holds at most what one piece of a request does.
+const JOBS: usize = 64;
+
+/// Blobs that are kept open.
+const OPEN_BLOBS: usize = 8;
+
+/// A power cut loses at most this much of what came, in bytes.
+const SYNC_EVERY: u64 = 4 << 20;
