@@ -61,6 +61,7 @@ type Reply<T> = oneshot::Sender<io::Result<T>>;
 
 enum Job {
     Len(Digest, Reply<Option<u64>>),
+    BlobLen(Digest, Reply<Option<u64>>),
     Steps(Digest, Vec<Step>, Reply<Option<Vec<u8>>>),
     Begin(Digest, u64, Reply<Groups>),
     Keep(Digest, Vec<Piece>, Reply<()>),
@@ -114,6 +115,14 @@ impl Shelf {
     /// If the depot fails.
     pub async fn len(&self, blob: Digest) -> io::Result<Option<u64>> {
         self.ask(|reply| Job::Len(blob, reply)).await
+    }
+
+    /// The length of a blob that is here, whole or in part.
+    ///
+    /// # Errors
+    /// If the depot fails.
+    pub async fn blob_len(&self, blob: Digest) -> io::Result<Option<u64>> {
+        self.ask(|reply| Job::BlobLen(blob, reply)).await
     }
 
     /// The bytes of these steps of a slice; nothing if one of them is not here.
@@ -219,10 +228,19 @@ impl Shelf {
     }
 }
 
+/// A blob that is coming.
+struct Coming<'a> {
+    partial: Partial<'a>,
+    have: Groups,
+    len: u64,
+    /// Bytes that a power cut would lose.
+    unsynced: u64,
+}
+
 struct Thread<'a> {
     depot: &'a Depot,
     writer: Option<&'a Writer<'a>>,
-    partials: BTreeMap<Digest, (Partial<'a>, Groups, u64)>,
+    partials: BTreeMap<Digest, Coming<'a>>,
     /// Blobs that were read last, the newest first.
     open: VecDeque<(Digest, Arc<Blob>)>,
 }
@@ -237,6 +255,10 @@ impl<'a> Thread<'a> {
         while let Ok(job) = jobs.recv() {
             match job {
                 Job::Len(blob, reply) => send(reply, self.len(&blob)),
+                Job::BlobLen(blob, reply) => {
+                    let partial = self.partials.get(&blob).map(|coming| coming.len);
+                    send(reply, partial.map_or_else(|| self.len(&blob), |len| Ok(Some(len))));
+                }
                 Job::Steps(blob, steps, reply) => send(reply, self.steps(&blob, &steps)),
                 Job::Begin(blob, len, reply) => send(reply, self.begin(&blob, len)),
                 Job::Keep(blob, pieces, reply) => send(reply, self.keep(&blob, &pieces)),
@@ -254,8 +276,8 @@ impl<'a> Thread<'a> {
             }
         }
         // What came is kept through a power cut that follows a clean end.
-        for (partial, _, _) in self.partials.values() {
-            drop(partial.sync());
+        for coming in self.partials.values() {
+            drop(coming.partial.sync());
         }
     }
 
@@ -277,7 +299,7 @@ impl<'a> Thread<'a> {
 
     fn steps(&mut self, digest: &Digest, steps: &[Step]) -> io::Result<Option<Vec<u8>>> {
         let mut out = Vec::new();
-        if let Some((partial, have, _)) = self.partials.get(digest) {
+        if let Some(Coming { partial, have, .. }) = self.partials.get(digest) {
             for step in steps {
                 match step {
                     Step::Pair(at) => match partial.pair_at(at)? {
@@ -315,8 +337,8 @@ impl<'a> Thread<'a> {
 
     fn begin(&mut self, digest: &Digest, len: u64) -> io::Result<Groups> {
         let count = neap_depot::tree::groups(len);
-        if let Some((_, have, _)) = self.partials.get(digest) {
-            return Ok(have.clone());
+        if let Some(coming) = self.partials.get(digest) {
+            return Ok(coming.have.clone());
         }
         if self.len(digest)? == Some(len) {
             return Ok(Groups::of(0..count));
@@ -330,13 +352,15 @@ impl<'a> Thread<'a> {
         if len == 0 {
             have.remove(&(0..1));
         }
-        self.partials.insert(*digest, (partial, have.clone(), 0));
+        let coming = Coming { partial, have: have.clone(), len, unsynced: 0 };
+        self.partials.insert(*digest, coming);
         Ok(have)
     }
 
     fn keep(&mut self, digest: &Digest, pieces: &[Piece]) -> io::Result<()> {
         // It may have become whole while this was on its way.
-        let Some((partial, have, unsynced)) = self.partials.get_mut(digest) else { return Ok(()) };
+        let Some(coming) = self.partials.get_mut(digest) else { return Ok(()) };
+        let Coming { partial, have, unsynced, .. } = coming;
         for piece in pieces {
             let put = match piece {
                 Piece::Pair { first, groups, pair } => partial.put_pair(*first, *groups, pair),
@@ -358,7 +382,7 @@ impl<'a> Thread<'a> {
     }
 
     fn finish(&mut self, digest: &Digest) -> io::Result<bool> {
-        let Some((partial, _, _)) = self.partials.remove(digest) else {
+        let Some(Coming { partial, .. }) = self.partials.remove(digest) else {
             return Ok(self.len(digest)?.is_some());
         };
         partial.finish().map_err(damaged)

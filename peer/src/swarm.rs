@@ -187,6 +187,12 @@ impl Swarm {
         }
     }
 
+    /// Whether this source was added.
+    #[must_use]
+    pub fn knows(&self, id: SourceId) -> bool {
+        self.sources.contains_key(&id)
+    }
+
     /// A source is gone for good, or a member of the site for now.
     pub fn remove(&mut self, id: SourceId, now_ms: u64) {
         self.lose(id, now_ms);

@@ -11,7 +11,7 @@ mod request;
 use std::fmt;
 
 pub use notice::{Address, Hello, Notice};
-pub use request::{Request, Status};
+pub use request::{Request, Status, decode_receipts, encode_receipts};
 
 /// The protocol in TLS's negotiation (RFC 7301). A later version has another name, and both are
 /// offered while both are spoken.

@@ -8,7 +8,9 @@ use neap_engine::digest::Digest;
 use super::WireError;
 use super::bytes::{Reader, check_len, put_groups, put_text};
 use crate::groups::Groups;
-use crate::limits::{HAS_COUNT_MAX, RANGE_COUNT_MAX, REQUEST_GROUPS_MAX, REQUEST_LEN_MAX};
+use crate::limits::{
+    HAS_COUNT_MAX, RANGE_COUNT_MAX, RECEIPT_DEVICES_MAX, REQUEST_GROUPS_MAX, REQUEST_LEN_MAX,
+};
 
 /// What one peer asks of another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,6 +178,31 @@ impl Status {
         let found = all.into_iter().find(|status| status.byte() == byte);
         found.ok_or(WireError::Value { what: "status" })
     }
+}
+
+/// The answer to [`Request::Receipts`], after its status.
+#[must_use]
+pub fn encode_receipts(receipts: &[(Device, u64)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (device, number) in receipts {
+        put_text(device.as_str(), &mut out);
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    out
+}
+
+/// What [`encode_receipts`] made.
+///
+/// # Errors
+/// If it is no such list.
+pub fn decode_receipts(bytes: &[u8]) -> Result<Vec<(Device, u64)>, WireError> {
+    let mut reader = Reader::new("receipts", bytes);
+    let mut receipts = Vec::new();
+    while !reader.is_empty() {
+        check_len("devices", receipts.len() + 1, RECEIPT_DEVICES_MAX)?;
+        receipts.push((device(&mut reader)?, reader.u64()?));
+    }
+    Ok(receipts)
 }
 
 fn device(reader: &mut Reader<'_>) -> Result<Device, WireError> {

@@ -1,0 +1,15 @@
+//! Peers over QUIC: the only files that know `quinn` and `tokio`'s network.
+//!
+//! - [`transport`]: what a connection over a link of each class is set to.
+//! - [`node`]: the endpoint, who is connected, what they say.
+//! - [`metadata`]: what is signed, from a peer.
+//! - [`answer`](self): what is asked of us. [`ask`]: what we ask.
+
+mod answer;
+pub mod ask;
+pub mod metadata;
+pub mod site;
+pub mod node;
+pub mod mdns;
+mod notices;
+pub mod transport;

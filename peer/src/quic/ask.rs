@@ -1,0 +1,257 @@
+//! What we ask of a peer. Whatever comes back is verified before it is kept or given on.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use neap_depot::name::Device;
+use neap_engine::digest::Digest;
+use quinn::{Connection, RecvStream};
+
+use crate::groups::Groups;
+use crate::shelf::{Piece, Shelf};
+use crate::slice::{Decoder, SliceError, Verified};
+use crate::swarm::End;
+use crate::wire::{Request, Status, WireError};
+
+/// Why an answer did not come.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The connection ended, or nothing came for too long.
+    Lost(String),
+    /// The peer said no.
+    Status(Status),
+    /// What came is no answer to what was asked.
+    Wire(WireError),
+}
+
+/// Groups of a blob that came and are kept.
+pub struct Came(pub Groups);
+
+/// Asks for groups of a blob, keeps what is right, and tells `came` of it as it comes. Returns how
+/// it ended; dropping the future stops the peer.
+pub async fn blob(
+    connection: &Connection,
+    shelf: &Shelf,
+    (blob, len): (Digest, u64),
+    groups: Groups,
+    mut came: impl FnMut(Came),
+) -> (End, Option<String>) {
+    let request = Request::Blob { blob, groups: groups.clone() };
+    let mut answer = match begin(connection, &request).await {
+        Ok(answer) => answer,
+        Err(AskError::Status(Status::None)) => return (End::Lacking, None),
+        Err(AskError::Status(Status::Busy)) => return (End::Busy, None),
+        Err(AskError::Status(Status::Failed | Status::Refused)) => return (End::Lost, None),
+        Err(AskError::Wire(error)) => return (End::Wrong, Some(error.to_string())),
+        Err(error) => return (End::Lost, Some(error.to_string())),
+    };
+    let mut head = [0; 8];
+    if answer.read_exact(&mut head).await.is_err() {
+        return (End::Lost, None);
+    }
+    if u64::from_le_bytes(head) != len {
+        let found = u64::from_le_bytes(head);
+        return (End::Wrong, Some(format!("a blob of {found} bytes, {len} are signed")));
+    }
+    let mut decoder = Decoder::new(&blob, len, groups);
+    let mut chunks: [Bytes; 32] = std::array::from_fn(|_| Bytes::new());
+    loop {
+        let count = match answer.read_chunks(&mut chunks).await {
+            Ok(Some(count)) => count,
+            Ok(None) if decoder.is_done() => return (End::Done, None),
+            Ok(None) => return (End::Lacking, None),
+            Err(_) => return (End::Lost, None),
+        };
+        let (mut pieces, mut new) = (Vec::new(), Groups::default());
+        let mut wrong = None;
+        for chunk in &mut chunks[..count] {
+            let pushed = decoder.push::<SliceError>(&std::mem::take(chunk), &mut |verified| {
+                pieces.push(match verified {
+                    Verified::Pair { first, groups, pair } => {
+                        Piece::Pair { first, groups, pair: *pair }
+                    }
+                    Verified::Group { index, bytes } => {
+                        new.insert(index..index + 1);
+                        Piece::Group { index, bytes: bytes.to_vec() }
+                    }
+                });
+                Ok(())
+            });
+            if let Err(error) = pushed {
+                wrong = Some(error);
+                break;
+            }
+        }
+        if !pieces.is_empty()
+            && let Err(error) = shelf.keep(blob, pieces).await
+        {
+            return (End::Lost, Some(error.to_string()));
+        }
+        if !new.is_empty() {
+            came(Came(new));
+        }
+        if let Some(error) = wrong {
+            return (End::Wrong, Some(error.to_string()));
+        }
+    }
+}
+
+/// Asks for a whole short blob.
+///
+/// # Errors
+/// If it does not come or is not that blob.
+pub async fn document(connection: &Connection, blob: Digest, len: u64) -> Result<Vec<u8>, AskError> {
+    let groups = Groups::of(0..neap_depot::tree::groups(len));
+    let request = Request::Blob { blob, groups: groups.clone() };
+    let pairs = neap_depot::tree::tree_len(len);
+    let answer = whole(connection, &request, len + pairs).await?;
+    let answer = answer.ok_or(AskError::Status(Status::None))?;
+    let wrong = |_| AskError::Wire(WireError::Value { what: "a blob" });
+    let (head, slice) = answer.split_at_checked(8).ok_or(WireError::Length { what: "a blob" }).map_err(AskError::Wire)?;
+    if head != len.to_le_bytes() {
+        return Err(wrong(SliceError::Longer));
+    }
+    let (mut decoder, mut bytes) = (Decoder::new(&blob, len, groups), Vec::new());
+    let pushed = decoder.push::<SliceError>(slice, &mut |verified| {
+        if let Verified::Group { bytes: group, .. } = verified {
+            bytes.extend_from_slice(group);
+        }
+        Ok(())
+    });
+    pushed.map_err(wrong)?;
+    match decoder.is_done() {
+        true => Ok(bytes),
+        false => Err(AskError::Wire(WireError::Length { what: "a blob" })),
+    }
+}
+
+/// Asks for a metadata file: nothing if the peer has none of this name.
+///
+/// # Errors
+/// If no answer comes, or more than `len_max` bytes.
+pub async fn metadata(
+    connection: &Connection,
+    name: &str,
+    len_max: u64,
+) -> Result<Option<Vec<u8>>, AskError> {
+    let asked = u32::try_from(len_max).unwrap_or(u32::MAX);
+    let asked = asked.min(u32::try_from(neap_depot::limits::METADATA_LEN_MAX).unwrap_or(u32::MAX));
+    let request = Request::Metadata { name: name.to_owned(), len_max: asked };
+    whole(connection, &request, u64::from(asked)).await
+}
+
+/// Gives a receipt.
+///
+/// # Errors
+/// If the peer does not take it.
+pub async fn put_receipt(
+    connection: &Connection,
+    device: Device,
+    sequence: u64,
+    bytes: Vec<u8>,
+) -> Result<(), AskError> {
+    in_time(begin(connection, &Request::PutReceipt { device, sequence, bytes })).await.map(drop)
+}
+
+/// Asks for what receipts the peer has: of each device the highest number.
+///
+/// # Errors
+/// If no answer comes.
+pub async fn receipts(connection: &Connection) -> Result<Vec<(Device, u64)>, AskError> {
+    let max = crate::limits::FRAME_LEN_MAX as u64;
+    let bytes = whole(connection, &Request::Receipts, max).await?.unwrap_or_default();
+    crate::wire::decode_receipts(&bytes).map_err(AskError::Wire)
+}
+
+/// Asks for a receipt.
+///
+/// # Errors
+/// If no answer comes.
+pub async fn receipt(
+    connection: &Connection,
+    device: Device,
+    sequence: u64,
+) -> Result<Option<Vec<u8>>, AskError> {
+    let request = Request::Receipt { device, sequence };
+    whole(connection, &request, neap_depot::limits::RECEIPT_LEN_MAX).await
+}
+
+/// Asks which blobs the peer has whole: their lengths.
+///
+/// # Errors
+/// If no answer comes.
+pub async fn has(connection: &Connection, blobs: &[Digest]) -> Result<Vec<Option<u64>>, AskError> {
+    let request = Request::Has(blobs.to_vec());
+    let bytes = whole(connection, &request, 8 * blobs.len() as u64).await?.unwrap_or_default();
+    let lens = bytes.chunks_exact(8).map(|len| {
+        let len = u64::from_le_bytes(len.try_into().unwrap_or_default());
+        (len != u64::MAX).then_some(len)
+    });
+    let lens: Vec<_> = lens.collect();
+    match lens.len() == blobs.len() {
+        true => Ok(lens),
+        false => Err(AskError::Wire(WireError::Length { what: "lengths of blobs" })),
+    }
+}
+
+/// A short answer, all of it.
+async fn whole(
+    connection: &Connection,
+    request: &Request,
+    len_max: u64,
+) -> Result<Option<Vec<u8>>, AskError> {
+    let answer = in_time(begin(connection, request)).await;
+    let mut answer = match answer {
+        Err(AskError::Status(Status::None)) => return Ok(None),
+        answer => answer?,
+    };
+    let len_max = usize::try_from(len_max).unwrap_or(usize::MAX);
+    let lost = |error: quinn::ReadToEndError| match error {
+        quinn::ReadToEndError::TooLong => AskError::Wire(WireError::TooLong {
+            what: "answer",
+            found: len_max as u64 + 1,
+            allowed: len_max as u64,
+        }),
+        other => AskError::Lost(other.to_string()),
+    };
+    in_time(async { answer.read_to_end(len_max).await.map_err(lost) }).await.map(Some)
+}
+
+/// Sends a request on a stream of its own and takes the status of its answer.
+async fn begin(connection: &Connection, request: &Request) -> Result<RecvStream, AskError> {
+    let lost = |error: &dyn fmt::Display| AskError::Lost(error.to_string());
+    let (mut send, mut answer) = connection.open_bi().await.map_err(|error| lost(&error))?;
+    send.write_all(&request.encode()).await.map_err(|error| lost(&error))?;
+    send.finish().map_err(|error| lost(&error))?;
+    let mut status = [0];
+    answer.read_exact(&mut status).await.map_err(|error| lost(&error))?;
+    match Status::of(status[0]).map_err(AskError::Wire)? {
+        Status::Ok => Ok(answer),
+        other => Err(AskError::Status(other)),
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, AskError>>) -> Result<T, AskError> {
+    let late = |_| AskError::Lost(format!("no answer within {} s", ANSWER.as_secs()));
+    tokio::time::timeout(ANSWER, work).await.map_err(late)?
+}
+
+/// How long a short answer may take: metadata over a slow link.
+const ANSWER: Duration = Duration::from_secs(60);
+
+impl fmt::Display for AskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost(why) => f.write_str(why),
+            Self::Status(Status::None) => f.write_str("the peer does not have it"),
+            Self::Status(Status::Refused) => f.write_str("the peer refuses"),
+            Self::Status(Status::Busy) => f.write_str("the peer is busy"),
+            Self::Status(_) => f.write_str("the peer's depot is damaged or cannot be read"),
+            Self::Wire(error) => write!(f, "the peer does not keep to the protocol: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for AskError {}

@@ -1,0 +1,217 @@
+//! Metadata from a peer, verified by the client of `neap_trust`, and then kept for others to read.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use neap_engine::digest::Digest;
+use neap_trust::carrier::Carrier;
+use neap_trust::client::directory::StateFolder;
+use neap_trust::client::{Ask, Checked, Refusal, check};
+use neap_trust::limits::{ROOT_LEN_MAX, ROOTS_PROBED, TIMESTAMP_LEN_MAX};
+use neap_trust::state::{MemoryState, State};
+use neap_trust::time::Clock;
+use quinn::Connection;
+use tokio::runtime::Handle;
+
+use super::ask::{self, AskError};
+use crate::groups::Groups;
+use crate::shelf::Shelf;
+use crate::slice::{Decoder, SliceError, Verified};
+
+/// What is asked for, by whom.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Groups whose roles are read.
+    pub groups: Vec<String>,
+    /// The root that came with the device.
+    pub root: Option<Vec<u8>>,
+    /// What the device remembers.
+    pub state: StateFolder,
+    /// What tells the time.
+    pub clock: Clock,
+}
+
+/// Reads metadata from a peer, or, without one, from the node's own depot. What was verified is
+/// kept in the depot: all of it, or, if anything is wrong with it, nothing.
+///
+/// # Errors
+/// What [`check`] refuses. That of a peer which is gone is [`io::ErrorKind::TimedOut`] in it.
+pub async fn sync(
+    from: Option<Connection>,
+    shelf: &Shelf,
+    wanted: Wanted,
+) -> Result<Checked, Refusal> {
+    let ahead = match &from {
+        Some(connection) => prefetch(connection, shelf).await,
+        None => Vec::new(),
+    };
+    let (handle, own) = (Handle::current(), shelf.clone());
+    let checking = tokio::task::spawn_blocking(move || {
+        let carrier = Far { handle, from, shelf: own, read: Mutex::new(ahead), documents: Mutex::default() };
+        let groups: Vec<_> = wanted.groups.iter().map(String::as_str).collect();
+        let (root, clock) = (wanted.root.as_deref(), wanted.clock);
+        let ask = Ask { groups: &groups, root, clock, seen: None };
+        let mut state = wanted.state;
+        // What the device remembers may spare it a file that others will ask us for.
+        if carrier.from.is_some() {
+            check(&carrier, &mut copied_root(&state, root), &ask)?;
+        }
+        let checked = check(&carrier, &mut state, &ask)?;
+        Ok((checked, carrier.taken()))
+    });
+    let failed = |error: io::Error| Refusal::State { name: "the depot".into(), error };
+    let joined = checking.await.map_err(|error| failed(io::Error::other(error)))?;
+    let (checked, (files, documents)) = joined?;
+    let kept = async {
+        shelf.mirror(files).await?;
+        for (digest, bytes) in documents {
+            shelf.document(digest, bytes).await?;
+        }
+        Ok(())
+    };
+    kept.await.map_err(failed)?;
+    Ok(checked)
+}
+
+/// A memory that knows no more than where to begin.
+fn copied_root(state: &StateFolder, pinned: Option<&[u8]>) -> MemoryState {
+    let mut memory = MemoryState::default();
+    if pinned.is_none()
+        && let Ok(Some(root)) = state.load("root.json")
+    {
+        // Memory takes what it is given.
+        drop(memory.store("root.json", &root));
+    }
+    memory
+}
+
+/// Asks at once for what is certainly read, so that one round trip brings it.
+async fn prefetch(connection: &Connection, shelf: &Shelf) -> Vec<(String, Option<Vec<u8>>)> {
+    let mut root = 1;
+    while let Ok(Some(_)) = shelf.metadata(&format!("{root}.root.json"), ROOT_LEN_MAX).await {
+        root += 1;
+    }
+    let roots = (root..=root + ROOTS_PROBED).map(|version| format!("{version}.root.json"));
+    let names = roots.map(|name| (name, ROOT_LEN_MAX));
+    let names = names.chain([("timestamp.json".to_owned(), TIMESTAMP_LEN_MAX)]);
+    let asks = names.map(|(name, len_max)| {
+        let connection = connection.clone();
+        tokio::spawn(async move {
+            let found = ask::metadata(&connection, &name, len_max).await;
+            found.ok().map(|found| (name, found))
+        })
+    });
+    let mut ahead = Vec::new();
+    for asked in asks.collect::<Vec<_>>() {
+        ahead.extend(asked.await.ok().flatten());
+    }
+    ahead
+}
+
+/// A peer as a carrier: what is kept here already is not asked for again.
+struct Far {
+    handle: Handle,
+    from: Option<Connection>,
+    shelf: Shelf,
+    /// What came, or was not there.
+    read: Mutex<Vec<(String, Option<Vec<u8>>)>>,
+    documents: Mutex<Vec<(Digest, Vec<u8>)>>,
+}
+
+type Taken = (Vec<(String, Vec<u8>)>, Vec<(Digest, Vec<u8>)>);
+
+impl Far {
+    fn taken(self) -> Taken {
+        let files = self.read.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter();
+        let files = files.filter_map(|(name, bytes)| Some((name, bytes?))).collect();
+        (files, self.documents.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn known(&self, name: &str) -> Option<Option<Vec<u8>>> {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.iter().find(|(known, _)| known == name).map(|(_, bytes)| bytes.clone())
+    }
+}
+
+impl Carrier for Far {
+    fn metadata(&self, name: &str, len_max: u64) -> io::Result<Option<Vec<u8>>> {
+        if let Some(known) = self.known(name) {
+            if known.as_ref().is_some_and(|bytes| bytes.len() as u64 > len_max) {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            return Ok(known);
+        }
+        // Versions never change; the timestamp is what tells that there is something new.
+        if self.from.is_none() || name != "timestamp.json" {
+            let kept = self.handle.block_on(self.shelf.metadata(name, len_max))?;
+            if kept.is_some() || self.from.is_none() {
+                return Ok(kept);
+            }
+        }
+        let Some(connection) = &self.from else { return Ok(None) };
+        let found = self.handle.block_on(ask::metadata(connection, name, len_max)).map_err(of_ask)?;
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        read.push((name.to_owned(), found.clone()));
+        Ok(found)
+    }
+
+    fn document(&self, blake3: &str, len_max: u64) -> io::Result<Option<Vec<u8>>> {
+        let Some(digest) = Digest::from_hex(blake3) else { return Ok(None) };
+        if let Some(len) = self.handle.block_on(self.shelf.len(digest))? {
+            return self.handle.block_on(kept_document(&self.shelf, digest, len, len_max));
+        }
+        let Some(connection) = &self.from else { return Ok(None) };
+        let asked = [digest];
+        let lens = self.handle.block_on(ask::has(connection, &asked)).map_err(of_ask)?;
+        let len = lens.first().copied().flatten();
+        let Some(len) = len else { return Ok(None) };
+        if len > len_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let bytes = self.handle.block_on(ask::document(connection, digest, len)).map_err(of_ask)?;
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        documents.push((digest, bytes.clone()));
+        Ok(Some(bytes))
+    }
+}
+
+async fn kept_document(
+    shelf: &Shelf,
+    digest: Digest,
+    len: u64,
+    len_max: u64,
+) -> io::Result<Option<Vec<u8>>> {
+    if len > len_max {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let wanted = Groups::of(0..neap_depot::tree::groups(len));
+    let steps = crate::slice::Steps::new(len, wanted.clone()).collect();
+    let Some(slice) = shelf.steps(digest, steps).await? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    let mut decoder = Decoder::new(&digest, len, wanted);
+    decoder.push::<SliceError>(&slice, &mut |verified| {
+        if let Verified::Group { bytes: group, .. } = verified {
+            bytes.extend_from_slice(group);
+        }
+        Ok(())
+    })
+    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(Some(bytes))
+}
+
+fn of_ask(error: AskError) -> io::Error {
+    let kind = match error {
+        AskError::Lost(_) => io::ErrorKind::TimedOut,
+        AskError::Status(_) => io::ErrorKind::Other,
+        AskError::Wire(_) => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error.to_string())
+}
+
+/// What members of a site tell each other of: the newest timestamp in the depot.
+///
+/// # Errors
+/// If the depot fails.
+pub async fn fresh(shelf: &Shelf) -> io::Result<Option<Arc<[u8]>>> {
+    Ok(shelf.metadata("timestamp.json", TIMESTAMP_LEN_MAX).await?.map(Arc::from))
+}

@@ -1,0 +1,611 @@
+//! The endpoint of a node: who is connected, what they say of themselves, and what we tell them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use neap_engine::digest::Digest;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig, VarInt};
+use tokio::sync::mpsc;
+
+use super::answer::{Served, answer_all};
+use super::notices::{self, Broken};
+use super::transport;
+use crate::limits::{
+    ADDRESS_COUNT_MAX, BLOBS_PER_PEER_MAX, CONNECTION_COUNT_MAX, CONNECTIONS_PER_PEER_MAX,
+};
+use crate::link::{Class, Profile};
+use crate::shelf::Shelf;
+use crate::tls::{self, Admission, Identity};
+use crate::wire::{Address, Hello, Notice, VERSION};
+
+/// What a node is set to.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where it listens; nothing if peers cannot connect to it.
+    pub listen: Option<SocketAddr>,
+    /// Its site, if it was told one.
+    pub site: String,
+    /// Who it is.
+    pub identity: Identity,
+    /// Whom it admits.
+    pub admission: Arc<Admission>,
+    /// The link to peers on the same network.
+    pub lan: Profile,
+    /// The link over which others come in.
+    pub incoming: Profile,
+}
+
+/// A node of the network. Copies are the same node; it ends when [`Node::close`] is called.
+#[derive(Clone)]
+pub struct Node {
+    inner: Arc<Inner>,
+}
+
+/// A connected peer.
+pub struct Peer {
+    /// A number that no other connection of this node has.
+    pub id: u32,
+    /// Its device name, by its certificate.
+    pub name: String,
+    /// Whether it is a member of our site.
+    pub same_site: bool,
+    /// Whether we dialled it.
+    pub is_dialled: bool,
+    /// Where it listens, if it does.
+    pub listens: Option<SocketAddr>,
+    /// The connection.
+    pub connection: Connection,
+    tell: mpsc::Sender<Notice>,
+    told: Mutex<BTreeSet<[u8; 32]>>,
+}
+
+/// What happens on the network.
+#[derive(Debug)]
+pub enum Event {
+    /// A peer is connected.
+    Up(Arc<Peer>),
+    /// It is not any more.
+    Down(u32),
+    /// It told something.
+    Told(u32, Notice),
+}
+
+/// Why a peer was not reached.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum DialError {
+    /// No connection came about: no route, no answer, or one side does not admit the other.
+    Connect(String),
+    /// It is another device than expected.
+    OtherDevice {
+        /// The one that answered.
+        found: String,
+        /// The one that was expected.
+        expected: String,
+    },
+    /// It did not say who it is as the protocol wants.
+    Protocol(String),
+    /// There are too many connections, or a better one to it.
+    Superfluous,
+}
+
+struct Inner {
+    endpoint: Endpoint,
+    settings: Settings,
+    me: String,
+    shelf: Shelf,
+    served: Arc<Served>,
+    next: AtomicU64,
+    events: mpsc::Sender<Event>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    peers: BTreeMap<u32, Arc<Peer>>,
+    /// The newest timestamp that is known, which members of the site are told.
+    fresh: Option<Vec<u8>>,
+    dialling: BTreeSet<String>,
+}
+
+impl Node {
+    /// Opens the socket. What happens is told by the receiver; it must be read.
+    ///
+    /// # Errors
+    /// If the address is taken or TLS cannot be set up.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(settings: Settings, shelf: Shelf) -> io::Result<(Self, mpsc::Receiver<Event>)> {
+        let local = settings.listen.unwrap_or_else(|| SocketAddr::from(([0_u16; 8], 0)));
+        let socket = bind(local)?;
+        let server = match settings.listen {
+            Some(_) => Some(server_config(&settings, &settings.incoming)?),
+            None => None,
+        };
+        let mut endpoint_config = EndpointConfig::default();
+        // Four bytes tell 64 connections apart, and each packet carries them.
+        endpoint_config
+            .cid_generator(|| Box::new(quinn_proto::RandomConnectionIdGenerator::new(4)));
+        let runtime = Arc::new(quinn::TokioRuntime);
+        let endpoint = Endpoint::new(endpoint_config, server, socket, runtime)?;
+        let (events, received) = mpsc::channel(EVENTS);
+        let me = settings.identity.certificate.device().to_string();
+        let inner = Arc::new(Inner {
+            endpoint,
+            settings,
+            me,
+            shelf,
+            served: Arc::default(),
+            next: AtomicU64::new(1),
+            events,
+            state: Mutex::default(),
+        });
+        if inner.settings.listen.is_some() {
+            tokio::spawn(accept(Arc::clone(&inner)));
+        }
+        Ok((Self { inner }, received))
+    }
+
+    /// This node's device name.
+    #[must_use]
+    pub fn me(&self) -> &str {
+        &self.inner.me
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// If the socket is gone.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.inner.endpoint.local_addr()
+    }
+
+    /// What it has answered so far.
+    #[must_use]
+    pub fn served(&self) -> &Served {
+        &self.inner.served
+    }
+
+    /// Who is connected.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Arc<Peer>> {
+        self.inner.state().peers.values().cloned().collect()
+    }
+
+    /// Connects to a peer over a link.
+    ///
+    /// # Errors
+    /// If it is not reached or is not who it should be.
+    pub async fn dial(
+        &self,
+        at: SocketAddr,
+        link: &Profile,
+        expected: Option<&str>,
+    ) -> Result<Arc<Peer>, DialError> {
+        dial(&self.inner, at, link, expected).await
+    }
+
+    /// Dials a member of the site in the background, if it is not connected or being dialled.
+    /// Of two members the one whose name comes first dials.
+    pub fn meet(&self, address: Address) {
+        meet(&self.inner, address);
+    }
+
+    /// Tells all members of the site of a newer timestamp.
+    pub fn set_fresh(&self, timestamp: Vec<u8>) {
+        let peers = {
+            let mut state = self.inner.state();
+            state.fresh = Some(timestamp.clone());
+            state.peers.values().cloned().collect::<Vec<_>>()
+        };
+        for peer in peers.iter().filter(|peer| peer.same_site) {
+            peer.tell(Notice::Fresh(timestamp.clone()));
+        }
+    }
+
+    /// Ends all connections, and tells peers so.
+    pub async fn close(&self) {
+        self.inner.endpoint.close(CLOSED, b"");
+        let done = self.inner.endpoint.wait_idle();
+        // What is lost on the way is not waited for.
+        drop(tokio::time::timeout(Duration::from_millis(200), done).await);
+    }
+}
+
+impl Peer {
+    /// Tells the peer something. A peer that does not take its notices loses its connection.
+    pub fn tell(&self, notice: Notice) {
+        if self.tell.try_send(notice).is_err() {
+            self.connection.close(BEHIND, b"notices are not taken");
+        }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hello(&self, same_site: bool) -> Notice {
+        let listens = self.settings.listen.is_some();
+        let port = self.endpoint.local_addr().map_or(0, |address| address.port());
+        Notice::Hello(Hello {
+            version: VERSION,
+            same_site,
+            site: self.settings.site.clone(),
+            port: if listens { port } else { 0 },
+        })
+    }
+
+    /// Enters a peer, unless there are too many, or a better connection to it. Between two
+    /// members that dialled each other, the connection stays that the first of the names made.
+    fn enter(&self, peer: &Arc<Peer>) -> bool {
+        let mut state = self.state();
+        if state.peers.len() >= CONNECTION_COUNT_MAX {
+            return false;
+        }
+        let same = state.peers.values().filter(|other| other.name == peer.name);
+        let same: Vec<_> = same.cloned().collect();
+        let rank = |peer: &Peer| peer.is_dialled == (self.me < peer.name);
+        if same.len() >= CONNECTIONS_PER_PEER_MAX
+            || same.iter().any(|other| peer.same_site && rank(other) && !rank(peer))
+        {
+            return false;
+        }
+        // The newer one of the same kind is the one that works.
+        for other in same.iter().filter(|other| peer.same_site && other.same_site) {
+            other.connection.close(REPLACED, b"");
+        }
+        state.peers.insert(peer.id, Arc::clone(peer));
+        true
+    }
+}
+
+/// A socket for both families where the system allows it.
+fn bind(at: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    match std::net::UdpSocket::bind(at) {
+        Err(_) if at.ip().is_unspecified() && at.is_ipv6() => {
+            std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, at.port()))
+        }
+        bound => bound,
+    }
+}
+
+fn server_config(settings: &Settings, link: &Profile) -> io::Result<ServerConfig> {
+    let tls = tls::server(&settings.identity, &settings.admission).map_err(io::Error::other)?;
+    let crypto = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(transport::config(link)));
+    Ok(config)
+}
+
+async fn accept(inner: Arc<Inner>) {
+    let Ok(near) = server_config(&inner.settings, &inner.settings.lan) else { return };
+    let near = Arc::new(near);
+    while let Some(incoming) = inner.endpoint.accept().await {
+        if inner.endpoint.open_connections() > CONNECTION_COUNT_MAX {
+            incoming.refuse();
+            continue;
+        }
+        // Where many come at a time, each has to show that its address is its own.
+        if inner.endpoint.open_connections() > HANDSHAKES_FREE && incoming.may_retry() {
+            if !incoming.remote_address_validated() {
+                drop(incoming.retry());
+                continue;
+            }
+        }
+        let is_near = is_near(incoming.remote_address().ip());
+        let connecting = match is_near {
+            true => incoming.accept_with(Arc::clone(&near)),
+            false => incoming.accept(),
+        };
+        let Ok(connecting) = connecting else { continue };
+        let inner = Arc::clone(&inner);
+        tokio::spawn(async move {
+            let connected = tokio::time::timeout(HANDSHAKE, connecting).await;
+            if let Ok(Ok(connection)) = connected {
+                drop(greet(&inner, connection, None, None).await);
+            }
+        });
+    }
+}
+
+async fn dial(
+    inner: &Arc<Inner>,
+    at: SocketAddr,
+    link: &Profile,
+    expected: Option<&str>,
+) -> Result<Arc<Peer>, DialError> {
+    let failed = |why: &dyn fmt::Display| DialError::Connect(why.to_string());
+    let (identity, admission) = (&inner.settings.identity, &inner.settings.admission);
+    let tls = tls::client(identity, admission).map_err(|error| failed(&error))?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(|error| failed(&error))?;
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport::config(link)));
+    let at = match inner.endpoint.local_addr() {
+        Ok(local) if local.is_ipv6() => mapped(at),
+        _ => at,
+    };
+    let connecting = inner.endpoint.connect_with(config, at, SERVER_NAME);
+    let connecting = connecting.map_err(|error| failed(&error))?;
+    let connected = tokio::time::timeout(HANDSHAKE, connecting).await;
+    let connection = connected.map_err(|_| failed(&"no answer"))?;
+    let connection = connection.map_err(|error| failed(&error))?;
+    greet(inner, connection, Some(link), expected).await
+}
+
+/// An address as a socket for both families takes it.
+fn mapped(at: SocketAddr) -> SocketAddr {
+    match at.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(IpAddr::V6(ip.to_ipv6_mapped()), at.port()),
+        IpAddr::V6(_) => at,
+    }
+}
+
+/// Says hello both ways, enters the peer and begins to listen to it.
+async fn greet(
+    inner: &Arc<Inner>,
+    connection: Connection,
+    dialled: Option<&Profile>,
+    expected: Option<&str>,
+) -> Result<Arc<Peer>, DialError> {
+    let greeted = hellos(inner, &connection, dialled, expected);
+    let greeted = tokio::time::timeout(HANDSHAKE, greeted).await;
+    let greeted = greeted.unwrap_or_else(|_| Err(DialError::Protocol("no hello came".into())));
+    let (peer, mut said, heard) = match greeted {
+        Ok(greeted) => greeted,
+        Err(error) => {
+            connection.close(MISTAKEN, error.to_string().as_bytes());
+            return Err(error);
+        }
+    };
+    if !inner.enter(&peer.0) {
+        connection.close(SUPERFLUOUS, b"");
+        return Err(DialError::Superfluous);
+    }
+    let (peer, mut tells) = peer;
+    tokio::spawn(async move {
+        while let Some(notice) = tells.recv().await {
+            if !notices::send(&mut said, &notice).await {
+                return;
+            }
+        }
+    });
+    tokio::spawn(answer_all(connection, inner.shelf.clone(), Arc::clone(&inner.served)));
+    tokio::spawn(listen(Arc::clone(inner), Arc::clone(&peer), heard));
+    Ok(peer)
+}
+
+type Greeted = ((Arc<Peer>, mpsc::Receiver<Notice>), quinn::SendStream, quinn::RecvStream);
+
+async fn hellos(
+    inner: &Arc<Inner>,
+    connection: &Connection,
+    dialled: Option<&Profile>,
+    expected: Option<&str>,
+) -> Result<Greeted, DialError> {
+    let mistaken = |why: &dyn fmt::Display| DialError::Protocol(why.to_string());
+    let identity = connection.peer_identity();
+    let shown =
+        identity.and_then(|any| any.downcast::<Vec<rustls::pki_types::CertificateDer<'_>>>().ok());
+    let shown = shown.ok_or_else(|| mistaken(&"it showed no certificate"))?;
+    let der = shown.first().ok_or_else(|| mistaken(&"it showed no certificate"))?;
+    let certificate = inner.settings.admission.admit(der).map_err(|refused| mistaken(&refused))?;
+    let name = certificate.device().to_string();
+    if let Some(expected) = expected.filter(|expected| **expected != name) {
+        return Err(DialError::OtherDevice { found: name, expected: expected.to_owned() });
+    }
+    if name == inner.me {
+        return Err(mistaken(&"it has our own name"));
+    }
+    let near = dialled.is_some_and(|link| link.class == Class::Lan);
+    let mut said = connection.open_uni().await.map_err(|error| mistaken(&error))?;
+    if !notices::send(&mut said, &inner.hello(near)).await {
+        return Err(mistaken(&"the connection ended"));
+    }
+    let mut heard = connection.accept_uni().await.map_err(|error| mistaken(&error))?;
+    let hello = match notices::next(&mut heard).await {
+        Ok(Notice::Hello(hello)) => hello,
+        Ok(_) => return Err(mistaken(&"it did not begin with a hello")),
+        Err(Broken::Wire(error)) => return Err(mistaken(&error)),
+        Err(Broken::Ended) => return Err(mistaken(&"the connection ended")),
+    };
+    let from = connection.remote_address();
+    let same_site = (near || (dialled.is_none() && hello.same_site))
+        && hello.site == inner.settings.site
+        && is_near(from.ip());
+    let (tell, tells) = mpsc::channel(TELLS);
+    let peer = Arc::new(Peer {
+        id: u32::try_from(inner.next.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX),
+        name,
+        same_site,
+        is_dialled: dialled.is_some(),
+        listens: (hello.port > 0).then(|| SocketAddr::new(from.ip().to_canonical(), hello.port)),
+        connection: connection.clone(),
+        tell,
+        told: Mutex::default(),
+    });
+    Ok(((peer, tells), said, heard))
+}
+
+/// Hears a peer until its connection ends.
+async fn listen(inner: Arc<Inner>, peer: Arc<Peer>, mut heard: quinn::RecvStream) {
+    introduce(&inner, &peer);
+    if inner.events.send(Event::Up(Arc::clone(&peer))).await.is_err() {
+        peer.connection.close(CLOSED, b"");
+    }
+    let mut blobs = BTreeSet::new();
+    loop {
+        let notice = match notices::next(&mut heard).await {
+            Ok(notice) => notice,
+            Err(Broken::Wire(error)) => {
+                peer.connection.close(MISTAKEN, error.to_string().as_bytes());
+                break;
+            }
+            Err(Broken::Ended) => break,
+        };
+        // Only members of the site have anything to tell.
+        if !peer.same_site {
+            continue;
+        }
+        match &notice {
+            Notice::Have { blob, .. } | Notice::More { blob, .. } | Notice::Claim { blob, .. } => {
+                if blobs.len() >= BLOBS_PER_PEER_MAX && !blobs.contains(&blob.0) {
+                    continue;
+                }
+                blobs.insert(blob.0);
+                tell_whole(&inner, &peer, *blob).await;
+            }
+            Notice::Peers(addresses) => {
+                let near = addresses.iter().filter(|address| is_near(address.at.ip()));
+                near.for_each(|address| meet(&inner, address.clone()));
+                continue;
+            }
+            Notice::Fresh(_) => {}
+            Notice::Hello(_) => {
+                peer.connection.close(MISTAKEN, b"a second hello");
+                break;
+            }
+        }
+        if inner.events.send(Event::Told(peer.id, notice)).await.is_err() {
+            break;
+        }
+    }
+    peer.connection.closed().await;
+    inner.state().peers.remove(&peer.id);
+    // Nobody listens any more where the node is closed.
+    drop(inner.events.send(Event::Down(peer.id)).await);
+}
+
+/// Tells a new member of the site what is fresh and who else is there, and them of it.
+fn introduce(inner: &Inner, peer: &Peer) {
+    if !peer.same_site {
+        return;
+    }
+    let (fresh, members) = {
+        let state = inner.state();
+        let members = state.peers.values().filter(|other| other.same_site && other.id != peer.id);
+        (state.fresh.clone(), members.cloned().collect::<Vec<_>>())
+    };
+    if let Some(fresh) = fresh {
+        peer.tell(Notice::Fresh(fresh));
+    }
+    let address = |peer: &Peer| peer.listens.map(|at| Address { device: peer.name.clone(), at });
+    let known = members.iter().filter_map(|member| address(member)).take(ADDRESS_COUNT_MAX);
+    let known: Vec<_> = known.collect();
+    if !known.is_empty() {
+        peer.tell(Notice::Peers(known));
+    }
+    if let Some(new) = address(peer) {
+        members.iter().for_each(|member| member.tell(Notice::Peers(vec![new.clone()])));
+    }
+}
+
+/// Tells a member that asks about a blob that it is here whole, once.
+async fn tell_whole(inner: &Inner, peer: &Peer, blob: Digest) {
+    let told =
+        |peer: &Peer| peer.told.lock().unwrap_or_else(PoisonError::into_inner).contains(&blob.0);
+    if told(peer) {
+        return;
+    }
+    if let Ok(Some(len)) = inner.shelf.len(blob).await {
+        let groups = crate::groups::Groups::of(0..neap_depot::tree::groups(len));
+        peer.told.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.0);
+        peer.tell(Notice::Have { blob, may_fetch: false, groups });
+    }
+}
+
+fn meet(inner: &Arc<Inner>, address: Address) {
+    {
+        let mut state = inner.state();
+        let known = state.peers.values().any(|peer| peer.name == address.device && peer.same_site);
+        let full = state.dialling.len() >= ADDRESS_COUNT_MAX;
+        if address.device <= inner.me || known || full {
+            return;
+        }
+        if !state.dialling.insert(address.device.clone()) {
+            return;
+        }
+    }
+    let inner = Arc::clone(inner);
+    tokio::spawn(async move {
+        let lan = inner.settings.lan.clone();
+        // Who is not there now is met again when it is found again.
+        drop(dial(&inner, address.at, &lan, Some(&address.device)).await);
+        inner.state().dialling.remove(&address.device);
+    });
+}
+
+/// Whether an address is on a network that this machine is on.
+fn is_near(ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    if ip.is_loopback() {
+        return true;
+    }
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces.iter().any(|interface| match (&interface.addr, ip) {
+        (if_addrs::IfAddr::V4(own), IpAddr::V4(ip)) => {
+            let mask = u32::from(own.netmask);
+            mask != 0 && u32::from(own.ip) & mask == u32::from(ip) & mask
+        }
+        (if_addrs::IfAddr::V6(own), IpAddr::V6(ip)) => {
+            let mask = u128::from(own.netmask);
+            mask != 0 && u128::from(own.ip) & mask == u128::from(ip) & mask
+        }
+        _ => false,
+    })
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", self.inner.me)
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer({}, {})", self.id, self.name)
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(why) => write!(f, "not reached: {why}"),
+            Self::OtherDevice { found, expected } => write!(f, "it is {found}, not {expected}"),
+            Self::Protocol(why) => f.write_str(why),
+            Self::Superfluous => f.write_str("there is another connection to it, or too many"),
+        }
+    }
+}
+
+impl std::error::Error for DialError {}
+
+/// TLS wants a name; ours are in the certificates.
+const SERVER_NAME: &str = "neap";
+
+/// How long a handshake, or a hello, may take: ten round trips by satellite.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Connections up to which addresses are not asked to prove themselves.
+const HANDSHAKES_FREE: usize = 32;
+
+/// Events that may wait; where more do, peers wait.
+const EVENTS: usize = 256;
+
+/// Notices that may wait for one peer.
+const TELLS: usize = 1024;
+
+// Why a connection was closed, as the peer sees it (docs/wire.md).
+const CLOSED: VarInt = VarInt::from_u32(0);
+const MISTAKEN: VarInt = VarInt::from_u32(1);
+const SUPERFLUOUS: VarInt = VarInt::from_u32(2);
+const REPLACED: VarInt = VarInt::from_u32(3);
+const BEHIND: VarInt = VarInt::from_u32(4);
