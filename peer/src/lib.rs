@@ -1,6 +1,8 @@
 //! Blobs, metadata and receipts between peers over QUIC. Nothing that a peer says is believed.
 
+pub mod budget;
 pub mod groups;
 pub mod limits;
+pub mod link;
 pub mod slice;
 pub mod wire;

@@ -23,7 +23,8 @@ pub const FRAME_LEN_MAX: usize = 64 << 10;
 const _: () = assert!(RANGE_COUNT_MAX * 8 + 64 < FRAME_LEN_MAX);
 
 /// Longest request, kind included: a receipt is the longest.
-pub const REQUEST_LEN_MAX: usize = neap_depot::limits::RECEIPT_LEN_MAX as usize + 256;
+pub const REQUEST_LEN_MAX: usize = (64 << 10) + 256;
+const _: () = assert!(REQUEST_LEN_MAX as u64 == neap_depot::limits::RECEIPT_LEN_MAX + 256);
 
 /// Longest name of a site, in bytes of UTF-8.
 pub const SITE_LEN_MAX: usize = 64;
@@ -57,3 +58,52 @@ pub const UNDER_WAY_MAX: u64 = 8 << 20;
 /// Longest that a request may take to arrive, in milliseconds: against peers that send a byte a
 /// minute to hold a stream.
 pub const REQUEST_MS_MAX: u64 = 20_000;
+
+/// What is reserved of a link's budget at a time. A kill wastes at most this much of it, and a link
+/// of 2 Mbit/s stores its count once a second.
+pub const RESERVE_LEN: u64 = 256 << 10;
+
+/// Links that the meter counts: those of the configuration, and some that were in it before.
+pub const METER_LINK_COUNT_MAX: usize = 32;
+const _: () = assert!(LINK_COUNT_MAX + 3 <= METER_LINK_COUNT_MAX);
+
+/// Days whose bytes the meter remembers for each link, for a clock that goes back.
+pub const METER_DAY_COUNT_MAX: usize = 32;
+
+/// Months whose bytes the meter remembers for each link.
+pub const METER_MONTH_COUNT_MAX: usize = 12;
+
+/// Updates whose bytes the meter remembers for each link; those of this month are never forgotten.
+pub const METER_UPDATE_COUNT_MAX: usize = 64;
+
+/// Longest file of the meter: a day takes up to 36 bytes, an update 130, a link's frame 256.
+pub const METER_LEN_MAX: usize = 512 << 10;
+const _: () = assert!(
+    METER_LINK_COUNT_MAX
+        * ((METER_DAY_COUNT_MAX + METER_MONTH_COUNT_MAX) * 36 + METER_UPDATE_COUNT_MAX * 130 + 256)
+        < METER_LEN_MAX
+);
+
+/// Longest file of the configuration.
+pub const CONFIG_LEN_MAX: u64 = 1 << 20;
+
+/// Most files of a configuration, drop-ins included.
+pub const CONFIG_FILE_COUNT_MAX: usize = 64;
+
+/// Most peers that a configuration names.
+pub const CONFIG_PEER_COUNT_MAX: usize = 64;
+
+/// Most mirrors that a configuration names.
+pub const MIRROR_COUNT_MAX: usize = 16;
+
+/// Most groups that a node follows.
+pub const CONFIG_GROUP_COUNT_MAX: usize = 64;
+
+/// Most links that a configuration describes.
+pub const LINK_COUNT_MAX: usize = 16;
+
+/// Most hours of a link: every hour of a day apart.
+pub const HOURS_COUNT_MAX: usize = 24;
+
+/// Longest name of a link, in bytes: it is a label of metrics.
+pub const LINK_NAME_LEN_MAX: usize = 32;
