@@ -5,5 +5,6 @@ pub mod config;
 pub mod groups;
 pub mod limits;
 pub mod link;
+pub mod metrics;
 pub mod slice;
 pub mod wire;
