@@ -23,7 +23,8 @@ pub const FRAME_LEN_MAX: usize = 64 << 10;
 const _: () = assert!(RANGE_COUNT_MAX * 8 + 64 < FRAME_LEN_MAX);
 
 /// Longest request, kind included: a receipt is the longest.
-pub const REQUEST_LEN_MAX: usize = neap_depot::limits::RECEIPT_LEN_MAX as usize + 256;
+pub const REQUEST_LEN_MAX: usize = (64 << 10) + 256;
+const _: () = assert!(REQUEST_LEN_MAX as u64 == neap_depot::limits::RECEIPT_LEN_MAX + 256);
 
 /// Longest name of a site, in bytes of UTF-8.
 pub const SITE_LEN_MAX: usize = 64;
