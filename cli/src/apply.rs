@@ -17,7 +17,11 @@ use crate::progress::Reporter;
 use crate::size::{exact, human, percent};
 
 pub(crate) fn run(args: &Apply) -> Result<Outcome, Failure> {
-    let mut patch = open_patch(&args.patch)?;
+    run_with(args, open_patch(&args.patch)?)
+}
+
+/// The same with a patch that comes from elsewhere; `args` names it for people only.
+pub(crate) fn run_with(args: &Apply, mut patch: PatchInput) -> Result<Outcome, Failure> {
     let source = FileSource::open(&args.source)
         .map_err(|error| Failure::open("source", &args.source, &error))?;
     check_target(args, &source)?;

@@ -82,6 +82,21 @@ pub(crate) enum Verb {
     Repo(crate::repo::Args),
     /// Look after a depot: what it holds, whether it is whole, what can go
     Depot(crate::depot::Args),
+    /// Give a depot to the devices of the fleet over QUIC, and take their receipts
+    #[command(after_help = "Examples:\n  neap serve /srv/depot --config /etc/neap/config.toml\n  \
+        systemctl enable --now neap-serve")]
+    Serve(crate::net::serve::Args),
+    /// Fetch one release for this device, from its site, from shore, and apply it on request
+    #[command(after_help = "Examples:\n  neap fetch --version 1.4.0\n  \
+        neap fetch --image /dev/mmcblk0p2 --source /dev/mmcblk0p2 --target /dev/mmcblk0p3\n\n\
+        Exit code 3: it has the latest. 10: the same command goes on from there. 11: over budget.")]
+    Fetch(crate::net::fetch::Args),
+    /// Show which peers are there, what they have, and what they did
+    #[command(after_help = "Example:\n  neap peers --json")]
+    Peers(crate::net::peers::Args),
+    /// Take all releases of a peer, newest first, and exchange receipts
+    #[command(after_help = "Example:\n  neap sync --group bridge --group engine")]
+    Sync(crate::net::sync::Args),
 }
 
 impl Verb {
@@ -101,6 +116,10 @@ impl Verb {
             Self::Ca(args) => args.verb.common(),
             Self::Repo(args) => args.verb.common(),
             Self::Depot(args) => args.common(),
+            Self::Serve(args) => &args.common,
+            Self::Fetch(args) => &args.common,
+            Self::Peers(args) => &args.common,
+            Self::Sync(args) => &args.common,
         }
     }
 }

@@ -69,11 +69,11 @@ fn build_time() -> Timestamp {
     Timestamp::from_second(epoch.unwrap_or(RELEASED_S)).unwrap_or_default()
 }
 
-fn clock() -> Clock {
+pub(crate) fn clock() -> Clock {
     Clock { rtc: Timestamp::try_from(SystemTime::now()).ok(), build: build_time() }
 }
 
-fn read_root(path: &Path) -> Result<Vec<u8>, Failure> {
+pub(crate) fn read_root(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = File::open(path)
         .and_then(|file| file.take(ROOT_LEN_MAX.saturating_add(1)).read_to_end(&mut bytes));
@@ -89,6 +89,11 @@ fn read_root(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 fn failure(refusal: &Refusal, depot: &Path, state: Option<&Path>) -> Failure {
+    of_refusal(refusal, &depot.display().to_string(), state)
+}
+
+/// A refusal of what a carrier offers.
+pub(crate) fn of_refusal(refusal: &Refusal, carrier: &str, state: Option<&Path>) -> Failure {
     let exit = match refusal.exit_code() {
         6 => Exit::Refused,
         7 => Exit::Rollback,
@@ -100,7 +105,7 @@ fn failure(refusal: &Refusal, depot: &Path, state: Option<&Path>) -> Failure {
         Some(folder) => format!("nothing was installed; {} keeps what was seen", folder.display()),
         None => "nothing was installed, and nothing was kept".into(),
     };
-    let error = format!("{}: {refusal}", depot.display());
+    let error = format!("{carrier}: {refusal}");
     Failure { state, ..Failure::new(exit, error, refusal.next()) }
 }
 

@@ -14,6 +14,7 @@ mod fields;
 mod inspect;
 mod key;
 mod keyring;
+mod net;
 mod outcome;
 mod plan;
 mod progress;
@@ -50,6 +51,10 @@ fn main() -> ExitCode {
         Verb::Ca(args) => ca::run(&args.verb),
         Verb::Repo(args) => repo::run(&args.verb),
         Verb::Depot(args) => depot::run(&args),
+        Verb::Serve(args) => net::serve::run(&args),
+        Verb::Fetch(args) => net::fetch::run(&args),
+        Verb::Peers(args) => net::peers::run(&args),
+        Verb::Sync(args) => net::sync::run(&args),
     };
     outcome::print(done, common.json).into()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args as Group;
-use neap_depot::plan::{Device, NoPlan, Plan, plan};
+use neap_depot::plan::{Device, NoPlan, Offer, Plan, plan};
 use neap_engine::io::Source;
 use neap_engine::io::file::FileSource;
 use neap_trust::profile::Profile;
@@ -33,6 +33,15 @@ pub(crate) struct Args {
     /// The product
     #[arg(long)]
     pub(crate) product: String,
+    #[command(flatten)]
+    pub(crate) running: Running,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What the device is and runs.
+#[derive(Debug, Group)]
+pub(crate) struct Running {
     /// The image that the device runs: a file or block device, which is read and hashed
     #[arg(long, value_name = "PATH", conflicts_with = "digest")]
     pub(crate) image: Option<PathBuf>,
@@ -63,8 +72,37 @@ pub(crate) struct Args {
     /// Most bytes to fetch, such as 20M; more is refused before it is started
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub(crate) budget: Option<u64>,
-    #[command(flatten)]
-    pub(crate) common: Common,
+}
+
+impl Running {
+    /// The device, as the planner asks for it.
+    pub(crate) fn device(&self, product: &str, offers: &[Offer]) -> Result<Device, Failure> {
+        let image = match (&self.digest, &self.image) {
+            (Some(digest), _) => Some(digest.to_lowercase()),
+            (None, Some(path)) => Some(digest_of(path, self.size)?),
+            (None, None) => None,
+        };
+        // Who states no image may state a version; then its image is the one that is offered whole.
+        let known = || {
+            let version = self.version.as_ref()?;
+            let is_it = |offer: &&Offer| {
+                offer.custom.product == product && offer.custom.version == *version
+            };
+            offers.iter().find(is_it)?.custom.to.clone()
+        };
+        Ok(Device {
+            product: product.to_owned(),
+            image: image.or_else(known),
+            version: self.version.clone(),
+            security_epoch: self.security_epoch,
+            hardware: self.hardware.clone(),
+            installed: self.installed.iter().cloned().collect::<BTreeMap<_, _>>(),
+            blobs: std::collections::BTreeSet::new(),
+            scratch_len: self.scratch,
+            budget: self.budget,
+            wanted: self.wanted.clone(),
+        })
+    }
 }
 
 fn installed(text: &str) -> Result<(String, String), String> {
@@ -77,32 +115,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
         check::checked(&args.depot, args.root.as_deref(), args.state.as_deref(), &[&args.group])?;
     let group = checked.groups.first();
     let offers = group.map(|group| &group.offers[..]).unwrap_or_default();
-    let image = match (&args.digest, &args.image) {
-        (Some(digest), _) => Some(digest.to_lowercase()),
-        (None, Some(path)) => Some(digest_of(path, args.size)?),
-        (None, None) => None,
-    };
-    // Who states no image may state a version; then its image is the one that is offered whole.
-    let known = || {
-        let version = args.version.as_ref()?;
-        let is_it = |offer: &&neap_depot::plan::Offer| {
-            offer.custom.product == args.product && offer.custom.version == *version
-        };
-        offers.iter().find(is_it)?.custom.to.clone()
-    };
-    let device = Device {
-        product: args.product.clone(),
-        image: image.or_else(known),
-        version: args.version.clone(),
-        security_epoch: args.security_epoch,
-        hardware: args.hardware.clone(),
-        installed: args.installed.iter().cloned().collect::<BTreeMap<_, _>>(),
-        blobs: std::collections::BTreeSet::new(),
-        scratch_len: args.scratch,
-        budget: args.budget,
-        wanted: args.wanted.clone(),
-    };
-    let planned = plan(offers, &device).map_err(|reason| refused(&reason, args))?;
+    let device = args.running.device(&args.product, offers)?;
+    let planned = plan(offers, &device).map_err(|reason| refused(&reason, &args.product))?;
     let profile = group.and_then(|group| group.profile.as_ref());
     Ok(Outcome { text: text(&planned, profile), json: as_json(&planned) })
 }
@@ -126,7 +140,7 @@ fn digest_of(path: &Path, size: Option<u64>) -> Result<String, Failure> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-fn refused(reason: &NoPlan, args: &Args) -> Failure {
+pub(crate) fn refused(reason: &NoPlan, product: &str) -> Failure {
     let (exit, next) = match reason {
         NoPlan::UpToDate { .. } => (Exit::NothingToDo, "nothing"),
         NoPlan::EpochTooLow { .. } => (Exit::Rollback, "choose a later version"),
@@ -139,7 +153,7 @@ fn refused(reason: &NoPlan, args: &Args) -> Failure {
         }
         _ => (Exit::Error, "neap check lists what is offered"),
     };
-    Failure::new(exit, format!("{}: {reason}", args.product), next)
+    Failure::new(exit, format!("{product}: {reason}"), next)
 }
 
 fn text(plan: &Plan<'_>, profile: Option<&Profile>) -> String {

@@ -6,10 +6,11 @@
 //! - [`answer`](self): what is asked of us. [`ask`]: what we ask.
 
 mod answer;
+pub mod arriving;
 pub mod ask;
-pub mod metadata;
-pub mod site;
-pub mod node;
 pub mod mdns;
+pub mod metadata;
+pub mod node;
 mod notices;
+pub mod site;
 pub mod transport;

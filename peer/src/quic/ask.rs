@@ -102,14 +102,21 @@ pub async fn blob(
 ///
 /// # Errors
 /// If it does not come or is not that blob.
-pub async fn document(connection: &Connection, blob: Digest, len: u64) -> Result<Vec<u8>, AskError> {
+pub async fn document(
+    connection: &Connection,
+    blob: Digest,
+    len: u64,
+) -> Result<Vec<u8>, AskError> {
     let groups = Groups::of(0..neap_depot::tree::groups(len));
     let request = Request::Blob { blob, groups: groups.clone() };
     let pairs = neap_depot::tree::tree_len(len);
     let answer = whole(connection, &request, len + pairs).await?;
     let answer = answer.ok_or(AskError::Status(Status::None))?;
     let wrong = |_| AskError::Wire(WireError::Value { what: "a blob" });
-    let (head, slice) = answer.split_at_checked(8).ok_or(WireError::Length { what: "a blob" }).map_err(AskError::Wire)?;
+    let (head, slice) = answer
+        .split_at_checked(8)
+        .ok_or(WireError::Length { what: "a blob" })
+        .map_err(AskError::Wire)?;
     if head != len.to_le_bytes() {
         return Err(wrong(SliceError::Longer));
     }

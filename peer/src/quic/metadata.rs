@@ -47,7 +47,8 @@ pub async fn sync(
     };
     let (handle, own) = (Handle::current(), shelf.clone());
     let checking = tokio::task::spawn_blocking(move || {
-        let carrier = Far { handle, from, shelf: own, read: Mutex::new(ahead), documents: Mutex::default() };
+        let carrier =
+            Far { handle, from, shelf: own, read: Mutex::new(ahead), documents: Mutex::default() };
         let groups: Vec<_> = wanted.groups.iter().map(String::as_str).collect();
         let (root, clock) = (wanted.root.as_deref(), wanted.clock);
         let ask = Ask { groups: &groups, root, clock, seen: None };
@@ -149,7 +150,8 @@ impl Carrier for Far {
             }
         }
         let Some(connection) = &self.from else { return Ok(None) };
-        let found = self.handle.block_on(ask::metadata(connection, name, len_max)).map_err(of_ask)?;
+        let found =
+            self.handle.block_on(ask::metadata(connection, name, len_max)).map_err(of_ask)?;
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.push((name.to_owned(), found.clone()));
         Ok(found)
@@ -189,13 +191,14 @@ async fn kept_document(
     let Some(slice) = shelf.steps(digest, steps).await? else { return Ok(None) };
     let mut bytes = Vec::new();
     let mut decoder = Decoder::new(&digest, len, wanted);
-    decoder.push::<SliceError>(&slice, &mut |verified| {
-        if let Verified::Group { bytes: group, .. } = verified {
-            bytes.extend_from_slice(group);
-        }
-        Ok(())
-    })
-    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    decoder
+        .push::<SliceError>(&slice, &mut |verified| {
+            if let Verified::Group { bytes: group, .. } = verified {
+                bytes.extend_from_slice(group);
+            }
+            Ok(())
+        })
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok(Some(bytes))
 }
 

@@ -61,6 +61,7 @@ pub struct Peer {
     pub listens: Option<SocketAddr>,
     /// The connection.
     pub connection: Connection,
+    certificate: Vec<u8>,
     tell: mpsc::Sender<Notice>,
     told: Mutex<BTreeSet<[u8; 32]>>,
 }
@@ -207,6 +208,15 @@ impl Node {
         };
         for peer in peers.iter().filter(|peer| peer.same_site) {
             peer.tell(Notice::Fresh(timestamp.clone()));
+        }
+    }
+
+    /// Ends connections of peers that are not admitted any more.
+    pub fn drop_refused(&self) {
+        for peer in self.peers() {
+            if self.inner.settings.admission.admit(&peer.certificate).is_err() {
+                peer.connection.close(MISTAKEN, b"not admitted any more");
+            }
         }
     }
 
@@ -429,6 +439,7 @@ async fn hellos(
         is_dialled: dialled.is_some(),
         listens: (hello.port > 0).then(|| SocketAddr::new(from.ip().to_canonical(), hello.port)),
         connection: connection.clone(),
+        certificate: der.to_vec(),
         tell,
         told: Mutex::default(),
     });

@@ -207,7 +207,9 @@ impl Site {
     #[must_use]
     pub fn fresh(&self) -> Vec<(Arc<Peer>, Vec<u8>)> {
         let fresh = self.fresh.iter();
-        fresh.filter_map(|(id, bytes)| Some((Arc::clone(self.members.get(id)?), bytes.clone()))).collect()
+        fresh
+            .filter_map(|(id, bytes)| Some((Arc::clone(self.members.get(id)?), bytes.clone())))
+            .collect()
     }
 
     /// Our place among the members of the site: 0 asks the shore first.
@@ -301,7 +303,8 @@ impl Site {
         self.started = Instant::now();
         for (index, costly) in self.costly.iter().enumerate() {
             run.swarm.add(costly_id(index), &costly.name(index), Kind::Costly, true);
-            let up = costly.peer.as_ref().is_some_and(|peer| peer.connection.close_reason().is_none());
+            let up =
+                costly.peer.as_ref().is_some_and(|peer| peer.connection.close_reason().is_none());
             run.swarm.set_up(costly_id(index), up, 0);
         }
         for peer in self.node.peers() {
@@ -395,7 +398,9 @@ impl Site {
         }
         let all_spent = self.costly.iter().all(|costly| self.purse.left(&costly.place.link) == 0);
         run.swarm.set_may_fetch(!all_spent);
-        if let Some(link) = spent.filter(|_| all_spent && self.members.is_empty() && self.near.is_empty()) {
+        if let Some(link) =
+            spent.filter(|_| all_spent && self.members.is_empty() && self.near.is_empty())
+        {
             return Err(FetchError::Budget { link });
         }
         for action in run.swarm.poll(self.now_ms()) {
@@ -499,9 +504,10 @@ impl Site {
     fn dial_near(&mut self) {
         for place in &self.near {
             let (node, place, done) = (self.node.clone(), place.clone(), self.done.0.clone());
-            let known = place.device.as_ref().is_some_and(|device| {
-                self.members.values().any(|peer| peer.name == *device)
-            });
+            let known = place
+                .device
+                .as_ref()
+                .is_some_and(|device| self.members.values().any(|peer| peer.name == *device));
             if known {
                 continue;
             }
@@ -535,9 +541,10 @@ impl Site {
         match event {
             Event::Up(peer) => self.meet(swarm, peer),
             Event::Down(id) => {
-                let costly = self.costly.iter().position(|costly| {
-                    costly.peer.as_ref().is_some_and(|peer| peer.id == *id)
-                });
+                let costly = self
+                    .costly
+                    .iter()
+                    .position(|costly| costly.peer.as_ref().is_some_and(|peer| peer.id == *id));
                 match costly {
                     Some(index) => {
                         self.count();
@@ -665,7 +672,9 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Depot(error) => write!(f, "the depot: {error}"),
-            Self::Nobody { for_s, last: None } => write!(f, "no source gave anything for {for_s} s"),
+            Self::Nobody { for_s, last: None } => {
+                write!(f, "no source gave anything for {for_s} s")
+            }
             Self::Nobody { for_s, last: Some(why) } => {
                 write!(f, "no source gave anything for {for_s} s; the last one: {why}")
             }

@@ -1,0 +1,166 @@
+//! Verbs that speak with peers: `serve`, `fetch`, `sync`, `peers`. What they share: the node of a
+//! configuration.
+
+pub(crate) mod fetch;
+mod ledger;
+pub(crate) mod peers;
+mod purse;
+pub(crate) mod serve;
+pub(crate) mod sync;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use neap_depot::depot::Depot;
+use neap_peer::config::{self, Config};
+use neap_peer::link::{Class, Profile};
+use neap_peer::quic::node::{Event, Node, Settings};
+use neap_peer::quic::site::{Place, Purse, Site};
+use neap_peer::shelf::{Shelf, Use};
+use neap_peer::tls::{Admission, Identity};
+use neap_trust::device_key::DeviceSigner;
+use neap_trust::device_key::file::DeviceFileKey;
+use neap_trust::identity::{Authority, Crl, IdentityError};
+use neap_trust::time::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::ca;
+use crate::check;
+use crate::exit::Exit;
+use crate::failure::Failure;
+
+/// A node that was started.
+pub(crate) struct Started {
+    pub(crate) config: Config,
+    pub(crate) node: Node,
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) shelf: Shelf,
+    pub(crate) depot: Arc<Depot>,
+    pub(crate) admission: Arc<Admission>,
+}
+
+/// The configuration that a verb runs by.
+pub(crate) fn configured(file: Option<&Path>) -> Result<Config, Failure> {
+    config::file::load(file).map_err(|error| {
+        let next = "docs/links.md describes the configuration".to_owned();
+        Failure::new(Exit::Usage, error.to_string(), next)
+    })
+}
+
+/// Threads of the network: one for sockets and cryptography, one beside it.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.worker_threads(2).enable_all().build();
+    built.map_err(|error| Failure::new(Exit::Error, format!("no threads: {error}"), "try again"))
+}
+
+/// Starts the node of a configuration. To be called in the runtime.
+pub(crate) fn start(config: Config, usage: Use) -> Result<Started, Failure> {
+    let (identity, admission) = identity(&config)?;
+    let place = config.depot.display().to_string();
+    let failed = |error: std::io::Error| {
+        let next = format!("check {place}, or name another depot in the configuration");
+        Failure::new(Exit::Error, format!("{place}: {error}"), next)
+    };
+    let depot = Arc::new(Depot::make(&place).map_err(failed)?);
+    let shelf = Shelf::open(Arc::clone(&depot), usage).map_err(|error| {
+        let next = "wait for the other writer, or stop it";
+        Failure::new(Exit::Error, format!("{place}: {error}"), next)
+    })?;
+    let incoming = config.links.get(Class::Sat.name()).cloned();
+    let mut settings = Settings {
+        listen: config.listen,
+        site: config.site.clone(),
+        identity,
+        admission: Arc::clone(&admission),
+        lan: near(&config),
+        incoming: incoming.unwrap_or_else(|| Profile::of_class("sat", Class::Sat)),
+    };
+    let started = Node::start(settings.clone(), shelf.clone()).or_else(|error| {
+        // `neap serve` has the port; members of the site are told ours.
+        let taken = error.kind() == std::io::ErrorKind::AddrInUse && usage == Use::Writes;
+        let Some(listen) = settings.listen.as_mut().filter(|_| taken) else { return Err(error) };
+        listen.set_port(0);
+        Node::start(settings.clone(), shelf.clone())
+    });
+    let (node, events) = started.map_err(|error| {
+        let at = config.listen.map_or_else(|| "a socket".to_owned(), |at| at.to_string());
+        let next = "stop what listens there, or set `listen` in the configuration";
+        Failure::new(Exit::Error, format!("{at}: {error}"), next)
+    })?;
+    Ok(Started { config, node, events, shelf, depot, admission })
+}
+
+impl Started {
+    /// The node among its site, with what may cross links that cost.
+    pub(crate) fn site(self, purse: Box<dyn Purse>) -> (Site, Config) {
+        let places = self.config.peers.iter().map(place).collect();
+        let site = Site::new(self.node, self.events, self.shelf, places, purse);
+        (site, self.config)
+    }
+}
+
+/// How long members of the site are waited for before a link that costs is used. Discovery took
+/// 0.8 to 1.0 s where it was measured.
+pub(crate) const QUIET: Duration = Duration::from_millis(1_500);
+
+fn near(config: &Config) -> Profile {
+    let lan = config.links.get(Class::Lan.name()).cloned();
+    lan.unwrap_or_else(|| Profile::of_class("lan", Class::Lan))
+}
+
+fn place(peer: &config::Peer) -> Place {
+    let host = &peer.address.host;
+    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    Place {
+        address: format!("{host}:{}", peer.address.port),
+        device: peer.device.as_ref().map(ToString::to_string),
+        link: peer.link.clone(),
+    }
+}
+
+/// Who this node is and whom it admits.
+fn identity(config: &Config) -> Result<(Identity, Arc<Admission>), Failure> {
+    let Some(files) = &config.identity else {
+        let error = "no `[identity]` in the configuration: peers admit devices of their fleet only";
+        let next = "neap ca request, then name certificate, key and authority (docs/identity.md)";
+        return Err(Failure::new(Exit::Usage, error.into(), next));
+    };
+    let authority = ca::authority(&files.authority)?;
+    let of = |path: &PathBuf, error: IdentityError| ca::of_identity(path, error);
+    let shown = ca::limited(&files.certificate, CERTIFICATE_LEN_MAX)?;
+    let certificate =
+        authority.certificate(&shown).map_err(|error| of(&files.certificate, error))?;
+    let pem = ca::limited(&files.key, CERTIFICATE_LEN_MAX)?;
+    let key = String::from_utf8(pem).ok().and_then(|pem| DeviceFileKey::from_pem(&pem).ok());
+    let wrong = |fact: &str| {
+        let next = "name the key that the certificate was requested with";
+        Failure::new(Exit::Usage, format!("{}: {fact}", files.key.display()), next)
+    };
+    let key = key.ok_or_else(|| wrong("no private key of Ed25519 or P-256 in PEM"))?;
+    if key.device_key() != *certificate.key() {
+        return Err(wrong("not the key of the certificate"));
+    }
+    let crl = files.crl.as_ref().map(|path| crl_of(path, &authority)).transpose()?;
+    let admission = Admission::new(
+        authority,
+        crl,
+        Box::new(now),
+        Box::new(|refused| eprintln!("refused: {refused}")),
+    );
+    Ok((Identity { certificate, signer: Arc::new(key) }, Arc::new(admission)))
+}
+
+fn crl_of(path: &Path, authority: &Authority) -> Result<Crl, Failure> {
+    ca::list_of(path, authority)
+}
+
+/// The known time: never before this program was built.
+pub(crate) fn now() -> Timestamp {
+    let clock = check::clock();
+    clock.rtc.unwrap_or(clock.build).max(clock.build)
+}
+
+/// Longest file of a certificate or key.
+const CERTIFICATE_LEN_MAX: u64 = 64 << 10;

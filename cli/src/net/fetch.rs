@@ -1,0 +1,440 @@
+//! `neap fetch`: one release for this device, from its site, from shore, from a mirror; on request
+//! applied while it comes.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args as Group;
+use neap_depot::limits::GROUP_LEN;
+use neap_depot::plan::{Offer, plan};
+use neap_engine::digest::Digest;
+use neap_engine::io::file::PatchInput;
+use neap_peer::budget::Left;
+use neap_peer::config::Config;
+use neap_peer::link::Profile;
+use neap_peer::quic::arriving::Arriving;
+use neap_peer::quic::mdns;
+use neap_peer::quic::metadata::{self, Wanted};
+use neap_peer::quic::site::{FetchError, Fetched, Progress, Site, Want};
+use neap_peer::shelf::{Shelf, Use};
+use neap_trust::client::directory::StateFolder;
+use neap_trust::client::{Checked, Refusal};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::ledger::Ledger;
+use super::purse::Purse;
+use super::{QUIET, configured, runtime, start};
+use crate::apply;
+use crate::args::{Apply, Common};
+use crate::check;
+use crate::exit::Exit;
+use crate::failure::{Failure, io_exit};
+use crate::outcome::Outcome;
+use crate::plan::{Running, refused};
+use crate::size::{exact, human};
+
+#[derive(Debug, Group)]
+pub(crate) struct Args {
+    /// The configuration [default: /usr/lib/neap/config.toml, /etc/neap/config.toml, config.d]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The group of the device [default: the configured one]
+    #[arg(long)]
+    group: Option<String>,
+    /// The product [default: the configured one]
+    #[arg(long)]
+    product: Option<String>,
+    #[command(flatten)]
+    running: Running,
+    /// Apply it while it comes: the image that runs, a file or block device
+    #[arg(long, value_name = "PATH", requires = "target")]
+    source: Option<PathBuf>,
+    /// Apply it while it comes: what is overwritten, a file or block device
+    #[arg(long, value_name = "PATH", requires = "source")]
+    target: Option<PathBuf>,
+    /// Give up when nothing came for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    patience: u64,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
+    let config = configured(args.config.as_deref())?;
+    let group = args.group.clone().or_else(|| config.groups.first().cloned());
+    let product = args.product.clone().or_else(|| config.product.clone());
+    let (Some(group), Some(product)) = (group, product) else {
+        let error = "neither the command line nor the configuration names group and product";
+        return Err(Failure::new(Exit::Usage, error.into(), "give --group and --product"));
+    };
+    let purse = Purse::open(&config.state)?;
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
+        let started = start(config, Use::Writes)?;
+        let shelf = started.shelf.clone();
+        let (mut site, config) = started.site(Box::new(purse.clone()));
+        let discovery = config.mdns.then(|| mdns::begin(site.node(), &config.site));
+        if let Some(Err(why)) = &discovery {
+            eprintln!("no multicast: {why}; only configured peers are asked");
+        }
+        let fetch = Fetch { args, group, product, config, shelf, purse };
+        let done = fetch.all(&mut site).await;
+        site.hang_up();
+        fetch.purse.settle(fetch.config.links.values().cloned());
+        site.node().close().await;
+        done
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+struct Fetch<'a> {
+    args: &'a Args,
+    group: String,
+    product: String,
+    config: Config,
+    shelf: Shelf,
+    purse: Purse,
+}
+
+impl Fetch<'_> {
+    async fn all(&self, site: &mut Site) -> Result<Outcome, Failure> {
+        let began = Instant::now();
+        site.gather(QUIET, self.config.mdns).await;
+        let checked = self.metadata(site).await?;
+        let group = checked.groups.first();
+        let offers = group.map(|group| &group.offers[..]).unwrap_or_default();
+        self.purse.set_site(group.and_then(|group| group.profile.as_ref()).map(|p| p.budget));
+        let device = self.args.running.device(&self.product, offers)?;
+        let planned = plan(offers, &device).map_err(|reason| refused(&reason, &self.product))?;
+        let steps: Vec<Offer> = planned.steps.into_iter().cloned().collect();
+        self.check_budget(planned.fetch_len, steps.last())?;
+        let mut ledger = Ledger::load(&self.config.state);
+        let (mut rows, mut applied) = (Vec::new(), None);
+        for step in &steps {
+            let (fetched, made) = self.step(site, step, steps.len() == 1).await?;
+            ledger.enter(&fetched);
+            rows.push((step.clone(), fetched));
+            applied = made.or(applied);
+        }
+        if let Err(error) = ledger.store(&self.config.state) {
+            eprintln!("what peers did is not kept: {error}");
+        }
+        Ok(self.outcome(&rows, applied, began.elapsed()))
+    }
+
+    /// Signed metadata: from a member of the site that has newer, or, when it is our turn, from
+    /// shore. If nobody can be reached, what is here counts, as long as it has not expired.
+    async fn metadata(&self, site: &mut Site) -> Result<Checked, Failure> {
+        let wanted = self.wanted()?;
+        let own = || async { metadata::fresh(&self.shelf).await.ok().flatten() };
+        let mut refused: Option<(String, Refusal)> = None;
+        let mut turn = Instant::now() + TURN * u32::try_from(site.place()).unwrap_or(0);
+        let mut ignored = std::collections::BTreeSet::new();
+        for peer in site.neighbours() {
+            match metadata::sync(Some(peer.connection.clone()), &self.shelf, wanted.clone()).await {
+                Ok(checked) => return Ok(self.tell(site, checked).await),
+                Err(error) => refused = Some((peer.name.clone(), error)),
+            }
+        }
+        loop {
+            let kept = own().await;
+            let newer = site.fresh().into_iter().find(|(peer, shown)| {
+                kept.as_deref() != Some(&shown[..]) && !ignored.contains(&peer.name)
+            });
+            if let Some((peer, _)) = newer {
+                let from = Some(peer.connection.clone());
+                match metadata::sync(from, &self.shelf, wanted.clone()).await {
+                    Ok(checked) => return Ok(self.tell(site, checked).await),
+                    Err(error) => {
+                        ignored.insert(peer.name.clone());
+                        refused = Some((peer.name.clone(), error));
+                    }
+                }
+                continue;
+            }
+            if Instant::now() < turn {
+                site.wait(turn.saturating_duration_since(Instant::now()).min(POLL)).await;
+                continue;
+            }
+            match site.shore().await {
+                Ok(peer) => {
+                    let from = Some(peer.connection.clone());
+                    match metadata::sync(from, &self.shelf, wanted.clone()).await {
+                        Ok(checked) => return Ok(self.tell(site, checked).await),
+                        Err(error) => refused = Some((peer.name.clone(), error)),
+                    }
+                }
+                Err(why) => {
+                    // A link that is down may be up soon; what is here may do meanwhile.
+                    if let Ok(checked) = metadata::sync(None, &self.shelf, wanted.clone()).await {
+                        return Ok(checked);
+                    }
+                    if refused.is_none() && turn.elapsed() > Duration::from_secs(self.args.patience)
+                    {
+                        let why = why.map_or("no peer is configured".into(), |why| why.to_string());
+                        let next = "look at the link; the same command goes on from there";
+                        return Err(Failure::new(Exit::Interrupted, format!("shore: {why}"), next));
+                    }
+                    site.wait(RETRY).await;
+                    continue;
+                }
+            }
+            if let Some((name, refusal)) = refused.take() {
+                if turn.elapsed() > Duration::from_secs(self.args.patience)
+                    || refusal.exit_code() != 10
+                {
+                    return Err(check::of_refusal(&refusal, &name, Some(&self.config.state)));
+                }
+                turn += RETRY;
+                site.wait(RETRY).await;
+            }
+        }
+    }
+
+    async fn tell(&self, site: &Site, checked: Checked) -> Checked {
+        if let Ok(Some(fresh)) = metadata::fresh(&self.shelf).await {
+            site.node().set_fresh(fresh.to_vec());
+        }
+        checked
+    }
+
+    fn wanted(&self) -> Result<Wanted, Failure> {
+        let root = self.config.root.as_ref().map(|path| check::read_root(path)).transpose()?;
+        Ok(Wanted {
+            groups: vec![self.group.clone()],
+            root,
+            state: StateFolder::new(self.config.state.join("trust")),
+            clock: check::clock(),
+        })
+    }
+
+    /// Refuses what would not fit into the budget of any link, before it begins.
+    fn check_budget(&self, len: u64, last: Option<&Offer>) -> Result<(), Failure> {
+        let update = last.and_then(|offer| offer.custom.to.as_deref()).and_then(Digest::from_hex);
+        self.purse.set_update(update);
+        let with_headers = len + len / 16;
+        let fits = |link: &Profile| match self.purse.left_of(link) {
+            Left::Unlimited => true,
+            Left::Bytes(left) => left >= with_headers,
+        };
+        let links: Vec<_> = self.config.peers.iter().map(|peer| &peer.link).collect();
+        if links.is_empty() || links.iter().any(|link| fits(link)) {
+            return Ok(());
+        }
+        let left = links.iter().map(|link| match self.purse.left_of(link) {
+            Left::Unlimited => u64::MAX,
+            Left::Bytes(left) => left,
+        });
+        let left = left.max().unwrap_or(0);
+        Err(Failure::new(
+            Exit::OverBudget,
+            format!(
+                "{}: it takes about {} bytes, and {} are left of the budget",
+                self.product,
+                exact(with_headers),
+                exact(left)
+            ),
+            "raise the budget, wait for the next day or month, use a cheaper link, or send a stick",
+        ))
+    }
+
+    /// Fetches one file of the plan, and applies it meanwhile if that was asked for.
+    async fn step(
+        &self,
+        site: &mut Site,
+        step: &Offer,
+        only: bool,
+    ) -> Result<(Fetched, Option<Outcome>), Failure> {
+        let unnamed = || {
+            let error = format!("{}: its blob has no digest", step.path);
+            Failure::new(Exit::Error, error, "tell who released it")
+        };
+        let blob = Digest::from_hex(&step.custom.blake3).ok_or_else(unnamed)?;
+        let (tell, told) = watch::channel(0);
+        let applying = self.applying(blob, step.len, told, only)?;
+        let want = Want { blob, len: step.len, in_order: applying.is_some() };
+        let mut painter = Painter::new(self.args.common.quiet, step.len);
+        let patience = Duration::from_secs(self.args.patience);
+        let fetched =
+            site.fetch(want, patience, &tell, &mut |progress| painter.paint(progress)).await;
+        painter.end();
+        drop(tell);
+        let applied = match applying {
+            Some(applying) => Some(applying.await.map_err(|error| {
+                Failure::new(Exit::Error, format!("apply: {error}"), "run the command again")
+            })?),
+            None => None,
+        };
+        let fetched = fetched.map_err(|error| failed(&error, step))?;
+        Ok((fetched, applied.transpose()?))
+    }
+
+    fn applying(
+        &self,
+        blob: Digest,
+        len: u64,
+        told: watch::Receiver<u64>,
+        only: bool,
+    ) -> Result<Option<tokio::task::JoinHandle<Result<Outcome, Failure>>>, Failure> {
+        let (Some(source), Some(target)) = (&self.args.source, &self.args.target) else {
+            return Ok(None);
+        };
+        if !only {
+            let error = "the way to this version takes several patches";
+            let next = "fetch without --target, and apply them one after the other";
+            return Err(Failure::new(Exit::Usage, error.into(), next));
+        }
+        let args = Apply {
+            patch: PathBuf::from("-"),
+            source: source.clone(),
+            target: target.clone(),
+            state: self.config.state.clone(),
+            no_source_check: false,
+            no_read_back: false,
+            common: Common { quiet: true, ..self.args.common },
+        };
+        let arriving = Arriving::new(self.shelf.clone(), blob, len, told);
+        Ok(Some(tokio::task::spawn_blocking(move || {
+            apply::run_with(&args, PatchInput::pipe(arriving))
+        })))
+    }
+
+    fn outcome(
+        &self,
+        rows: &[(Offer, Fetched)],
+        applied: Option<Outcome>,
+        took: Duration,
+    ) -> Outcome {
+        let mut text = String::new();
+        for (step, fetched) in rows {
+            text += &format!("{}  {} bytes\n", step.path, exact(step.len));
+            text += &format!("   blob {}\n", step.custom.blake3);
+            if fetched.before > 0 {
+                let before = (fetched.before * GROUP_LEN as u64).min(step.len);
+                text += &format!("   {:<24} {} bytes\n", "here before", exact(before));
+            }
+            for (name, groups) in &fetched.taken.by_name {
+                let bytes = groups * GROUP_LEN as u64;
+                text += &format!("   from {name:<19} {}\n", human(bytes));
+            }
+            for ((name, what), count) in &fetched.blame {
+                text += &format!("   blamed {name}: {what:?}, {count} times\n");
+            }
+        }
+        let crossed = rows.last().map(|(_, fetched)| fetched.crossed.clone()).unwrap_or_default();
+        for (name, bytes) in &crossed {
+            let price = self.config.links.get(name).and_then(|link| link.price.as_ref());
+            let cost = price.map_or(String::new(), |price| {
+                let cents = price.cents(*bytes);
+                format!(", {}", neap_peer::link::money(cents, price.currency()))
+            });
+            text += &format!("over {name}: {} bytes{cost}\n", exact(*bytes));
+        }
+        text += &format!("took {:.1} s\n", took.as_secs_f64());
+        let applied_json = applied.as_ref().map(|outcome| outcome.json.clone());
+        if let Some(applied) = applied {
+            text += &applied.text;
+        }
+        let json = as_json(rows, &crossed, applied_json, took);
+        Outcome { text, json }
+    }
+}
+
+fn as_json(
+    rows: &[(Offer, Fetched)],
+    crossed: &std::collections::BTreeMap<String, u64>,
+    applied: Option<Value>,
+    took: Duration,
+) -> Value {
+    let files = rows.iter().map(|(step, fetched)| {
+        let blame = fetched.blame.iter().map(|((name, what), count)| {
+            json!({ "device": name, "what": format!("{what:?}"), "count": count })
+        });
+        json!({
+            "path": step.path,
+            "len": step.len,
+            "blake3": step.custom.blake3,
+            "groups_before": fetched.before,
+            "groups_from": fetched.taken.by_name,
+            "blame": blame.collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "schema": "neap.fetch.v1",
+        "files": files.collect::<Vec<_>>(),
+        "crossed_bytes": crossed,
+        "took_s": took.as_secs_f64(),
+        "applied": applied,
+    })
+}
+
+fn failed(error: &FetchError, step: &Offer) -> Failure {
+    let text = format!("{}: {error}", step.path);
+    let kept = "what came is kept; nothing that was not verified is".to_owned();
+    let (exit, next) = match error {
+        FetchError::Depot(error) => (io_exit(error), "make room, or check the disk"),
+        FetchError::Budget { .. } => {
+            (Exit::OverBudget, "raise the budget, wait for the next day or month, or send a stick")
+        }
+        _ => (Exit::Interrupted, "the same command goes on from there"),
+    };
+    Failure { state: kept, ..Failure::new(exit, text, next) }
+}
+
+/// Progress on stderr, once a second.
+struct Painter {
+    quiet: bool,
+    len: u64,
+    began: Instant,
+    painted: Option<Instant>,
+    first: Option<u64>,
+}
+
+impl Painter {
+    fn new(quiet: bool, len: u64) -> Self {
+        Self { quiet, len, began: Instant::now(), painted: None, first: None }
+    }
+
+    fn paint(&mut self, progress: &Progress) {
+        if self.quiet || self.painted.is_some_and(|at| at.elapsed() < SHOWN) {
+            return;
+        }
+        self.painted = Some(Instant::now());
+        let group = GROUP_LEN as u64;
+        let have = (progress.groups * group).min(self.len);
+        let first = *self.first.get_or_insert(have);
+        let rate = (have - first.min(have)) as f64 / self.began.elapsed().as_secs_f64().max(0.1);
+        let eta = if rate > 1.0 {
+            format!("{:.0} s left", (self.len - have) as f64 / rate)
+        } else {
+            "waiting".to_owned()
+        };
+        let sources = progress.taken.by_name.iter();
+        let sources = sources.map(|(name, groups)| format!("{name} {}", human(groups * group)));
+        let sources: Vec<_> = sources.collect();
+        eprintln!(
+            "{} of {}, {}/s, {eta}; {} on site; {}",
+            human(have),
+            human(self.len),
+            human(rate as u64),
+            progress.members,
+            sources.join(", ")
+        );
+    }
+
+    fn end(&self) {}
+}
+
+/// How long the next member of the site waits for news before it asks the shore itself.
+const TURN: Duration = Duration::from_secs(6);
+
+/// How long to wait before the shore is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How often the site is listened to while it is not our turn.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Time between two lines of progress.
+const SHOWN: Duration = Duration::from_secs(1);

@@ -1,0 +1,177 @@
+//! `neap sync`: a whole depot from a peer, newest first, and receipts both ways: what a ship that
+//! passes in port does for another.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args as Group;
+use neap_depot::name::Device;
+use neap_depot::version;
+use neap_engine::digest::Digest;
+use neap_peer::quic::ask;
+use neap_peer::quic::metadata::{self, Wanted};
+use neap_peer::quic::node::Peer;
+use neap_peer::quic::site::{Site, Want};
+use neap_peer::shelf::{Shelf, Use};
+use neap_trust::client::Offer;
+use neap_trust::client::directory::StateFolder;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::purse::Purse;
+use super::{QUIET, configured, runtime, start};
+use crate::args::Common;
+use crate::check;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::outcome::Outcome;
+use crate::size::exact;
+
+#[derive(Debug, Group)]
+pub(crate) struct Args {
+    /// The configuration [default: /usr/lib/neap/config.toml, /etc/neap/config.toml, config.d]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A group whose releases are taken; may be given more than once [default: the configured ones]
+    #[arg(long)]
+    group: Vec<String>,
+    /// Exchange receipts, and take no releases
+    #[arg(long)]
+    receipts_only: bool,
+    /// Give up when nothing came for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    patience: u64,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
+    let config = configured(args.config.as_deref())?;
+    let groups = if args.group.is_empty() { config.groups.clone() } else { args.group.clone() };
+    if groups.is_empty() && !args.receipts_only {
+        let error = "neither the command line nor the configuration names a group";
+        return Err(Failure::new(Exit::Usage, error.into(), "give --group"));
+    }
+    let purse = Purse::open(&config.state)?;
+    runtime()?.block_on(async {
+        let started = start(config, Use::Writes)?;
+        let shelf = started.shelf.clone();
+        let (mut site, config) = started.site(Box::new(purse.clone()));
+        site.gather(QUIET, config.mdns).await;
+        let near = site.neighbours().into_iter().next();
+        let member = site.node().peers().into_iter().find(|peer| peer.same_site);
+        let peer = match near.or(member) {
+            Some(peer) => peer,
+            None => site.shore().await.map_err(|why| {
+                let why = why.map_or("no peer is configured".into(), |why| why.to_string());
+                Failure::new(Exit::Interrupted, why, "look at the link, and run it again")
+            })?,
+        };
+        let receipts = receipts(&peer, &shelf).await?;
+        let mut taken = Vec::new();
+        if !args.receipts_only {
+            let root = config.root.as_ref().map(|path| check::read_root(path)).transpose()?;
+            let state = StateFolder::new(config.state.join("trust"));
+            let wanted = Wanted { groups, root, state, clock: check::clock() };
+            let checked = metadata::sync(Some(peer.connection.clone()), &shelf, wanted).await;
+            let checked = checked
+                .map_err(|refusal| check::of_refusal(&refusal, &peer.name, Some(&config.state)))?;
+            let offers = checked.groups.into_iter().flat_map(|group| group.offers).collect();
+            taken = blobs(&mut site, offers, args).await?;
+        }
+        site.hang_up();
+        purse.settle(config.links.values().cloned());
+        site.node().close().await;
+        let bytes: u64 = taken.iter().map(|(_, len)| len).sum();
+        let text = format!(
+            "{}: {} files, {} bytes; {} receipts taken, {} given\n",
+            peer.name,
+            taken.len(),
+            exact(bytes),
+            receipts.0,
+            receipts.1
+        );
+        let json = json!({
+            "schema": "neap.sync.v1",
+            "peer": peer.name,
+            "files": taken.iter().map(|(path, _)| path).collect::<Vec<_>>(),
+            "bytes": bytes,
+            "receipts_taken": receipts.0,
+            "receipts_given": receipts.1,
+        });
+        Ok(Outcome { text, json })
+    })
+}
+
+/// Takes what each offer names, the newest version first.
+async fn blobs(
+    site: &mut Site,
+    mut offers: Vec<Offer>,
+    args: &Args,
+) -> Result<Vec<(String, u64)>, Failure> {
+    offers.sort_by(|a, b| version::compare(&b.custom.version, &a.custom.version));
+    let (mut taken, mut seen) = (Vec::new(), BTreeSet::new());
+    for offer in offers {
+        let Some(blob) = Digest::from_hex(&offer.custom.blake3) else { continue };
+        if !seen.insert(blob.0) {
+            continue;
+        }
+        let (tell, _told) = watch::channel(0);
+        let want = Want { blob, len: offer.len, in_order: false };
+        let patience = Duration::from_secs(args.patience);
+        let fetched = site.fetch(want, patience, &tell, &mut |_| {}).await;
+        let fetched = fetched.map_err(|error| {
+            let error = format!("{}: {error}", offer.path);
+            let state = "what came is kept".to_owned();
+            let next = "the same command goes on from there";
+            Failure { state, ..Failure::new(Exit::Interrupted, error, next) }
+        })?;
+        if !fetched.taken.by_name.is_empty() {
+            if !args.common.quiet {
+                eprintln!("{}: {} bytes", offer.path, exact(offer.len));
+            }
+            taken.push((offer.path, offer.len));
+        }
+    }
+    Ok(taken)
+}
+
+/// Exchanges receipts: how many came, how many went. Each device's are numbered from 1 on without
+/// gaps, so the highest number says what is missing.
+async fn receipts(peer: &Arc<Peer>, shelf: &Shelf) -> Result<(u64, u64), Failure> {
+    let failed = |error: &dyn std::fmt::Display| {
+        let next = "the same command goes on from there";
+        Failure::new(Exit::Interrupted, format!("{}: receipts: {error}", peer.name), next)
+    };
+    let theirs = ask::receipts(&peer.connection).await.map_err(|error| failed(&error))?;
+    let ours = shelf.receipts().await.map_err(|error| failed(&error))?;
+    let highest = |list: &[(Device, u64)], device: &Device| {
+        list.iter().find(|(name, _)| name == device).map_or(0, |(_, number)| *number)
+    };
+    let (mut came, mut went) = (0, 0);
+    for (device, last) in &theirs {
+        let first = highest(&ours, device) + 1;
+        for number in first..=(*last).min(first + RECEIPTS_MAX) {
+            let found = ask::receipt(&peer.connection, device.clone(), number).await;
+            let Some(bytes) = found.map_err(|error| failed(&error))? else { continue };
+            let kept = shelf.put_receipt(device.clone(), number, bytes).await;
+            came += u64::from(kept.map_err(|error| failed(&error))?);
+        }
+    }
+    for (device, last) in &ours {
+        let first = highest(&theirs, device) + 1;
+        for number in first..=(*last).min(first + RECEIPTS_MAX) {
+            let found = shelf.receipt(device.clone(), number).await;
+            let Some(bytes) = found.map_err(|error| failed(&error))? else { continue };
+            let given = ask::put_receipt(&peer.connection, device.clone(), number, bytes).await;
+            given.map_err(|error| failed(&error))?;
+            went += 1;
+        }
+    }
+    Ok((came, went))
+}
+
+/// Most receipts of a device in one exchange; the next one goes on.
+const RECEIPTS_MAX: u64 = 10_000;
