@@ -109,6 +109,17 @@ fn clock_that_was_ahead_for_a_while_gives_nothing_back() {
 }
 
 #[test]
+fn what_crosses_while_the_clock_is_behind_counts_on_its_own_day_too() {
+    let mut meter = Meter::default();
+    meter.tick(at("2030-01-01T00:00:00Z"));
+    meter.reserve(SAT, 60, &day_of(100), noon()).expect("room");
+    store(&mut meter);
+    meter.spend(SAT, 60, noon()).expect("ready");
+    meter.tick(at("2031-01-01T00:00:00Z"));
+    assert_eq!(meter.left(SAT, &day_of(100), noon()), Left::Bytes(40));
+}
+
+#[test]
 fn day_that_was_forgotten_is_full() {
     let mut meter = spent(SAT, 60, noon());
     for days in 1..=i64::try_from(METER_DAY_COUNT_MAX).expect("few") {
@@ -295,6 +306,8 @@ enum Event {
     Spend(usize, u64),
     Release(usize),
     Clock(i64),
+    /// The clock is set to one of few days, so that it comes back to them.
+    Day(i64),
     Kill,
 }
 
@@ -306,7 +319,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(|reaches_disk| Event::Store { cut: true, reaches_disk }),
         4 => (0..3_usize, 0..80_u64).prop_map(|(who, bytes)| Event::Spend(who, bytes)),
         1 => (0..3_usize).prop_map(Event::Release),
-        2 => hours.prop_map(Event::Clock),
+        1 => hours.prop_map(Event::Clock),
+        2 => (0..5_i64).prop_map(Event::Day),
         1 => Just(Event::Kill),
     ]
 }
@@ -370,6 +384,7 @@ impl Node {
             }
             Event::Release(who) => self.meter.release(charge(who)),
             Event::Clock(hours) => self.now += SignedDuration::from_hours(hours),
+            Event::Day(days) => self.now = noon() + SignedDuration::from_hours(24 * 3 * days),
             Event::Kill => self.restart(),
         }
     }
