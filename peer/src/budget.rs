@@ -41,6 +41,8 @@ mod error;
 mod stored;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -1,10 +1,8 @@
 //! What the meter promises, whatever is called in whatever order, and wherever the power is cut.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use jiff::SignedDuration;
-use proptest::prelude::*;
 
 use super::*;
 use crate::limits::{METER_DAY_COUNT_MAX, METER_UPDATE_COUNT_MAX};
@@ -16,7 +14,7 @@ fn at(text: &str) -> Timestamp {
     text.parse().expect(text)
 }
 
-fn noon() -> Timestamp {
+pub(super) fn noon() -> Timestamp {
     at("2026-11-26T12:00:00Z")
 }
 
@@ -24,7 +22,7 @@ fn day_of(bytes: u64) -> Limits {
     Limits { day_bytes: Some(bytes), ..Limits::default() }
 }
 
-fn store(meter: &mut Meter) -> Vec<u8> {
+pub(super) fn store(meter: &mut Meter) -> Vec<u8> {
     let mut disk = Vec::new();
     let stored = meter.persist(|bytes| {
         disk = bytes.to_vec();
@@ -106,6 +104,17 @@ fn clock_that_was_ahead_for_a_while_gives_nothing_back() {
     meter.tick(at("2030-01-01T00:00:00Z"));
     assert_eq!(meter.left(SAT, &day_of(100), noon()), Left::Bytes(40));
     assert_eq!(meter.latest_day().map(|day| day.to_string()).as_deref(), Some("2030-01-01"));
+}
+
+#[test]
+fn what_crosses_while_the_clock_is_behind_counts_on_its_own_day_too() {
+    let mut meter = Meter::default();
+    meter.tick(at("2030-01-01T00:00:00Z"));
+    meter.reserve(SAT, 60, &day_of(100), noon()).expect("room");
+    store(&mut meter);
+    meter.spend(SAT, 60, noon()).expect("ready");
+    meter.tick(at("2031-01-01T00:00:00Z"));
+    assert_eq!(meter.left(SAT, &day_of(100), noon()), Left::Bytes(40));
 }
 
 #[test]
@@ -280,133 +289,4 @@ fn stricter_takes_of_each_limit_the_lower() {
     assert_eq!(a.stricter(b), of(Some(5), Some(9), None));
     assert_eq!(a.stricter(b), b.stricter(a));
     assert!(!a.is_unlimited() && Limits::default().is_unlimited());
-}
-
-/// What may happen to a node.
-#[derive(Debug, Clone)]
-enum Event {
-    Reserve(usize, u64),
-    /// Stored; or the power is cut, and the disk has the file or has it not.
-    Store {
-        cut: bool,
-        reaches_disk: bool,
-    },
-    /// As many bytes as are ready, and no more, cross.
-    Spend(usize, u64),
-    Release(usize),
-    Clock(i64),
-    Kill,
-}
-
-fn event() -> impl Strategy<Value = Event> {
-    let hours = prop_oneof![-800_i64..800, -30_i64..30, Just(24), Just(-24)];
-    prop_oneof![
-        4 => (0..3_usize, 0..60_u64).prop_map(|(who, bytes)| Event::Reserve(who, bytes)),
-        4 => Just(Event::Store { cut: false, reaches_disk: true }),
-        1 => any::<bool>().prop_map(|reaches_disk| Event::Store { cut: true, reaches_disk }),
-        4 => (0..3_usize, 0..80_u64).prop_map(|(who, bytes)| Event::Spend(who, bytes)),
-        1 => (0..3_usize).prop_map(Event::Release),
-        2 => hours.prop_map(Event::Clock),
-        1 => Just(Event::Kill),
-    ]
-}
-
-/// A node that asks before it spends, and the truth beside it: what crossed, by its clock.
-struct Node {
-    meter: Meter,
-    disk: Option<Vec<u8>>,
-    now: Timestamp,
-    by_day: BTreeMap<Date, u64>,
-    by_month: BTreeMap<Date, u64>,
-    by_update: BTreeMap<Option<Digest>, u64>,
-}
-
-const LIMITS: Limits =
-    Limits { update_bytes: Some(300), day_bytes: Some(100), month_bytes: Some(250) };
-
-impl Node {
-    fn new() -> Self {
-        Self {
-            meter: Meter::default(),
-            disk: None,
-            now: noon(),
-            by_day: BTreeMap::new(),
-            by_month: BTreeMap::new(),
-            by_update: BTreeMap::new(),
-        }
-    }
-
-    fn restart(&mut self) {
-        self.meter = Meter::load(self.disk.as_deref()).expect("what was stored");
-    }
-
-    fn happen(&mut self, event: &Event) {
-        let charge = |who: usize| Charge {
-            link: "sat",
-            update: (who > 0).then(|| Digest::of(&who.to_le_bytes())),
-        };
-        match *event {
-            Event::Reserve(who, bytes) => {
-                let left = self.meter.left(charge(who), &LIMITS, self.now);
-                let granted = self.meter.reserve(charge(who), bytes, &LIMITS, self.now).is_ok();
-                assert_eq!(granted, left.at_most(bytes) == bytes, "left says what is granted");
-            }
-            Event::Store { cut: false, .. } => self.disk = Some(store(&mut self.meter)),
-            Event::Store { cut: true, reaches_disk } => {
-                let saving = self.meter.save();
-                if reaches_disk {
-                    self.disk = Some(saving.bytes);
-                }
-                self.restart();
-            }
-            Event::Spend(who, bytes) => {
-                self.meter.tick(self.now);
-                let bytes = bytes.min(self.meter.ready(charge(who)));
-                self.meter.spend(charge(who), bytes, self.now).expect("what is ready");
-                let day = self.now.to_zoned(TimeZone::UTC).date();
-                *self.by_day.entry(day).or_default() += bytes;
-                *self.by_month.entry(day.first_of_month()).or_default() += bytes;
-                *self.by_update.entry(charge(who).update).or_default() += bytes;
-            }
-            Event::Release(who) => self.meter.release(charge(who)),
-            Event::Clock(hours) => self.now += SignedDuration::from_hours(hours),
-            Event::Kill => self.restart(),
-        }
-    }
-
-    fn check(&self) {
-        let by_update = self.by_update.iter().filter(|(update, _)| update.is_some());
-        assert!(by_update.into_iter().all(|(_, bytes)| *bytes <= 300), "{:?}", self.by_update);
-        assert!(self.by_day.values().all(|bytes| *bytes <= 100), "{:?}", self.by_day);
-        assert!(self.by_month.values().all(|bytes| *bytes <= 250), "{:?}", self.by_month);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    #[test]
-    fn no_day_month_or_update_ever_gets_more_than_its_limit(
-        events in prop::collection::vec(event(), 1..120),
-    ) {
-        let mut node = Node::new();
-        for event in &events {
-            node.happen(event);
-            node.check();
-        }
-    }
-
-    #[test]
-    fn what_is_stored_is_what_is_loaded(events in prop::collection::vec(event(), 1..40)) {
-        let mut node = Node::new();
-        events.iter().for_each(|event| node.happen(event));
-        let disk = store(&mut node.meter);
-        let mut again = Meter::load(Some(&disk)).expect("what was stored");
-        prop_assert_eq!(again.save().bytes, disk);
-    }
-
-    #[test]
-    fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(Meter::load(Some(&bytes)).is_err());
-    }
 }
