@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use neap_sim::bed::namespace::{available, clean};
 use neap_sim::bed::node::{LOOK_EVERY, Process};
 use neap_sim::bed::options::LinkOptions;
@@ -26,28 +26,31 @@ enum Verb {
     ///
     /// Example: site up --devices 3 --rate-kbit 2000 --shore 'python3 -m http.server'
     /// --device 'curl -so /dev/null http://10.77.0.1:8000/image'
-    Up {
-        /// Devices on the LAN
-        #[arg(long, default_value_t = 3)]
-        devices: u32,
-        /// Logs and statistics go to this folder
-        #[arg(long, default_value = "site-logs")]
-        folder: PathBuf,
-        /// Shell command to run on shore
-        #[arg(long)]
-        shore: Option<String>,
-        /// Shell command to run at each device; $DEVICE is its number
-        #[arg(long)]
-        device: Option<String>,
-        #[command(flatten)]
-        link: LinkOptions,
-    },
+    Up(Box<UpOptions>),
     /// Remove what killed processes left behind
     Clean {
         /// Also what belongs to processes that run
         #[arg(long)]
         all: bool,
     },
+}
+
+#[derive(Args)]
+struct UpOptions {
+    /// Devices on the LAN
+    #[arg(long, default_value_t = 3)]
+    devices: u32,
+    /// Logs and statistics go to this folder
+    #[arg(long, default_value = "site-logs")]
+    folder: PathBuf,
+    /// Shell command to run on shore
+    #[arg(long)]
+    shore: Option<String>,
+    /// Shell command to run at each device; $DEVICE is its number
+    #[arg(long)]
+    device: Option<String>,
+    #[command(flatten)]
+    link: LinkOptions,
 }
 
 fn main() -> ExitCode {
@@ -57,14 +60,14 @@ fn main() -> ExitCode {
                 println!("removed {name}");
             }
         }),
-        Verb::Up { devices, folder, shore, device, link } => {
+        Verb::Up(options) => {
             if let Err(why) = available() {
                 println!("SKIPPED: {why}");
                 return ExitCode::SUCCESS;
             }
-            Site::start(devices, &link, &folder)
+            Site::start(options.devices, &options.link, &options.folder)
                 .map_err(Into::into)
-                .and_then(|site| up(site, shore.as_deref(), device.as_deref()))
+                .and_then(|site| up(site, options.shore.as_deref(), options.device.as_deref()))
         }
     };
     match done {

@@ -1,6 +1,6 @@
 //! A link as it is asked for on a command line, and what that means for each direction. Pure.
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::direction::{PPB, Settings};
 use super::outages::{Every, Outages, Span, nanoseconds};
@@ -22,16 +22,19 @@ pub struct LinkOptions {
     #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
     pub loss_percent: f64,
     /// Lose packets in bursts of this mean length (Gilbert-Elliott), the loss being the same
-    #[arg(long, default_value_t = 1, value_name = "PACKETS", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    #[arg(long, default_value_t = 1, value_name = "PACKETS",
+        value_parser = value_parser!(u64).range(1..=10_000))]
     pub burst: u64,
     /// Rate from shore to site, in kbit/s of IP packets
-    #[arg(long, default_value_t = 10_000, value_name = "KBIT", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, default_value_t = 10_000, value_name = "KBIT",
+        value_parser = value_parser!(u64).range(1..=10_000_000))]
     pub rate_kbit: u64,
     /// Rate from site to shore [default: the same]
-    #[arg(long, value_name = "KBIT", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, value_name = "KBIT",
+        value_parser = value_parser!(u64).range(1..=10_000_000))]
     pub rate_up_kbit: Option<u64>,
-    /// Bytes that may wait in each direction [default: one bandwidth-delay product of the round trip]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1500..=1 << 32))]
+    /// Bytes that may wait in each direction [default: rate times round trip]
+    #[arg(long, value_name = "BYTES", value_parser = value_parser!(u64).range(1500..=1 << 32))]
     pub queue_bytes: Option<u64>,
     /// Swallow everything from second START for LEN seconds
     #[arg(long, value_name = "START:LEN", value_delimiter = ',')]

@@ -119,10 +119,8 @@ impl Pump {
                     break;
                 }
                 said.extend_from_slice(&buffer[..len]);
-                if let Some(end) = said.iter().rposition(|byte| *byte == b'\n') {
-                    if said.drain(..=end).as_slice().split(|b| *b == b'\n').any(|l| l == b"begin") {
-                        self.begin();
-                    }
+                if asks_to_begin(&mut said) {
+                    self.begin();
                 }
             }
         }
@@ -210,6 +208,13 @@ const READ_PACKETS_MAX: u32 = 32;
 /// EBADFD: the device was deleted, as with its namespace.
 const DEVICE_GONE: i32 = 77;
 
+/// Takes whole lines off what was said; whether one is `begin`.
+fn asks_to_begin(said: &mut Vec<u8>) -> bool {
+    let end = said.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+    let lines: Vec<u8> = said.drain(..end).collect();
+    lines.split(|byte| *byte == b'\n').any(|line| line == b"begin")
+}
+
 fn now_ns(start: Instant) -> u64 {
     u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
@@ -253,4 +258,18 @@ fn tun(name: &str, end: &End) -> Result<SyncDevice, BedError> {
     ip(&["-n", inside, "link", "set", DEVICE, "mtu", &mtu, "txqueuelen", "2000", "up"])?;
     ip(&["-n", inside, "route", "add", "default", "dev", DEVICE])?;
     Ok(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_heard_when_it_is_whole() {
+        let mut said = b"beg".to_vec();
+        assert!(!asks_to_begin(&mut said));
+        said.extend_from_slice(b"in\nother\nbe");
+        assert!(asks_to_begin(&mut said));
+        assert_eq!(said, b"be");
+    }
 }
