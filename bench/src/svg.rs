@@ -18,7 +18,8 @@ const BAR_HEIGHT: usize = 18;
 const LABEL_WIDTH: usize = 150;
 const BAR_WIDTH_MAX: usize = 240;
 /// Letters and colours of all our pictures.
-pub(crate) const STYLE: &str = "text{font:12px sans-serif;fill:#222}.head{font-weight:bold;font-size:14px}\
+pub(crate) const STYLE: &str = "text{font:12px sans-serif;fill:#222}\
+    .head{font-weight:bold;font-size:14px}\
     .small{fill:#666}.neap{fill:#0b6e99}.other{fill:#b8c4cc}.absent{fill:#999;font-style:italic}";
 
 /// The picture of a record.
