@@ -1,8 +1,8 @@
 //! `timeline.svg`: what a site's link carried and what its devices had, second by second.
 //!
 //! Above, the link to the site: delivered bytes of each second as bars of its rate, with what was
-//! lost or dropped on top. Below, a line for each device, from nothing to the whole blob. Outages
-//! are shaded over both, kills marked on the device's line.
+//! lost or dropped on top. Below, a line for each device, from nothing to the whole blob; the
+//! rival's is grey. Outages are shaded over both, kills marked on the device's line.
 
 use neap_sim::bed::tally::{Line, Way};
 
@@ -18,7 +18,8 @@ const PROGRESS_TOP: f64 = 240.0;
 const PROGRESS_HEIGHT: f64 = 220.0;
 const BOTTOM: f64 = PROGRESS_TOP + PROGRESS_HEIGHT;
 const MORE_STYLE: &str = ".outage{fill:#f3d9d9}.lost{fill:#c0504d}.axis{stroke:#666}\
-    .line{fill:none;stroke:#0b6e99;stroke-opacity:.7}.kill{stroke:#c0504d;stroke-width:2}";
+    .line{fill:none;stroke:#0b6e99;stroke-opacity:.7}\
+    .rival{fill:none;stroke:#999}.kill{stroke:#c0504d;stroke-width:2}";
 
 /// The picture of a run, with the lines of its link's statistics.
 #[must_use]
@@ -102,12 +103,17 @@ fn draw_progress(svg: &mut String, record: &SiteRecord, x: &dyn Fn(f64) -> f64) 
         let part = ratio(float(bytes), float(record.blob_bytes)).unwrap_or(0.0);
         BOTTOM - part.min(1.0) * PROGRESS_HEIGHT
     };
-    for device in 1..=record.device_count {
+    // The rival is the one after the last.
+    for device in 1..=record.device_count + 1 {
+        let class = if device <= record.device_count { "line" } else { "rival" };
         let own = record.samples.iter().filter(|sample| sample.device == device);
         let points: Vec<String> =
             own.map(|sample| format!("{:.1},{:.1}", x(sample.t_s), y(sample.bytes))).collect();
+        if points.is_empty() {
+            continue;
+        }
         let points = points.join(" ");
-        push(svg, format_args!("<polyline class=\"line\" points=\"{points}\"/>\n"));
+        push(svg, format_args!("<polyline class=\"{class}\" points=\"{points}\"/>\n"));
     }
     for kill in &record.kills {
         let before = |sample: &&Sample| sample.device == kill.device && sample.t_s <= kill.t_s;

@@ -9,7 +9,7 @@ use std::process::Command;
 use neap_sim::bed::link::SHORE;
 use neap_sim::bed::site::{Node, Site};
 
-use super::scenario::{Method, Scenario};
+use super::scenario::{Congestion, Method, Scenario};
 use crate::process::find;
 
 /// A program and its arguments, as text.
@@ -24,6 +24,17 @@ pub struct Plan {
     pub ready: Ready,
     /// One for each device, in order.
     pub devices: Vec<DevicePlan>,
+}
+
+/// A download without end that shares the link.
+#[derive(Clone, Debug)]
+pub struct RivalPlan {
+    /// On shore, until the end.
+    pub shore: Line,
+    /// When the shore is ready.
+    pub ready: Ready,
+    /// On a device of its own.
+    pub device: DevicePlan,
 }
 
 /// How it is seen that the shore serves.
@@ -52,36 +63,67 @@ pub struct DevicePlan {
 /// If a program is not installed, a file cannot be written, or an identity cannot be made.
 pub fn plan(scenario: &Scenario, folder: &Path) -> io::Result<Plan> {
     match scenario.method {
-        Method::HttpCubic => http(scenario, folder, "cubic"),
-        Method::HttpBbr => http(scenario, folder, "bbr"),
+        Method::HttpCubic => http(scenario, folder, Congestion::Cubic),
+        Method::HttpBbr => http(scenario, folder, Congestion::Bbr),
         Method::Neap => neap(scenario, folder),
     }
+}
+
+/// Prepares the rival, a TCP connection with this congestion control.
+///
+/// # Errors
+/// As [`plan`].
+pub fn rival(congestion: Congestion, folder: &Path) -> io::Result<RivalPlan> {
+    let served = folder.join("rival");
+    fs::create_dir_all(&served)?;
+    // A hole: it takes no room.
+    fs::File::create(served.join("blob"))?.set_len(RIVAL_SIZE)?;
+    Ok(RivalPlan {
+        shore: http_server(folder, &served, RIVAL_PORT, congestion)?,
+        ready: Ready::Tcp(RIVAL_PORT),
+        device: curl(RIVAL_PORT, &folder.join("rival.blob")),
+    })
 }
 
 /// The blob in the run's folder.
 pub const BLOB: &str = "served/blob";
 
 const HTTP_PORT: u16 = 8000;
+const RIVAL_PORT: u16 = 8001;
 const QUIC_PORT: u16 = 4627;
+/// More than any run carries, in bytes.
+const RIVAL_SIZE: u64 = 1 << 40;
 
-fn http(scenario: &Scenario, folder: &Path, congestion: &str) -> io::Result<Plan> {
-    let server = folder.join("http_server.py");
-    fs::write(&server, include_str!("http_server.py"))?;
-    let port = HTTP_PORT.to_string();
-    let shore = [program("python3")?, text(&server), port, text(&folder.join("served"))];
-    let device = |index| {
-        let output = folder.join(format!("dev{index}.blob"));
-        let url = format!("http://{SHORE}:{HTTP_PORT}/blob");
-        let fetch = ["curl", "-sS", "--fail", "-o", &text(&output), &url];
-        let fetch = fetch.map(str::to_owned).to_vec();
-        DevicePlan { fetch, progress: output.clone(), result: Some(output) }
-    };
+fn http(scenario: &Scenario, folder: &Path, congestion: Congestion) -> io::Result<Plan> {
     program("curl")?;
+    let output = |index| folder.join(format!("dev{index}.blob"));
+    let device = |index| {
+        let result = Some(output(index));
+        DevicePlan { result, ..curl(HTTP_PORT, &output(index)) }
+    };
     Ok(Plan {
-        shore: shore.into_iter().chain([congestion.into()]).collect(),
+        shore: http_server(folder, &folder.join("served"), HTTP_PORT, congestion)?,
         ready: Ready::Tcp(HTTP_PORT),
         devices: (1..=scenario.devices).map(device).collect(),
     })
+}
+
+fn http_server(
+    folder: &Path,
+    served: &Path,
+    port: u16,
+    congestion: Congestion,
+) -> io::Result<Line> {
+    let server = folder.join("http_server.py");
+    fs::write(&server, include_str!("http_server.py"))?;
+    let (port, congestion) = (port.to_string(), congestion.to_string());
+    Ok(vec![program("python3")?, text(&server), port, text(served), congestion])
+}
+
+fn curl(port: u16, output: &Path) -> DevicePlan {
+    let url = format!("http://{SHORE}:{port}/blob");
+    let fetch = ["curl", "-sS", "--fail", "-o", &text(output), &url];
+    DevicePlan { fetch: fetch.map(str::to_owned).to_vec(), progress: output.into(), result: None }
 }
 
 /// The group whose releases are fetched.
@@ -142,7 +184,7 @@ fn identities(neap: &str, folder: &Path, names: &[String]) -> io::Result<()> {
     let run = |words: &str| -> io::Result<serde_json::Value> {
         let mut command = Command::new(neap);
         command.args(words.split(' ')).arg("--json").current_dir(folder);
-        command.env("NEAP_KEYS", folder.join("keys")).env("NEAP_PASSPHRASE", "testbed");
+        command.env("NEAP_KEYS", folder.join("keys")).env("NEAP_PASSPHRASE", "of the testbed");
         let output = command.output()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -35,6 +35,8 @@ pub struct SiteRecord {
     /// Bytes of the blob that devices got from second `startup` on, as a part of what the link
     /// could carry; nothing where they had it before.
     pub goodput: Option<f64>,
+    /// What the rival got in the same time, as a part of the same.
+    pub rival_goodput: Option<f64>,
     /// Processor seconds of the link emulator.
     pub emulator_cpu_s: f64,
     /// Every process, the shore's first.
@@ -67,7 +69,7 @@ pub struct NodeRecord {
 pub struct Sample {
     /// Seconds since the devices were started.
     pub t_s: f64,
-    /// The device, from 1.
+    /// The device, from 1; the rival is the one after the last.
     pub device: u32,
     /// Bytes.
     pub bytes: u64,
@@ -75,9 +77,9 @@ pub struct Sample {
 
 /// The head of the table.
 pub const HEAD: &str = "\
-| method | devices | blob | link | complete | down ÷ blob | up ÷ blob | s | ÷ fluid | goodput | \
+| method | devices | blob | link | complete | down ÷ blob | up ÷ blob | s | ÷ fluid | goodput | rival | \
 MiB shore | MiB device | sent to LAN |
-|---|--:|--:|---|---|--:|--:|--:|--:|--:|--:|--:|--:|
+|---|--:|--:|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 ";
 
 impl SiteRecord {
@@ -104,8 +106,10 @@ impl SiteRecord {
         let device = peak(&|node| node.lan.is_some());
         let lan: u64 = self.nodes.iter().filter_map(|node| Some(node.lan?.sent)).sum();
         let optional = |value: Option<String>| value.unwrap_or_else(|| "–".into());
+        let percent =
+            |part: Option<f64>| optional(part.map(|part| format!("{:.1} %", part * 100.0)));
         format!(
-            "| {} | {} | {} | {} | {} | {:.3} | {:.3} | {} | {} | {} | {shore} | {device} | {} |\n",
+            "| {} | {} | {} | {} | {} | {:.3} | {:.3} | {} | {} | {} | {} | {shore} | {device} | {} |\n",
             self.method,
             self.device_count,
             readable(self.blob_bytes),
@@ -115,32 +119,40 @@ impl SiteRecord {
             self.up_ratio(),
             seconds(self.wall_s),
             optional(time.map(|ratio| format!("{ratio:.2}"))),
-            optional(self.goodput.map(|part| format!("{:.1} %", part * 100.0))),
+            percent(self.goodput),
+            percent(self.rival_goodput),
             readable(lan),
         )
     }
 }
 
-/// Goodput from `startup_s` until the first device has all, or the samples end.
+/// Goodput of the devices and of the rival, from `startup_s` until the first device has all or the
+/// samples end; nothing where that is less than a second.
 #[must_use]
 pub fn goodput(
     samples: &[Sample],
-    blob_bytes: u64,
+    (device_count, blob_bytes): (u32, u64),
     startup_s: f64,
     rate_bit_s: u64,
-) -> Option<f64> {
-    let first_full = samples.iter().filter(|sample| sample.bytes >= blob_bytes);
+) -> Option<(f64, f64)> {
+    let (ours, rival): (Vec<&Sample>, Vec<&Sample>) =
+        samples.iter().partition(|sample| sample.device <= device_count);
+    let first_full = ours.iter().filter(|sample| sample.bytes >= blob_bytes);
     let last = samples.last().map_or(0.0, |sample| sample.t_s);
     let end_s = first_full.map(|sample| sample.t_s).fold(last, f64::min);
     let begin_s = samples.iter().map(|sample| sample.t_s).find(|t_s| *t_s >= startup_s)?;
     if end_s - begin_s < 1.0 {
         return None;
     }
-    let at = |t_s: f64| -> f64 {
-        let near = |sample: &&Sample| (sample.t_s - t_s).abs() < 1e-6;
-        samples.iter().filter(near).map(|sample| float(sample.bytes.min(blob_bytes))).sum()
+    let at = |of: &[&Sample], t_s: f64, most: u64| -> f64 {
+        let near = of.iter().filter(|sample| (sample.t_s - t_s).abs() < 1e-6);
+        near.map(|sample| float(sample.bytes.min(most))).sum()
     };
-    ratio((at(end_s) - at(begin_s)) * 8.0 / (end_s - begin_s), float(rate_bit_s))
+    let part = |of: &[&Sample], most: u64| {
+        let bits = (at(of, end_s, most) - at(of, begin_s, most)) * 8.0;
+        ratio(bits / (end_s - begin_s), float(rate_bit_s))
+    };
+    Some((part(&ours, blob_bytes)?, part(&rival, u64::MAX)?))
 }
 
 /// Nanoseconds of the testbed as seconds.
@@ -175,6 +187,7 @@ pub(crate) mod tests {
             down,
             up: Tally::default(),
             goodput: Some(0.9),
+            rival_goodput: None,
             emulator_cpu_s: 0.1,
             nodes: vec![node("shore", None), node("dev1", Some(LanBytes::default()))],
             kills: vec![Kill { device: 1, t_s: 3.0 }],
@@ -198,17 +211,22 @@ pub(crate) mod tests {
         let columns = |line: &str| line.matches('|').count();
         let head = HEAD.lines().next().map(columns);
         assert_eq!(Some(columns(&record().row())), head);
-        assert!(record().row().contains("| 1.050 | 0.000 | 12.00 | 1.50 | 90.0 % |"));
+        assert!(record().row().contains("| 1.050 | 0.000 | 12.00 | 1.50 | 90.0 % | – |"));
         let cut = SiteRecord { complete: false, goodput: None, ..record() };
         assert!(cut.row().contains("| no |") && cut.row().contains("| 12.00 | – | – |"));
     }
 
     #[test]
     fn goodput_is_taken_between_start_up_and_the_first_that_has_all() {
-        let samples = samples();
-        let part = goodput(&samples, 10_000_000, 4.0, 16_000_000).expect("seconds 4 to 10");
-        assert!((part - 0.5).abs() < 1e-9, "{part}");
-        assert_eq!(goodput(&samples, 4_500_000, 4.5, 16_000_000), None);
-        assert_eq!(goodput(&[], 1, 0.0, 1), None);
+        let mut samples = samples();
+        let (ours, rival) =
+            goodput(&samples, (1, 10_000_000), 4.0, 16_000_000).expect("seconds 4 to 10");
+        assert!((ours - 0.5).abs() < 1e-9 && rival == 0.0, "{ours} {rival}");
+        assert_eq!(goodput(&samples, (1, 4_500_000), 4.5, 16_000_000), None);
+        let half = |sample: &Sample| Sample { device: 2, bytes: sample.bytes / 2, ..*sample };
+        samples.extend(samples.clone().iter().map(half));
+        let both = goodput(&samples, (1, 10_000_000), 4.0, 16_000_000).expect("seconds 4 to 10");
+        assert!((both.0 - 0.5).abs() < 1e-9 && (both.1 - 0.25).abs() < 1e-9, "{both:?}");
+        assert_eq!(goodput(&[], (1, 1), 0.0, 1), None);
     }
 }

@@ -13,7 +13,7 @@ use neap_sim::bed::node::Process;
 use neap_sim::bed::site::{LanBytes, Node, Site};
 use neap_sim::bed::tally::Way;
 
-use super::commands::{BLOB, DevicePlan, Line, Plan, Ready, plan};
+use super::commands::{BLOB, DevicePlan, Line, Plan, Ready, RivalPlan, plan, rival};
 use super::record::{NodeRecord, Sample, SiteRecord, goodput, seconds_of};
 use super::scenario::{Kill, Scenario, link_words};
 
@@ -26,12 +26,19 @@ pub fn run(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Site
     empty(folder)?;
     let digest = write_blob(&folder.join(BLOB), scenario.blob_bytes)?;
     let plan = plan(scenario, folder)?;
-    let site = Site::start(scenario.devices, &scenario.link, folder)?;
+    let rival_plan = scenario.rival.map(|congestion| rival(congestion, folder)).transpose()?;
+    let node_count = scenario.devices + u32::from(rival_plan.is_some());
+    let site = Site::start(node_count, &scenario.link, folder)?;
     let mut shore = site.spawn(Node::Shore, "shore", &plan.shore)?;
     wait_ready(&site, &mut shore, plan.ready, folder, stop)?;
+    let mut rival_shore = None;
+    if let Some(rival) = &rival_plan {
+        let process = rival_shore.insert(site.spawn(Node::Shore, "rival-shore", &rival.shore)?);
+        wait_ready(&site, process, rival.ready, folder, stop)?;
+    }
 
     site.link().begin()?;
-    let mut watch = Watch::start(scenario, &plan, &site)?;
+    let mut watch = Watch::start(scenario, &plan, rival_plan, &site)?;
     while !watch.step(&site)? {
         if stop.load(Ordering::Relaxed) {
             return Err(BedError::Interrupted);
@@ -53,11 +60,13 @@ pub fn run(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Site
         nodes.push(device.record(node, lan.get(&node).copied())?);
     }
     let complete = watch.devices.iter().all(|device| device.done_s.is_some());
-    let Watch { samples, kills, devices, .. } = watch;
-    drop((devices, shore));
+    let Watch { samples, kills, devices, rival, .. } = watch;
+    drop((devices, rival, shore, rival_shore));
     let totals = site.finish()?;
     let (outages, rate) = (scenario.link.outages(), scenario.link.rate_bit_s(Way::Down));
     let wall_ns = u64::try_from(Duration::from_secs_f64(wall_s).as_nanos()).unwrap_or(u64::MAX);
+    let wanted = (scenario.devices, scenario.blob_bytes);
+    let parts = goodput(&samples, wanted, scenario.startup, rate);
     Ok(SiteRecord {
         method: scenario.method.to_string(),
         link: link_words(&scenario.link),
@@ -69,7 +78,8 @@ pub fn run(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Site
         fluid_s: seconds_of(outages.fluid_ns(scenario.blob_bytes, rate)),
         down: totals.down,
         up: totals.up,
-        goodput: goodput(&samples, scenario.blob_bytes, scenario.startup, rate),
+        goodput: parts.map(|parts| parts.0),
+        rival_goodput: parts.map(|parts| parts.1).filter(|_| scenario.rival.is_some()),
         emulator_cpu_s: totals.cpu_s,
         nodes,
         kills,
@@ -94,6 +104,7 @@ struct Watch {
     scenario: Scenario,
     begun: Instant,
     devices: Vec<Device>,
+    rival: Option<Device>,
     kills: Vec<Kill>,
     /// Kills that are still to come.
     due: Vec<Kill>,
@@ -111,19 +122,23 @@ struct Device {
 }
 
 impl Watch {
-    fn start(scenario: &Scenario, plan: &Plan, site: &Site) -> Result<Self, BedError> {
+    fn start(
+        scenario: &Scenario,
+        plan: &Plan,
+        rival: Option<RivalPlan>,
+        site: &Site,
+    ) -> Result<Self, BedError> {
         let begun = Instant::now();
-        let mut devices = Vec::new();
-        for (plan, index) in plan.devices.iter().zip(1..) {
-            let process = spawn(site, index, &plan.fetch)?;
-            let plan = plan.clone();
-            let (restart_s, done_s) = (None, None);
-            devices.push(Device { index, plan, process, restart_s, done_s, peak_rss: 0 });
-        }
+        let rival = rival
+            .map(|rival| Device::start(site, scenario.devices + 1, rival.device))
+            .transpose()?;
+        let plans = plan.devices.iter().cloned().zip(1..);
+        let devices = plans.map(|(plan, index)| Device::start(site, index, plan));
         Ok(Self {
             scenario: scenario.clone(),
             begun,
-            devices,
+            devices: devices.collect::<Result<_, _>>()?,
+            rival,
             kills: Vec::new(),
             due: scenario.kill_at.clone(),
             samples: Vec::new(),
@@ -142,7 +157,7 @@ impl Watch {
         let over = !open || t_s >= self.scenario.time_limit;
         if over || t_s >= self.next_sample_s {
             self.next_sample_s = t_s + SAMPLE_EVERY_S;
-            for device in &self.devices {
+            for device in self.devices.iter().chain(&self.rival) {
                 let bytes = size(&device.plan.progress);
                 self.samples.push(Sample { t_s, device: device.index, bytes });
             }
@@ -176,6 +191,11 @@ impl Watch {
 }
 
 impl Device {
+    fn start(site: &Site, index: u32, plan: DevicePlan) -> Result<Self, BedError> {
+        let process = spawn(site, index, &plan.fetch)?;
+        Ok(Self { index, plan, process, restart_s: None, done_s: None, peak_rss: 0 })
+    }
+
     /// Whether it goes on.
     fn step(&mut self, site: &Site, t_s: f64) -> Result<bool, BedError> {
         if let Some(restart_s) = self.restart_s {

@@ -20,6 +20,9 @@ pub struct Scenario {
     #[arg(long, default_value_t = 10_000_000,
         value_parser = value_parser!(u64).range(1..=4 << 30))]
     pub blob_bytes: u64,
+    /// Let a TCP download without end, on a device of its own, share the link
+    #[arg(long, value_enum, value_name = "CONTROL")]
+    pub rival: Option<Congestion>,
     /// SIGKILL the process of a device at a second, as 2:30; may be given more than once
     #[arg(long, value_name = "DEVICE:SECOND")]
     pub kill_at: Vec<Kill>,
@@ -47,6 +50,15 @@ pub enum Method {
     HttpBbr,
     /// `neap fetch` on each device, `neap serve` on shore
     Neap,
+}
+
+/// Congestion control of TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Congestion {
+    /// What most TCP connections use.
+    Cubic,
+    /// What is made for links like these.
+    Bbr,
 }
 
 /// A process that is killed.
@@ -81,6 +93,16 @@ impl fmt::Display for Method {
     }
 }
 
+impl fmt::Display for Congestion {
+    /// As the kernel calls it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
+        })
+    }
+}
+
 /// The link in a few words: `10000/1000 kbit/s, 600 ms, 1 % loss in bursts of 8`.
 #[must_use]
 pub fn link_words(link: &LinkOptions) -> String {
@@ -96,7 +118,7 @@ pub fn link_words(link: &LinkOptions) -> String {
         words.push_str(&format!(", out {every}"));
     }
     if !link.outage.is_empty() {
-        words.push_str(&format!(", {} outages", link.outage.len()));
+        words.push_str(&format!(", outages: {}", link.outage.len()));
     }
     words
 }
