@@ -3,14 +3,15 @@
 //! Takes root and /dev/net/tun; says SKIPPED without.
 
 use std::error::Error;
-use std::io::{self, ErrorKind};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use neap_sim::bed::link::{GATEWAY, Link, SHORE};
-use neap_sim::bed::namespace::{available, inside};
+use neap_sim::bed::namespace::{Network, available, inside};
 use neap_sim::bed::options::LinkOptions;
 use neap_sim::bed::pump::Totals;
 use neap_sim::bed::site::{Node, STATS, Site};
@@ -201,6 +202,43 @@ fn an_outage_swallows_all_and_nothing_else() -> Done {
         assert!(!wrong, "packet {index}, sent at {at:?}");
     }
     assert_all_is_accounted_for(&totals);
+    Ok(())
+}
+
+#[test]
+fn the_command_ends_with_its_input_and_by_a_signal() -> Done {
+    if let Err(why) = available() {
+        println!("SKIPPED: {why}");
+        return Ok(());
+    }
+    let network = Network::new()?;
+    let (shore, site) = (network.namespace("a")?, network.namespace("b")?);
+    for by_signal in [false, true] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_link-emulator"));
+        command.args(["--shore", &shore, "--site", &site, "--delay-ms", "10"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut output = BufReader::new(child.stdout.take().ok_or("no output")?);
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        assert_eq!(line, "READY\n");
+        let sender = inside(&shore, || UdpSocket::bind("0.0.0.0:0"))?;
+        sender.send_to(&[0; 100], (GATEWAY, PORT))?;
+        thread::sleep(Duration::from_millis(200));
+        if by_signal {
+            let id = i32::try_from(child.id())?;
+            let id = rustix::process::Pid::from_raw(id).ok_or("no process")?;
+            rustix::process::kill_process(id, rustix::process::Signal::TERM)?;
+        } else {
+            drop(child.stdin.take());
+        }
+        assert!(child.wait()?.success());
+        let mut totals = String::new();
+        output.read_to_string(&mut totals)?;
+        let totals: serde_json::Value = serde_json::from_str(&totals)?;
+        // Nobody listens, and says so.
+        assert_eq!(totals["down"]["delivered"]["bytes"], 128, "{totals}");
+        assert_eq!(totals["up"]["offered"]["packets"], 1, "{totals}");
+    }
     Ok(())
 }
 

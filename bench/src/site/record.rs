@@ -77,8 +77,8 @@ pub struct Sample {
 
 /// The head of the table.
 pub const HEAD: &str = "\
-| method | devices | blob | link | complete | down ÷ blob | up ÷ blob | s | ÷ fluid | goodput | rival | \
-MiB shore | MiB device | sent to LAN |
+| method | devices | blob | link | complete | down ÷ blob | up ÷ blob | s | ÷ fluid | \
+goodput | rival | MiB shore | MiB device | sent to LAN |
 |---|--:|--:|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 ";
 
@@ -109,7 +109,8 @@ impl SiteRecord {
         let percent =
             |part: Option<f64>| optional(part.map(|part| format!("{:.1} %", part * 100.0)));
         format!(
-            "| {} | {} | {} | {} | {} | {:.3} | {:.3} | {} | {} | {} | {} | {shore} | {device} | {} |\n",
+            "| {} | {} | {} | {} | {} | {:.3} | {:.3} | {} | {} | {} | {} | \
+             {shore} | {device} | {} |\n",
             self.method,
             self.device_count,
             readable(self.blob_bytes),

@@ -93,8 +93,8 @@ impl Network {
         let whole = self.name(name);
         ip(&["netns", "add", &whole])?;
         ip(&["-n", &whole, "link", "set", "lo", "up"])?;
-        set(&whole, "net/ipv6/conf/all/disable_ipv6", "1")?;
-        set(&whole, "net/ipv6/conf/default/disable_ipv6", "1")?;
+        without_ipv6(&whole, "all")?;
+        without_ipv6(&whole, "default")?;
         Ok(whole)
     }
 
@@ -148,6 +148,17 @@ pub fn set(namespace: &str, parameter: &str, value: &str) -> Result<(), BedError
     let path = Path::new("/proc/sys").join(parameter);
     inside(namespace, || fs::write(&path, value))
         .map_err(|error| BedError::Failed(format!("{parameter} = {value}: {error}")))
+}
+
+/// Turns IPv6 off at a device, where the kernel has it: it would speak without being asked.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn without_ipv6(namespace: &str, device: &str) -> Result<(), BedError> {
+    if !Path::new("/proc/sys/net/ipv6").exists() {
+        return Ok(());
+    }
+    set(namespace, &format!("net/ipv6/conf/{device}/disable_ipv6"), "1")
 }
 
 /// Runs `ip`.

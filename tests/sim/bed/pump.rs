@@ -14,7 +14,7 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 
 use super::NS_PER_S;
 use super::direction::Direction;
-use super::namespace::{BedError, ip};
+use super::namespace::{BedError, ip, without_ipv6};
 use super::options::LinkOptions;
 use super::tally::{Line, Tally, Way};
 
@@ -253,6 +253,7 @@ fn tun(name: &str, end: &End) -> Result<SyncDevice, BedError> {
     device.set_nonblocking(true).map_err(cannot)?;
     let (inside, mtu) = (end.namespace.as_str(), MTU.to_string());
     ip(&["link", "set", name, "netns", inside, "name", DEVICE])?;
+    without_ipv6(inside, DEVICE)?;
     ip(&["-n", inside, "addr", "add", &end.address, "dev", DEVICE])?;
     // The emulator's queue is the one that counts; the device's own only bridges its naps.
     ip(&["-n", inside, "link", "set", DEVICE, "mtu", &mtu, "txqueuelen", "2000", "up"])?;
