@@ -53,8 +53,6 @@ fn stream(link: &Link, count: u32, len: usize, every: Duration) -> io::Result<St
         }
     });
     link.begin().map_err(io::Error::other)?;
-    // The emulator has read it by then; what is measured below is not that exact.
-    thread::sleep(Duration::from_millis(5));
     let (start, mut sent) = (Instant::now(), Vec::new());
     for index in 0..count {
         thread::sleep((start + every * index).saturating_duration_since(Instant::now()));
@@ -163,10 +161,12 @@ fn rate_is_kept_and_the_rest_is_dropped_at_the_tail() -> Done {
     assert!((rate / 8e6 - 1.0).abs() < 0.03, "{rate}");
     assert_all_is_accounted_for(&totals);
     assert!(totals.down.tail_dropped.packets > 500, "{totals:?}");
-    // Whoever waits longest waits for the whole queue: 30 ms.
-    let waited = streamed.came.iter().map(|(index, at)| *at - streamed.sent[*index as usize]);
-    let longest = waited.max().ok_or("nothing came")?;
-    assert!(longest.abs_diff(Duration::from_millis(40)) < Duration::from_millis(10), "{longest:?}");
+    // The queue is full from the first half second on, and takes 30 ms to pass.
+    let waits = streamed.came.iter().map(|(index, at)| *at - streamed.sent[*index as usize]);
+    let mut waits: Vec<Duration> = waits.skip(500).collect();
+    waits.sort();
+    let middle = waits[waits.len() / 2];
+    assert!(middle.abs_diff(Duration::from_millis(40)) < Duration::from_millis(10), "{middle:?}");
     Ok(())
 }
 
@@ -248,7 +248,9 @@ fn devices_reach_each_other_and_over_the_link_the_shore() -> Done {
         println!("SKIPPED: {why}");
         return Ok(());
     }
-    let folder = Folder::new(PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bed-site"))?;
+    let folder = Folder::new(
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("bed-site-{}", std::process::id())),
+    )?;
     let options = LinkOptions { delay_ms: 50.0, ..LinkOptions::default() };
     let site = Site::start(2, &options, &folder.path(""))?;
     let bind = |node| site.inside(node, || UdpSocket::bind("0.0.0.0:9000"));

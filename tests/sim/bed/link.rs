@@ -1,11 +1,13 @@
 //! Shore, gateway, and the emulated link between them, running in a thread of this process.
 
 use std::fs::File;
+use std::io;
 use std::io::{PipeWriter, Write};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::{io, sync::Mutex};
+use std::time::Duration;
 
 use super::namespace::{BedError, Network, set};
 use super::options::LinkOptions;
@@ -23,6 +25,7 @@ pub struct Link {
     shore: String,
     gateway: String,
     control: Mutex<PipeWriter>,
+    begin_count: Arc<AtomicU32>,
     thread: JoinHandle<io::Result<Totals>>,
 }
 
@@ -42,20 +45,30 @@ impl Link {
         set(&gateway, "net/ipv4/ip_forward", "1")?;
         let stats = stats.map(File::create).transpose()?;
         let pump = Pump::new(network.device_prefix(), &ends, options, stats)?;
+        let begin_count = pump.begin_count();
         let (reader, writer) = io::pipe()?;
         let thread = thread::Builder::new()
             .name("link".into())
             .spawn(move || pump.run(reader, &AtomicBool::new(false)))?;
-        Ok(Self { network, shore, gateway, control: Mutex::new(writer), thread })
+        let control = Mutex::new(writer);
+        Ok(Self { network, shore, gateway, control, begin_count, thread })
     }
 
-    /// Sets the clock of outages and statistics to 0.
+    /// Sets the clock of outages and statistics to 0. When this returns, it has begun.
     ///
     /// # Errors
     /// If the emulator is gone.
     pub fn begin(&self) -> Result<(), BedError> {
         let mut control = self.control.lock().map_err(|_| emulator_gone())?;
-        Ok(control.write_all(b"begin\n")?)
+        let before = self.begin_count.load(Ordering::Acquire);
+        control.write_all(b"begin\n")?;
+        while self.begin_count.load(Ordering::Acquire) == before {
+            if self.thread.is_finished() {
+                return Err(emulator_gone());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 
     /// Ends the emulator; returns what passed since [`Link::begin`]. The namespaces are removed.

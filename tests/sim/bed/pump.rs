@@ -4,7 +4,8 @@
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -38,6 +39,8 @@ pub struct Pump {
     ends: [TunEnd; 2],
     stats: Option<File>,
     start: Instant,
+    /// How often the clock was set to 0.
+    begin_count: Arc<AtomicU32>,
     begun_ns: u64,
     told_ns: u64,
 }
@@ -85,7 +88,14 @@ impl Pump {
             Ok(TunEnd { device, way, link, told: Tally::default() })
         };
         let ends = [end(0, Way::Down)?, end(1, Way::Up)?];
-        Ok(Self { ends, stats, start: Instant::now(), begun_ns: 0, told_ns: 0 })
+        let (start, begin_count) = (Instant::now(), Arc::default());
+        Ok(Self { ends, stats, start, begin_count, begun_ns: 0, told_ns: 0 })
+    }
+
+    /// Counts how often `begin` was heard, so that who said it can wait for it.
+    #[must_use]
+    pub fn begin_count(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.begin_count)
     }
 
     /// Moves packets until `control` ends or, within a second, `stop` is set. A line `begin` on
@@ -135,6 +145,7 @@ impl Pump {
             end.link.begin(now_ns);
             end.told = Tally::default();
         }
+        self.begin_count.fetch_add(1, Ordering::Release);
     }
 
     /// Hands over what has arrived.
