@@ -12,7 +12,8 @@
 //! neap's diff is worth), [`estimates`] (how far those in patches are off), [`record`] (what was
 //! measured), [`figures`] (the targets, met or missed), [`report`] and [`svg`] (how it is shown).
 //! [`blocks`], [`chunks`] and [`copy_limit`] are the few measurements that no tool makes by itself;
-//! [`machine`] says where it all ran; [`stats`] is the arithmetic.
+//! [`machine`] says where it all ran; [`stats`] is the arithmetic. [`site`] measures peers on the
+//! testbed that the crate of tests has, and [`timeline`] draws what happened there.
 //!
 //! Guarantees: every rebuilt target is compared byte for byte; a tool that fails, refuses or is
 //! missing keeps its row and says why; a row where neap loses says so.
@@ -31,6 +32,8 @@ pub mod process;
 pub mod record;
 pub mod report;
 pub mod scaling;
+pub mod site;
 pub mod stats;
 pub mod svg;
+pub mod timeline;
 pub mod tools;

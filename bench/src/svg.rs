@@ -11,12 +11,15 @@ use crate::tools::{FULL, is_neap};
 
 const PANEL_WIDTH: usize = 560;
 const COLUMN_COUNT: usize = 2;
-const MARGIN: usize = 20;
+/// Pixels around a picture.
+pub(crate) const MARGIN: usize = 20;
 const HEAD_HEIGHT: usize = 44;
 const BAR_HEIGHT: usize = 18;
 const LABEL_WIDTH: usize = 150;
 const BAR_WIDTH_MAX: usize = 240;
-const STYLE: &str = "text{font:12px sans-serif;fill:#222}.head{font-weight:bold;font-size:14px}\
+/// Letters and colours of all our pictures.
+pub(crate) const STYLE: &str = "text{font:12px sans-serif;fill:#222}\
+    .head{font-weight:bold;font-size:14px}\
     .small{fill:#666}.neap{fill:#0b6e99}.other{fill:#b8c4cc}.absent{fill:#999;font-style:italic}";
 
 /// The picture of a record.
@@ -112,11 +115,13 @@ fn bar_width(size: u64, largest: u64) -> f64 {
     (ratio(float(size), float(largest)).unwrap_or(0.0) * full).max(1.0)
 }
 
-fn escaped(text: &str) -> String {
+/// Text as it may stand between tags.
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+/// Appends to a picture.
+pub(crate) fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
     text.write_fmt(arguments).expect("writing to a string does not fail");
 }
 
