@@ -19,16 +19,23 @@ pub(super) struct Model {
     phase: Phase,
     /// Rates of the latest rounds, in bytes per second.
     rates: VecDeque<u64>,
-    /// Loss of the latest rounds, in per mille.
-    losses: VecDeque<u64>,
     round: Round,
     moment: Moment,
     search: Search,
-    /// Rounds in a row that had a queue which was not meant.
-    queued_rounds: u32,
-    /// The window before the first of them, in bytes.
-    window_before: u64,
+    /// Since there is a queue that was not meant.
+    braked: Option<Braked>,
+    /// The window when last somebody else was met, in bytes, and when that was.
+    met: Option<(u64, Instant)>,
     window: u64,
+}
+
+/// We have slowed down for a queue: it goes, or it is not ours.
+#[derive(Debug, Clone)]
+struct Braked {
+    /// The window before, in bytes.
+    window: u64,
+    /// Rounds that have ended since.
+    rounds: u32,
 }
 
 /// What the window is made from.
@@ -40,9 +47,19 @@ enum Phase {
     Cruise,
     /// Below what the link carries, to see the shortest round trip; so many rounds yet.
     Drain { rounds: u32 },
-    /// Somebody else keeps the queue full: as CUBIC does. Just after a cut, by the model: if the
-    /// queue goes, it was our own.
-    Compete { cubic: Cubic, cut_at: Instant, is_looking: bool },
+    /// Somebody else keeps the queue full: as CUBIC does.
+    Compete { cubic: Cubic, cut_at: Instant, look: Look },
+}
+
+/// After a cut, the window is that of the model for a while: if the queue goes, it was our own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Not now.
+    Away,
+    /// What was in flight has to go first.
+    Wait,
+    /// The next moment shows it.
+    Now,
 }
 
 /// From the sending of a packet to its acknowledgement, or a little more.
@@ -90,12 +107,11 @@ impl Model {
             rtt_min: None,
             phase: START_UP,
             rates: VecDeque::new(),
-            losses: VecDeque::new(),
             round: Round::new(now),
             moment: Moment::new(now),
             search: Search::default(),
-            queued_rounds: 0,
-            window_before: 0,
+            braked: None,
+            met: None,
             window: config.initial_window,
         }
     }
@@ -166,12 +182,12 @@ impl Model {
     /// Packets were lost, the latest of them sent at `sent`.
     pub(super) fn lose(&mut self, now: Instant, sent: Instant, bytes: u64) {
         self.round.lost += bytes;
-        if let Phase::Compete { cubic, cut_at, is_looking } = &mut self.phase
+        if let Phase::Compete { cubic, cut_at, look } = &mut self.phase
             && sent > *cut_at
         {
             *cubic = cubic.cut(now, self.mtu);
             *cut_at = now;
-            *is_looking = true;
+            *look = Look::Wait;
             self.round = Round::new(now);
             self.set_window(now);
         }
@@ -184,9 +200,8 @@ impl Model {
         self.window = self.initial_window.max(carried / RESTART_PART);
         self.phase = START_UP;
         self.rates.clear();
-        self.losses.clear();
         self.search = Search::default();
-        self.queued_rounds = 0;
+        self.braked = None;
         self.round = Round::new(now);
         self.moment = Moment::new(now);
     }
@@ -196,11 +211,13 @@ impl Model {
         let delivered = rate_of(self.moment.acked, time);
         let queue = self.moment.rtt_min.saturating_sub(rtt_min);
         let limit = self.queue_limit(delivered, rtt_min);
-        if queue > limit && !self.round.is_app_limited {
+        if let Phase::Compete { look, .. } = &mut self.phase {
+            if *look == Look::Now {
+                *look = Look::Away;
+                self.looked(now, queue < limit / 2);
+            }
+        } else if queue > limit && !self.round.is_app_limited {
             self.brake(delivered);
-        } else if matches!(self.phase, Phase::Compete { .. }) && queue < limit / 2 {
-            self.phase = Phase::Cruise;
-            self.queued_rounds = 0;
         }
         self.moment = Moment::new(now);
     }
@@ -208,21 +225,27 @@ impl Model {
     /// There is a queue that was not meant: what comes out of it is what the link, or our part of
     /// it, carries.
     fn brake(&mut self, delivered: u64) {
-        if self.queued_rounds == 0 && !self.round.is_braked {
-            self.window_before = self.window;
-        }
+        self.braked.get_or_insert(Braked { window: self.window, rounds: 0 });
         self.rates.clear();
         self.rates.push_back(delivered);
         self.round.is_braked = true;
         self.search = Search::default();
-        if matches!(self.phase, Phase::StartUp { .. } | Phase::Drain { .. }) {
+        self.phase = Phase::Cruise;
+    }
+
+    /// We have stepped aside, and the queue went or did not.
+    fn looked(&mut self, now: Instant, is_alone: bool) {
+        if is_alone {
             self.phase = Phase::Cruise;
+            self.braked = None;
+        }
+        if self.rtt_min.is_some_and(|(_, at)| now > at + 2 * RTT_MIN_AGE) {
+            self.rtt_min = Some((self.moment.rtt_min, now));
         }
     }
 
     fn end_round(&mut self, now: Instant, rtt_min: Duration) {
         let lost = self.round.lost * 1000 / (self.round.lost + self.round.acked).max(1);
-        push(&mut self.losses, lost);
         let sample = self.round.rate.filter(|_| !self.round.is_braked).unwrap_or(0);
         if sample > self.rate() || (sample > 0 && !self.round.is_app_limited) {
             push(&mut self.rates, sample);
@@ -248,7 +271,15 @@ impl Model {
                     self.phase = Phase::Cruise;
                 }
             }
-            Phase::Compete { is_looking, .. } => *is_looking = false,
+            Phase::Compete { look, .. } => {
+                self.met = Some((self.window, now));
+                self.rates.clear();
+                self.rates.push_back(sample);
+                if *look == Look::Wait {
+                    *look = Look::Now;
+                    self.moment = Moment::new(now);
+                }
+            }
         }
         self.round = Round::new(now);
     }
@@ -256,21 +287,26 @@ impl Model {
     /// A round by the model is over, whose shortest wait in the queue was `queue`.
     fn cruise(&mut self, now: Instant, rtt_min: Duration, queue: Duration, lost: u64) {
         let rate = self.rate();
-        if queue > self.queue_limit(rate, rtt_min) {
-            self.queued_rounds += 1;
-            if self.queued_rounds >= QUEUED_ROUNDS_MAX {
-                let start = self.window_before / 10 * 7;
-                let cubic = Cubic::new(now, start, self.window_before, self.mtu);
-                self.phase = Phase::Compete { cubic, cut_at: now, is_looking: false };
+        let limit = self.queue_limit(rate, rtt_min);
+        if let Some(braked) = &mut self.braked {
+            braked.rounds += 1;
+            if queue <= limit / 2 {
+                self.braked = None;
+            } else if queue > limit && braked.rounds >= BRAKED_ROUNDS_MAX {
+                let met = self.met.filter(|&(_, at)| now < at + MET_AGE).map_or(0, |met| met.0);
+                let most = braked.window.max(met);
+                let cubic = Cubic::new(now, most / 10 * 7, most, self.mtu);
+                self.phase = Phase::Compete { cubic, cut_at: now, look: Look::Away };
             }
             return;
         }
-        self.queued_rounds = 0;
         let usual = self.usual_headroom(rate, rtt_min);
-        let is_empty = queue < time_of(usual / 2, rate);
-        self.search.end_round(rate, usual, bytes_in(rate, rtt_min) / 2, {
-            is_empty && !self.round.is_app_limited && lost <= LOSS_TOLERATED
-        });
+        if self.round.is_app_limited || lost > LOSS_TOLERATED {
+            self.search = Search::default();
+        } else {
+            let most = bytes_in(rate, rtt_min) / 2;
+            self.search.end_round(rate, usual, most, bytes_in(rate, queue));
+        }
         let is_stale = self.rtt_min.is_some_and(|(_, at)| now > at + RTT_MIN_AGE);
         if is_stale && !self.round.is_app_limited {
             self.search = Search::default();
@@ -281,13 +317,13 @@ impl Model {
     fn set_window(&mut self, now: Instant) {
         let Some((rtt_min, _)) = self.rtt_min else { return };
         let rate = self.rate();
-        // What is lost by chance has taken its place in flight as well.
-        let lost = self.losses.iter().copied().min().unwrap_or(0).min(LOSS_TOLERATED);
-        let carried = bytes_in(rate, rtt_min) * 1000 / (1000 - lost);
+        let carried = bytes_in(rate, rtt_min);
         let headroom = self.search.headroom.unwrap_or(self.usual_headroom(rate, rtt_min));
         let window = match &self.phase {
             Phase::StartUp { .. } => self.window,
-            Phase::Cruise | Phase::Compete { is_looking: true, .. } => carried + headroom,
+            Phase::Cruise | Phase::Compete { look: Look::Wait | Look::Now, .. } => {
+                carried + headroom
+            }
             Phase::Drain { .. } => carried / 4 * 3,
             Phase::Compete { cubic, .. } => cubic.window(now, self.mtu).max(carried + headroom),
         };
@@ -305,7 +341,7 @@ impl Model {
     /// Headroom in bytes where there is nothing to search for.
     fn usual_headroom(&self, rate: u64, rtt_min: Duration) -> u64 {
         let carried = bytes_in(rate, rtt_min);
-        (HEADROOM_DATAGRAMS * self.mtu).min(carried / 4) + carried / HEADROOM_PART
+        (HEADROOM_DATAGRAMS * self.mtu).min(carried / 8) + carried / HEADROOM_PART
     }
 
     /// The wait from which a queue is not meant.
@@ -336,23 +372,24 @@ impl Moment {
 }
 
 impl Search {
-    /// `has_room`: the round made no queue although the window was used.
-    fn end_round(&mut self, rate: u64, usual: u64, most: u64, has_room: bool) {
-        self.rest = self.rest.saturating_sub(1);
-        if !has_room || self.rest > 0 {
-            *self = Self { rest: self.rest, rate, ..Self::default() };
-            return;
-        }
-        self.rounds += 1;
-        if rate > self.rate + self.rate / 10 {
-            self.rate = rate;
+    /// A round at `rate` left so many bytes of ours in the queue. Without any, the headroom is
+    /// doubled, up to `most`; with more than the `usual`, it is halved.
+    fn end_round(&mut self, rate: u64, usual: u64, most: u64, queued: u64) {
+        let headroom = self.headroom.unwrap_or(usual);
+        if self.rest > 0 {
+            self.rest -= 1;
+        } else if queued >= usual / 2 {
+            let headroom = if queued > usual * 3 / 2 { headroom / 2 } else { headroom };
+            *self = Self { headroom: Some(headroom.max(usual)), rate, rounds: 0, rest: 0 };
+        } else if rate > self.rate + self.rate / 10 {
+            *self = Self { headroom: Some((headroom * 2).min(most).max(usual)), rate, ..*self };
             self.rounds = 0;
-        } else if self.rounds > SEARCH_ROUNDS_MAX {
+        } else if self.rounds < SEARCH_ROUNDS_MAX {
+            self.headroom = Some((headroom * 2).min(most).max(usual));
+            self.rounds += 1;
+        } else {
             *self = Self { rest: SEARCH_REST_ROUNDS, ..Self::default() };
-            return;
         }
-        let headroom = self.headroom.unwrap_or(usual) * 2;
-        self.headroom = Some(headroom.min(most).max(usual));
     }
 }
 
@@ -376,9 +413,10 @@ const MOMENTS_PER_ROUND: u32 = 4;
 const MOMENT_DATAGRAMS: u64 = 8;
 const HEADROOM_DATAGRAMS: u64 = 6;
 const HEADROOM_PART: u64 = 32;
-const QUEUED_ROUNDS_MAX: u32 = 3;
+const BRAKED_ROUNDS_MAX: u32 = 3;
+const MET_AGE: Duration = Duration::from_secs(20);
 const LOSS_TOLERATED: u64 = 200;
 const RTT_MIN_AGE: Duration = Duration::from_secs(30);
-const SEARCH_ROUNDS_MAX: u32 = 6;
-const SEARCH_REST_ROUNDS: u32 = 8;
+const SEARCH_ROUNDS_MAX: u32 = 4;
+const SEARCH_REST_ROUNDS: u32 = 16;
 const RESTART_PART: u64 = 4;
