@@ -66,6 +66,8 @@ fn main() {
         ("pair 100 late ours cubic", Link::new(10_000, 100, 0), FlowPlan::satellite().from(s(10)), FlowPlan::cubic()),
         ("pair 600 cubic cubic", Link::new(10_000, 600, 0), FlowPlan::cubic(), FlowPlan::cubic()),
         ("pair 100 cubic cubic", Link::new(10_000, 100, 0), FlowPlan::cubic(), FlowPlan::cubic()),
+        ("pair 600 cubic late cubic", Link::new(10_000, 600, 0), FlowPlan::cubic(), FlowPlan::cubic().from(s(10))),
+        ("pair 100 cubic late cubic", Link::new(10_000, 100, 0), FlowPlan::cubic(), FlowPlan::cubic().from(s(10))),
         ("pair 600 ours ours", Link::new(10_000, 600, 0), FlowPlan::satellite(), FlowPlan::satellite()),
         ("pair 600 ours late ours", Link::new(10_000, 600, 0), FlowPlan::satellite(), FlowPlan::satellite().from(s(10))),
         ("pair 100 ours late ours", Link::new(10_000, 100, 0), FlowPlan::satellite(), FlowPlan::satellite().from(s(10))),

@@ -251,6 +251,7 @@ impl Model {
             push(&mut self.rates, sample);
         }
         let queue = self.round.rtt_min.saturating_sub(rtt_min);
+        let is_lossy = self.is_lossy(lost);
         match &mut self.phase {
             Phase::StartUp { best, rounds_without_gain } => {
                 if sample >= *best + *best / 4 {
@@ -259,7 +260,7 @@ impl Model {
                 } else if !self.round.is_app_limited {
                     *rounds_without_gain += 1;
                 }
-                if *rounds_without_gain >= 3 || lost > LOSS_TOLERATED {
+                if *rounds_without_gain >= 3 || is_lossy {
                     self.phase = Phase::Cruise;
                 }
             }
@@ -301,8 +302,10 @@ impl Model {
             return;
         }
         let usual = self.usual_headroom(rate, rtt_min);
-        if self.round.is_app_limited || lost > LOSS_TOLERATED {
+        if self.round.is_app_limited {
             self.search = Search::default();
+        } else if self.is_lossy(lost) {
+            self.search = Search { rest: SEARCH_REST_ROUNDS, ..Search::default() };
         } else {
             let most = bytes_in(rate, rtt_min) / 2;
             self.search.end_round(rate, usual, most, bytes_in(rate, queue));
@@ -312,6 +315,11 @@ impl Model {
             self.search = Search::default();
             self.phase = Phase::Drain { rounds: 2 };
         }
+    }
+
+    /// Whether so much was lost, in per mille, of enough packets to say, that more is no use.
+    fn is_lossy(&self, lost: u64) -> bool {
+        lost > LOSS_TOLERATED && self.round.lost > 8 * self.mtu
     }
 
     fn set_window(&mut self, now: Instant) {
@@ -379,7 +387,8 @@ impl Search {
         if self.rest > 0 {
             self.rest -= 1;
         } else if queued >= usual / 2 {
-            let headroom = if queued > usual * 3 / 2 { headroom / 2 } else { headroom };
+            let part = if queued > usual * 3 / 2 { 2 } else { 4 };
+            let headroom = headroom - headroom.saturating_sub(usual) / part;
             *self = Self { headroom: Some(headroom.max(usual)), rate, rounds: 0, rest: 0 };
         } else if rate > self.rate + self.rate / 10 {
             *self = Self { headroom: Some((headroom * 2).min(most).max(usual)), rate, ..*self };
@@ -419,4 +428,4 @@ const LOSS_TOLERATED: u64 = 200;
 const RTT_MIN_AGE: Duration = Duration::from_secs(30);
 const SEARCH_ROUNDS_MAX: u32 = 4;
 const SEARCH_REST_ROUNDS: u32 = 16;
-const RESTART_PART: u64 = 4;
+const RESTART_PART: u64 = 2;
