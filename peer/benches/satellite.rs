@@ -78,7 +78,9 @@ fn main() {
         if !name.contains(&only) {
             continue;
         }
-        let report = Sim::new(link.clone(), vec![a, b], 1).run(150);
+        let runs: Vec<_> = (1..=4).map(|seed| Sim::new(link.clone(), vec![a.clone(), b.clone()], seed).run(150)).collect();
+        for report in &runs { print!("({:.0} {:.0}) ", report.goodput(0, s(30), s(150)), report.goodput(1, s(30), s(150))); }
+        let report = &runs[0];
         print!("| {name} | {:.1} / {:.1} |", report.goodput(0, s(30), s(150)), report.goodput(1, s(30), s(150)));
         for i in 0..15 { print!(" {:.0}/{:.0}", report.goodput(0, s(i*10), s(i*10+10)), report.goodput(1, s(i*10), s(i*10+10))); }
         println!(" surplus {:.1} {:.1}", report.surplus(0), report.surplus(1));

@@ -21,6 +21,8 @@ pub(super) struct Model {
     rates: VecDeque<u64>,
     round: Round,
     moment: Moment,
+    /// Shortest wait in the queue in the latest moment.
+    queue: Duration,
     search: Search,
     /// Since there is a queue that was not meant.
     braked: Option<Braked>,
@@ -48,18 +50,23 @@ enum Phase {
     /// Below what the link carries, to see the shortest round trip; so many rounds yet.
     Drain { rounds: u32 },
     /// Somebody else keeps the queue full: as CUBIC does.
-    Compete { cubic: Cubic, cut_at: Instant, look: Look },
+    Compete(Compete),
 }
 
-/// After a cut, the window is that of the model for a while: if the queue goes, it was our own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
-    /// Not now.
-    Away,
-    /// What was in flight has to go first.
-    Wait,
-    /// The next moment shows it.
-    Now,
+/// A flow among others.
+#[derive(Debug, Clone)]
+struct Compete {
+    cubic: Cubic,
+    cut_at: Instant,
+    /// After some cuts the window is that of the model for so many rounds yet: if the queue goes and
+    /// stays away, it was our own.
+    look_rounds: u32,
+    /// Looks that found somebody.
+    looks: u32,
+    /// Cuts before the next look.
+    cuts: u32,
+    /// Rounds in a row without a queue.
+    empty_rounds: u32,
 }
 
 /// From the sending of a packet to its acknowledgement, or a little more.
@@ -109,6 +116,7 @@ impl Model {
             rates: VecDeque::new(),
             round: Round::new(now),
             moment: Moment::new(now),
+            queue: Duration::ZERO,
             search: Search::default(),
             braked: None,
             met: None,
@@ -142,8 +150,13 @@ impl Model {
     /// A packet of so many bytes, sent at `sent`, was acknowledged.
     pub(super) fn ack(&mut self, now: Instant, sent: Instant, bytes: u64, is_app_limited: bool) {
         let rtt = now.saturating_duration_since(sent);
-        if self.rtt_min.is_none_or(|(rtt_min, _)| rtt <= rtt_min) {
-            self.rtt_min = Some((rtt, now));
+        match &mut self.rtt_min {
+            Some((rtt_min, at)) if rtt <= *rtt_min + *rtt_min / 64 => {
+                *rtt_min = rtt.min(*rtt_min);
+                *at = now;
+            }
+            Some(_) => {}
+            None => self.rtt_min = Some((rtt, now)),
         }
         self.sampler.ack(sent, bytes);
         if let Some(sample) = self.sampler.sample(now, sent) {
@@ -182,12 +195,10 @@ impl Model {
     /// Packets were lost, the latest of them sent at `sent`.
     pub(super) fn lose(&mut self, now: Instant, sent: Instant, bytes: u64) {
         self.round.lost += bytes;
-        if let Phase::Compete { cubic, cut_at, look } = &mut self.phase
-            && sent > *cut_at
+        if let Phase::Compete(compete) = &mut self.phase
+            && sent > compete.cut_at
         {
-            *cubic = cubic.cut(now, self.mtu);
-            *cut_at = now;
-            *look = Look::Wait;
+            compete.cut(now, self.mtu);
             self.round = Round::new(now);
             self.set_window(now);
         }
@@ -211,36 +222,26 @@ impl Model {
         let delivered = rate_of(self.moment.acked, time);
         let queue = self.moment.rtt_min.saturating_sub(rtt_min);
         let limit = self.queue_limit(delivered, rtt_min);
-        if let Phase::Compete { look, .. } = &mut self.phase {
-            if *look == Look::Now {
-                *look = Look::Away;
-                self.looked(now, queue < limit / 2);
-            }
-        } else if queue > limit && !self.round.is_app_limited {
-            self.brake(delivered);
+        self.queue = queue;
+        let limit = if matches!(self.phase, Phase::StartUp { .. }) { limit / 2 } else { limit };
+        let is_competing = matches!(self.phase, Phase::Compete(_));
+        if queue > limit && !is_competing && !self.round.is_app_limited {
+            self.brake(now, delivered);
         }
         self.moment = Moment::new(now);
     }
 
     /// There is a queue that was not meant: what comes out of it is what the link, or our part of
     /// it, carries.
-    fn brake(&mut self, delivered: u64) {
+    fn brake(&mut self, now: Instant, delivered: u64) {
         self.braked.get_or_insert(Braked { window: self.window, rounds: 0 });
         self.rates.clear();
         self.rates.push_back(delivered);
         self.round.is_braked = true;
         self.search = Search::default();
         self.phase = Phase::Cruise;
-    }
-
-    /// We have stepped aside, and the queue went or did not.
-    fn looked(&mut self, now: Instant, is_alone: bool) {
-        if is_alone {
-            self.phase = Phase::Cruise;
-            self.braked = None;
-        }
-        if self.rtt_min.is_some_and(|(_, at)| now > at + 2 * RTT_MIN_AGE) {
-            self.rtt_min = Some((self.moment.rtt_min, now));
+        if let Some((window, _)) = self.met.filter(|&(_, at)| now < at + MET_AGE) {
+            self.phase = Phase::Compete(Compete::new(now, window, self.mtu));
         }
     }
 
@@ -252,6 +253,7 @@ impl Model {
         }
         let queue = self.round.rtt_min.saturating_sub(rtt_min);
         let is_lossy = self.is_lossy(lost);
+        self.debug(now, rtt_min, queue, lost);
         match &mut self.phase {
             Phase::StartUp { best, rounds_without_gain } => {
                 if sample >= *best + *best / 4 {
@@ -272,13 +274,17 @@ impl Model {
                     self.phase = Phase::Cruise;
                 }
             }
-            Phase::Compete { look, .. } => {
-                self.met = Some((self.window, now));
+            Phase::Compete(compete) => {
+                self.met = Some((compete.cubic.window(now, self.mtu), now));
                 self.rates.clear();
                 self.rates.push_back(sample);
-                if *look == Look::Wait {
-                    *look = Look::Now;
-                    self.moment = Moment::new(now);
+                let looked = compete.look_rounds == 1;
+                if compete.end_round(self.queue < rtt_min / 16) {
+                    self.phase = Phase::Cruise;
+                    self.braked = None;
+                }
+                if looked && self.rtt_min.is_some_and(|(_, at)| now > at + 4 * RTT_MIN_AGE) {
+                    self.rtt_min = Some((self.round.rtt_min, now));
                 }
             }
         }
@@ -294,10 +300,7 @@ impl Model {
             if queue <= limit / 2 {
                 self.braked = None;
             } else if queue > limit && braked.rounds >= BRAKED_ROUNDS_MAX {
-                let met = self.met.filter(|&(_, at)| now < at + MET_AGE).map_or(0, |met| met.0);
-                let most = braked.window.max(met);
-                let cubic = Cubic::new(now, most / 10 * 7, most, self.mtu);
-                self.phase = Phase::Compete { cubic, cut_at: now, look: Look::Away };
+                self.phase = Phase::Compete(Compete::new(now, braked.window, self.mtu));
             }
             return;
         }
@@ -310,7 +313,8 @@ impl Model {
             let most = bytes_in(rate, rtt_min) / 2;
             self.search.end_round(rate, usual, most, bytes_in(rate, queue));
         }
-        let is_stale = self.rtt_min.is_some_and(|(_, at)| now > at + RTT_MIN_AGE);
+        let known = self.rtt_min.map(|(_, at)| at).max(self.met.map(|(_, at)| at));
+        let is_stale = known.is_some_and(|at| now > at + RTT_MIN_AGE);
         if is_stale && !self.round.is_app_limited {
             self.search = Search::default();
             self.phase = Phase::Drain { rounds: 2 };
@@ -329,11 +333,12 @@ impl Model {
         let headroom = self.search.headroom.unwrap_or(self.usual_headroom(rate, rtt_min));
         let window = match &self.phase {
             Phase::StartUp { .. } => self.window,
-            Phase::Cruise | Phase::Compete { look: Look::Wait | Look::Now, .. } => {
-                carried + headroom
-            }
+            Phase::Cruise => carried + headroom,
+            Phase::Compete(compete) if compete.look_rounds > 0 => carried / 8 * 7,
             Phase::Drain { .. } => carried / 4 * 3,
-            Phase::Compete { cubic, .. } => cubic.window(now, self.mtu).max(carried + headroom),
+            Phase::Compete(compete) => {
+                compete.cubic.window(now, self.mtu).max(carried + headroom)
+            }
         };
         // One datagram more, as quinn sends only while the window would not be full afterwards.
         let bound = self.rate_bound().map(|bound| bytes_in(bound, rtt_min) + self.mtu);
@@ -354,7 +359,7 @@ impl Model {
 
     /// The wait from which a queue is not meant.
     fn queue_limit(&self, rate: u64, rtt_min: Duration) -> Duration {
-        (rtt_min / 8).max(2 * time_of(self.usual_headroom(rate, rtt_min), rate))
+        rtt_min / 4 + time_of(self.usual_headroom(rate, rtt_min), rate)
     }
 }
 
@@ -376,6 +381,41 @@ impl Round {
 impl Moment {
     fn new(start: Instant) -> Self {
         Self { start, rtt_min: Duration::MAX, acked: 0 }
+    }
+}
+
+impl Compete {
+    fn new(now: Instant, window: u64, mtu: u64) -> Self {
+        Self {
+            cubic: Cubic::new(now, window / 20 * 17, window, mtu),
+            cut_at: now,
+            look_rounds: 0,
+            looks: 0,
+            cuts: 0,
+            empty_rounds: 0,
+        }
+    }
+
+    fn cut(&mut self, now: Instant, mtu: u64) {
+        self.cubic = self.cubic.cut(now, mtu);
+        self.cut_at = now;
+        if self.cuts == 0 {
+            self.look_rounds = LOOK_ROUNDS;
+        } else {
+            self.cuts -= 1;
+        }
+    }
+
+    /// A round is over; says whether nobody else is there.
+    fn end_round(&mut self, is_empty: bool) -> bool {
+        self.empty_rounds = if is_empty { self.empty_rounds + 1 } else { 0 };
+        let is_last = self.look_rounds == 1;
+        self.look_rounds = self.look_rounds.saturating_sub(1);
+        if is_last && !is_empty {
+            self.looks = (self.looks + 1).min(LOOKS_DOUBLED);
+            self.cuts = 1 << self.looks;
+        }
+        (is_last && is_empty) || self.empty_rounds > LOOK_ROUNDS
     }
 }
 
@@ -420,9 +460,11 @@ const WINDOW_DATAGRAMS_MIN: u64 = 4;
 const RECENT_ROUNDS: usize = 8;
 const MOMENTS_PER_ROUND: u32 = 4;
 const MOMENT_DATAGRAMS: u64 = 8;
-const HEADROOM_DATAGRAMS: u64 = 6;
+const HEADROOM_DATAGRAMS: u64 = 4;
 const HEADROOM_PART: u64 = 32;
 const BRAKED_ROUNDS_MAX: u32 = 3;
+const LOOK_ROUNDS: u32 = 3;
+const LOOKS_DOUBLED: u32 = 3;
 const MET_AGE: Duration = Duration::from_secs(20);
 const LOSS_TOLERATED: u64 = 200;
 const RTT_MIN_AGE: Duration = Duration::from_secs(30);
