@@ -13,6 +13,7 @@
 mod cubic;
 mod model;
 mod rate;
+mod train;
 
 use model::Model;
 use quinn_proto::RttEstimator;

@@ -2,6 +2,7 @@
 
 use super::Satellite;
 use super::cubic::Cubic;
+use super::train::Trains;
 use super::rate::{Sampler, bytes_in, rate_of, time_of};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ pub(super) struct Model {
     initial_window: u64,
     mtu: u64,
     sampler: Sampler,
+    trains: Trains,
     /// Shortest round trip, and when it was last measured.
     rtt_min: Option<(Duration, Instant)>,
     phase: Phase,
@@ -111,6 +113,7 @@ impl Model {
             initial_window: config.initial_window,
             mtu: u64::from(mtu),
             sampler: Sampler::new(),
+            trains: Trains::new(),
             rtt_min: None,
             phase: START_UP,
             rates: VecDeque::new(),
@@ -169,6 +172,7 @@ impl Model {
         self.moment.acked += bytes;
         self.moment.rtt_min = self.moment.rtt_min.min(rtt);
         if matches!(self.phase, Phase::StartUp { .. }) && !is_app_limited {
+            self.trains.ack(now, sent, bytes, self.mtu);
             self.window += bytes;
         }
     }
@@ -213,6 +217,7 @@ impl Model {
         self.rates.clear();
         self.search = Search::default();
         self.braked = None;
+        self.trains = Trains::new();
         self.round = Round::new(now);
         self.moment = Moment::new(now);
     }
@@ -332,7 +337,12 @@ impl Model {
         let carried = bytes_in(rate, rtt_min);
         let headroom = self.search.headroom.unwrap_or(self.usual_headroom(rate, rtt_min));
         let window = match &self.phase {
-            Phase::StartUp { .. } => self.window,
+            Phase::StartUp { .. } => {
+                let bound = self.trains.bound(self.mtu).map_or(u64::MAX, |rate| {
+                    bytes_in(rate, rtt_min) + self.usual_headroom(rate, rtt_min)
+                });
+                self.window.min(bound)
+            }
             Phase::Cruise => carried + headroom,
             Phase::Compete(compete) if compete.look_rounds > 0 => carried / 8 * 7,
             Phase::Drain { .. } => carried / 4 * 3,
@@ -457,7 +467,7 @@ const IP_UDP_HEADERS: u64 = 28;
 /// Fewer would not make the receiver acknowledge at once (RFC 9000, section 13.2.2).
 const WINDOW_DATAGRAMS_MIN: u64 = 4;
 
-const RECENT_ROUNDS: usize = 8;
+const RECENT_ROUNDS: usize = 4;
 const MOMENTS_PER_ROUND: u32 = 4;
 const MOMENT_DATAGRAMS: u64 = 8;
 const HEADROOM_DATAGRAMS: u64 = 8;
