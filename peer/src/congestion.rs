@@ -10,9 +10,12 @@
 //! before. A queue that stays although we braked belongs to somebody else, who is then met on equal
 //! terms. Loss by itself slows nothing.
 
+mod compete;
 mod cubic;
 mod model;
 mod rate;
+mod search;
+mod span;
 mod train;
 
 use model::Model;
