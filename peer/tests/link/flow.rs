@@ -182,7 +182,7 @@ impl Flow {
         while let Some(event) = connection.poll() {
             match event {
                 Event::Stream(StreamEvent::Finished { .. }) => self.open -= 1,
-                Event::ConnectionLost { reason } => assert!(false, "connection lost: {reason}"),
+                Event::ConnectionLost { reason } => unreachable!("connection lost: {reason}"),
                 _ => {}
             }
         }
@@ -270,7 +270,7 @@ fn read_streams(connection: &mut Connection) -> u64 {
                     readable.push(id);
                 }
             }
-            Event::ConnectionLost { reason } => assert!(false, "connection lost: {reason}"),
+            Event::ConnectionLost { reason } => unreachable!("connection lost: {reason}"),
             _ => {}
         }
     }
@@ -281,8 +281,8 @@ fn read_streams(connection: &mut Connection) -> u64 {
         while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
             bytes += chunk.bytes.len() as u64;
         }
-        // What this asks to send, `send` asks for in any case.
-        drop(chunks.finalize());
+        // What this says is to be sent, `send` asks for in any case.
+        let _should_transmit = chunks.finalize();
     }
     bytes
 }

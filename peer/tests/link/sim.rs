@@ -98,7 +98,7 @@ impl Sim {
         Report { link: self.link, flows: self.counts, waits: self.waits, duration: end }
     }
 
-    /// The server's end of a flow, for a look at its controller.
+    /// When something happens next: an event, or the timer of a flow's client or server.
     fn next(&self) -> Option<(Duration, Option<(usize, bool)>)> {
         let mut next = self.events.keys().next().map(|&(at, _)| (at, None));
         for (index, flow) in self.flows.iter().enumerate() {
