@@ -16,6 +16,7 @@ mod model;
 mod rate;
 mod search;
 mod span;
+mod steady;
 mod train;
 
 use model::Model;

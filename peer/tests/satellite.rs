@@ -97,12 +97,16 @@ fn beside_cubic_both_have_their_share() {
 
 #[test]
 fn once_cubic_is_gone_the_queue_is_too() {
-    let plans = vec![FlowPlan::satellite(), FlowPlan::cubic().until(s(60))];
-    let report = Sim::new(Link::new(10_000, 600, 0), plans, 1).run(240);
-    let goodput = report.goodput(0, s(180), s(240));
-    let (_, p95, _) = report.waits_ms(s(180), s(240));
-    assert!(goodput >= 88.0, "goodput {goodput:.1}");
-    assert!(p95 <= 150.0, "p95 {p95:.0} ms");
+    for (percent, until) in [(100, 60), (400, 120)] {
+        let plans = vec![FlowPlan::satellite(), FlowPlan::cubic().until(s(until))];
+        let link = Link::new(10_000, 600, 0).queue_percent(percent);
+        let report = Sim::new(link, plans, 1).run(until + 120);
+        let (from, to) = (s(until + 60), s(until + 120));
+        let (_, p95, _) = report.waits_ms(from, to);
+        let goodput = report.goodput(0, from, to);
+        assert!(goodput >= 88.0, "queue of {percent} %: goodput {goodput:.1}");
+        assert!(p95 <= 150.0, "queue of {percent} %: p95 {p95:.0} ms");
+    }
 }
 
 #[test]
@@ -130,6 +134,17 @@ fn a_change_of_the_rate_is_followed() {
     let (_, p95, _) = report.waits_ms(s(50), s(80));
     assert!(p95 <= 300.0, "p95 {p95:.0} ms afterwards");
     assert!(report.dropped(0) <= 0.5, "dropped {:.1}", report.dropped(0));
+}
+
+#[test]
+fn a_longer_way_is_not_taken_for_a_queue_for_long() {
+    for (longer_ms, loss) in [(20, 0), (50, 0), (50, 10), (150, 0), (150, 10)] {
+        let mut link = Link::new(10_000, 600, loss);
+        link.detour = Some((s(40), Duration::from_millis(longer_ms)));
+        let report = alone(link, 120);
+        let goodput = report.goodput(0, s(60), s(120));
+        assert!(goodput >= 85.0, "{longer_ms} ms longer, {loss} per mille: {goodput:.1}");
+    }
 }
 
 /// 2 Mbit/s with 1 % loss, and nothing from 60 s to 90 s.

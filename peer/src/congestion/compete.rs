@@ -23,17 +23,6 @@ pub(super) struct Compete {
     empty_rounds: u32,
 }
 
-/// What a round has shown.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Seen {
-    /// Nothing new.
-    Nothing,
-    /// A look is over: somebody is there.
-    Somebody,
-    /// Nobody is there.
-    Nobody,
-}
-
 impl Compete {
     /// From now on, against somebody, with a window of `window` bytes until then.
     pub(super) fn new(now: Instant, window: u64, mtu: u64) -> Self {
@@ -72,21 +61,17 @@ impl Compete {
         true
     }
 
-    /// A round is over, at whose end there was no queue, or there was.
-    pub(super) fn end_round(&mut self, is_empty: bool) -> Seen {
+    /// A round is over, at whose end there was no queue, or there was. Says whether we are alone.
+    pub(super) fn end_round(&mut self, is_empty: bool) -> bool {
         self.empty_rounds = if is_empty { self.empty_rounds + 1 } else { 0 };
         let was_looking = self.is_looking();
         self.look_rounds = self.look_rounds.saturating_sub(1);
         let has_looked = was_looking && !self.is_looking();
-        if is_empty && (has_looked || self.empty_rounds > LOOK_ROUNDS) {
-            return Seen::Nobody;
+        if has_looked && !is_empty {
+            self.looks = (self.looks + 1).min(LOOKS_MAX);
+            self.cuts = 1 << self.looks;
         }
-        if !has_looked {
-            return Seen::Nothing;
-        }
-        self.looks = (self.looks + 1).min(LOOKS_MAX);
-        self.cuts = 1 << self.looks;
-        Seen::Somebody
+        is_empty && (has_looked || self.empty_rounds > LOOK_ROUNDS)
     }
 }
 

@@ -1,10 +1,11 @@
 //! What is believed of the link, and the window that follows.
 
 use super::Satellite;
-use super::compete::{Compete, Seen};
+use super::compete::Compete;
 use super::rate::{Sampler, bytes_in, rate_of, time_of};
 use super::search::{Found, LOSS_TOLERATED, Search};
 use super::span::{Moment, Round};
+use super::steady::Steady;
 use super::train::Trains;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ pub(super) struct Model {
     /// Shortest wait in the queue in the latest moment.
     queue: Duration,
     search: Search,
+    steady: Steady,
     /// Since there is a queue that was not meant.
     braked: Option<Braked>,
     /// The window when last somebody else was met, in bytes, and when that was.
@@ -72,6 +74,7 @@ impl Model {
             moment: Moment::new(now),
             queue: Duration::ZERO,
             search: Search::default(),
+            steady: Steady::new(now),
             braked: None,
             met: None,
             window: config.initial_window,
@@ -199,6 +202,15 @@ impl Model {
         if sample > self.rate() || (sample > 0 && !self.round.is_app_limited) {
             push(&mut self.rates, sample);
         }
+        if self.is_longer_way(now, rtt_min) {
+            self.rtt_min = Some((self.round.rtt_min, now));
+            self.steady = Steady::new(now);
+            self.braked = None;
+            self.met = None;
+            self.phase = Phase::Cruise;
+            self.round = Round::new(now);
+            return;
+        }
         let lost = self.round.loss(self.mtu);
         match &mut self.phase {
             Phase::StartUp { best, rounds_without_gain } => {
@@ -224,6 +236,16 @@ impl Model {
             Phase::Compete(_) => self.end_compete_round(now, rtt_min, sample),
         }
         self.round = Round::new(now);
+    }
+
+    /// Whether what looked like a queue is the way: the round trip stays as it is while we compete,
+    /// or while we sink for a queue that does not go.
+    fn is_longer_way(&mut self, now: Instant, rtt_min: Duration) -> bool {
+        let rate = self.rate();
+        self.steady.end_round(now, self.round.rtt_min, rate);
+        let Some(rtt) = self.steady.rtt(now) else { return false };
+        let unmeant = rtt.saturating_sub(rtt_min) > rtt_min / RTT_LONGER_PART;
+        unmeant && (matches!(self.phase, Phase::Compete(_)) || self.steady.has_lost(rate))
     }
 
     fn end_braked_round(&mut self, now: Instant, rtt_min: Duration) {
@@ -264,18 +286,9 @@ impl Model {
         self.met = Some((compete.window(now, self.mtu), now));
         self.rates.clear();
         self.rates.push_back(sample);
-        match compete.end_round(self.queue < rtt_min / 16) {
-            Seen::Nothing => {}
-            Seen::Somebody => {
-                let known = self.rtt_min.map(|(_, at)| at);
-                if known.is_some_and(|at| now > at + RTT_MIN_AGE_AMONG_OTHERS) {
-                    self.rtt_min = Some((self.round.rtt_min, now));
-                }
-            }
-            Seen::Nobody => {
-                self.phase = Phase::Cruise;
-                self.braked = None;
-            }
+        if compete.end_round(self.queue < rtt_min / QUEUE_EMPTY_PART) {
+            self.phase = Phase::Cruise;
+            self.braked = None;
         }
     }
 
@@ -357,8 +370,11 @@ const MET_AGE: Duration = Duration::from_secs(20);
 /// geostationary ones.
 const RTT_MIN_AGE: Duration = Duration::from_secs(30);
 
-/// With somebody else there, it may not be seen at all for long; later it is what a look finds.
-const RTT_MIN_AGE_AMONG_OTHERS: Duration = Duration::from_secs(120);
+/// A wait below this part of the round trip, 38 ms of 600, is no queue of somebody else's.
+const QUEUE_EMPTY_PART: u32 = 16;
+
+/// A round trip longer by this part, 19 ms of 600, may be a longer way.
+const RTT_LONGER_PART: u32 = 32;
 
 /// After an outage begin with a half of what the link carried.
 const RESTART_PART: u64 = 2;

@@ -5,8 +5,8 @@ use neap_peer::congestion::Satellite;
 use quinn_proto::congestion::{ControllerFactory, CubicConfig, NewRenoConfig};
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig, Event,
-    ServerConfig, StreamEvent, StreamId, TransportConfig,
+    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
+    Event, ServerConfig, StreamEvent, StreamId, TransportConfig,
 };
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -137,8 +137,12 @@ impl Flow {
     }
 
     pub(crate) fn connect(&mut self, now: Instant) {
-        let made =
-            self.client.endpoint.connect(now, self.client_config.clone(), address(443), "localhost");
+        let made = self.client.endpoint.connect(
+            now,
+            self.client_config.clone(),
+            address(443),
+            "localhost",
+        );
         self.client.connection = Some(made.expect("the client's configuration is sound"));
     }
 
@@ -155,7 +159,11 @@ impl Flow {
         }
     }
 
-    pub(crate) fn drive_client(&mut self, now: Instant, arrived: Option<Datagram>) -> Vec<Datagram> {
+    pub(crate) fn drive_client(
+        &mut self,
+        now: Instant,
+        arrived: Option<Datagram>,
+    ) -> Vec<Datagram> {
         if let Some(datagram) = arrived {
             self.client.take(now, datagram);
         }
@@ -166,7 +174,11 @@ impl Flow {
         self.client.send(now, self.client_addr)
     }
 
-    pub(crate) fn drive_server(&mut self, now: Instant, arrived: Option<Datagram>) -> Vec<Datagram> {
+    pub(crate) fn drive_server(
+        &mut self,
+        now: Instant,
+        arrived: Option<Datagram>,
+    ) -> Vec<Datagram> {
         if let Some(datagram) = arrived {
             self.server.take(now, datagram);
         }

@@ -32,6 +32,8 @@ pub(crate) struct Link {
     /// Of the droptail queue, in bytes of IP packets, without the one being sent.
     pub(crate) queue: u64,
     pub(crate) loss: Loss,
+    /// From when on the way is longer, and by how much, each way.
+    pub(crate) detour: Option<(Duration, Duration)>,
     /// From when to when whatever is sent is lost.
     pub(crate) outages: Vec<(Duration, Duration)>,
 }
@@ -56,6 +58,7 @@ impl Link {
             jitter: Duration::ZERO,
             queue: rate_kbit * rtt_ms / 8,
             loss: Loss::Random { ppm: loss_per_mille * 1000 },
+            detour: None,
             outages: Vec::new(),
         }
     }
@@ -69,6 +72,12 @@ impl Link {
     /// The rate at a time since the beginning, in bit/s.
     pub(crate) fn rate_at(&self, at: Duration) -> u64 {
         self.steps.iter().rev().find(|step| step.0 <= at).map_or(self.rate, |step| step.1)
+    }
+
+    /// How long a packet takes from one end to the other.
+    pub(crate) fn one_way_at(&self, at: Duration) -> Duration {
+        let detour = self.detour.filter(|&(from, _)| from <= at);
+        self.one_way + detour.map_or(Duration::ZERO, |(_, longer)| longer)
     }
 
     /// Bytes that the link can carry from one time to another; outages count as time lost.

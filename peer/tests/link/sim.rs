@@ -102,7 +102,8 @@ impl Sim {
     fn next(&self) -> Option<(Duration, Option<(usize, bool)>)> {
         let mut next = self.events.keys().next().map(|&(at, _)| (at, None));
         for (index, flow) in self.flows.iter().enumerate() {
-            for (is_client, timeout) in [(true, flow.client.timeout), (false, flow.server.timeout)] {
+            for (is_client, timeout) in [(true, flow.client.timeout), (false, flow.server.timeout)]
+            {
                 let Some(timeout) = timeout else { continue };
                 let at = timeout.saturating_duration_since(self.epoch);
                 if next.is_none_or(|(soonest, _)| at < soonest) {
@@ -205,7 +206,8 @@ impl Sim {
     fn arrival(&mut self, direction: usize) -> Duration {
         let jitter_ns = u64::try_from(self.link.jitter.as_nanos()).expect("jitter is short");
         let jitter = Duration::from_nanos(self.random.draw() % (jitter_ns + 1));
-        let at = (self.now + self.link.one_way + jitter).max(self.last_arrival[direction]);
+        let at =
+            (self.now + self.link.one_way_at(self.now) + jitter).max(self.last_arrival[direction]);
         self.last_arrival[direction] = at;
         at
     }
