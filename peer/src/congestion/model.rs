@@ -320,15 +320,23 @@ impl Model {
         self.rate_max.map(|rate| rate * self.mtu / (self.mtu + IP_UDP_HEADERS))
     }
 
-    /// Headroom in bytes where there is nothing to search for.
-    fn usual_headroom(&self, rate: u64, rtt_min: Duration) -> u64 {
-        let carried = bytes_in(rate, rtt_min);
-        (HEADROOM_DATAGRAMS * self.mtu).min(carried / 8) + carried / HEADROOM_PART
+    /// What the link is known to carry at least, whoever's it is, in bytes per second.
+    fn rate_of_link(&self, rate: u64) -> u64 {
+        let known = self.trains.bound(self.mtu).max(self.rate_bound());
+        known.map_or(rate, |known| known.max(rate))
     }
 
-    /// The wait from which a queue is not meant.
+    /// Headroom in bytes where there is nothing to search for, at a rate of ours.
+    fn usual_headroom(&self, rate: u64, rtt_min: Duration) -> u64 {
+        let link = bytes_in(self.rate_of_link(rate), rtt_min);
+        let equal = (HEADROOM_DATAGRAMS * self.mtu).min(link / HEADROOM_PART_MAX);
+        equal + bytes_in(rate, rtt_min) / HEADROOM_PART
+    }
+
+    /// The wait from which a queue is not meant: there may be a few of us.
     fn queue_limit(&self, rate: u64, rtt_min: Duration) -> Duration {
-        rtt_min / 4 + time_of(self.usual_headroom(rate, rtt_min), rate)
+        let headroom = self.usual_headroom(rate, rtt_min);
+        rtt_min / 4 + 2 * time_of(headroom, self.rate_of_link(rate))
     }
 }
 
@@ -356,8 +364,9 @@ const START_UP_ROUNDS_MAX: u32 = 3;
 
 /// The usual headroom: eight datagrams, the same for all flows, which is what makes shares equal in
 /// the long run (Wei, Jin, Low and Hegde, FAST TCP, 2006); at most an eighth of what the link carries,
-/// which on slow links is less; and a part of that for noise.
+/// whoever's it is, which on slow links is less; and a part of what is ours, for noise.
 const HEADROOM_DATAGRAMS: u64 = 8;
+const HEADROOM_PART_MAX: u64 = 8;
 const HEADROOM_PART: u64 = 64;
 
 /// Rounds that a queue may last although we braked. One for what is in flight, one to see, one more.
