@@ -48,3 +48,35 @@ impl Cubic {
         Self::new(now, window / 10 * 7, most, mtu)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MTU: u64 = 1_000;
+
+    #[test]
+    fn the_window_of_the_last_cut_is_reached_after_k() {
+        let now = Instant::now();
+        // 100 segments to 0.7 of them: K = ∛(30 / 0.4) = 4.217 s.
+        let cubic = Cubic::new(now, 70 * MTU, 100 * MTU, MTU);
+        let after = |ms| cubic.window(now + Duration::from_millis(ms), MTU) / MTU;
+        assert_eq!((after(0), after(4_217)), (70, 100));
+        // One second later: 0.4 segments more; five: 50.
+        assert_eq!((after(5_217), after(9_217)), (100, 150));
+    }
+
+    #[test]
+    fn a_cut_below_the_last_one_leaves_room() {
+        let now = Instant::now();
+        let cubic = Cubic::new(now, 70 * MTU, 100 * MTU, MTU).cut(now, MTU);
+        assert_eq!((cubic.window(now, MTU) / 100, cubic.most), (490, 59_500));
+    }
+
+    #[test]
+    fn no_time_is_too_long() {
+        let now = Instant::now();
+        let cubic = Cubic::new(now, u64::MAX / 2, u64::MAX, 1);
+        assert!(cubic.window(now + Duration::from_secs(1 << 30), 65_535) >= u64::MAX / 2);
+    }
+}

@@ -321,22 +321,21 @@ impl Model {
     }
 
     /// What the link is known to carry at least, whoever's it is, in bytes per second.
-    fn rate_of_link(&self, rate: u64) -> u64 {
-        let known = self.trains.bound(self.mtu).max(self.rate_bound());
-        known.map_or(rate, |known| known.max(rate))
+    fn rate_of_link(&self) -> Option<u64> {
+        self.trains.bound(self.mtu).max(self.rate_bound())
     }
 
     /// Headroom in bytes where there is nothing to search for, at a rate of ours.
     fn usual_headroom(&self, rate: u64, rtt_min: Duration) -> u64 {
-        let link = bytes_in(self.rate_of_link(rate), rtt_min);
+        let link = self.rate_of_link().map_or(u64::MAX, |link| bytes_in(link.max(rate), rtt_min));
         let equal = (HEADROOM_DATAGRAMS * self.mtu).min(link / HEADROOM_PART_MAX);
         equal + bytes_in(rate, rtt_min) / HEADROOM_PART
     }
 
     /// The wait from which a queue is not meant: there may be a few of us.
     fn queue_limit(&self, rate: u64, rtt_min: Duration) -> Duration {
-        let headroom = self.usual_headroom(rate, rtt_min);
-        rtt_min / 4 + 2 * time_of(headroom, self.rate_of_link(rate))
+        let link = self.rate_of_link().map_or(u64::MAX, |link| link.max(rate));
+        rtt_min / 4 + 2 * time_of(self.usual_headroom(rate, rtt_min), link)
     }
 }
 

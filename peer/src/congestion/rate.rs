@@ -99,3 +99,54 @@ pub(super) fn time_of(bytes: u64, rate: u64) -> Duration {
 /// Marks kept. They are a 128th of a round trip apart, so these reach eight round trips back: more
 /// than the queue of any sane modem adds.
 const MARK_COUNT_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_what_came_between_sending_and_acknowledgement() {
+        let epoch = Instant::now();
+        let at = |ms| epoch + Duration::from_millis(ms);
+        let mut sampler = Sampler::new();
+        assert!(sampler.send(at(0)));
+        // A packet of 1,000 bytes each 10 ms, acknowledged after 600 ms: 100 kB/s.
+        for count in 0..200 {
+            assert!(!sampler.send(at(count * 10)));
+            if let Some(sent) = (count * 10).checked_sub(600) {
+                sampler.ack(at(sent), 1_000);
+                sampler.end_batch(at(count * 10), 60_000, Duration::ZERO);
+            }
+        }
+        let sample = sampler.sample(at(1_990), at(1_390));
+        assert_eq!(sample, Some(100_000));
+    }
+
+    #[test]
+    fn idle_time_is_not_the_links() {
+        let epoch = Instant::now();
+        let at = |ms| epoch + Duration::from_millis(ms);
+        let mut sampler = Sampler::new();
+        sampler.send(at(0));
+        sampler.ack(at(0), 1_000);
+        sampler.end_batch(at(100), 0, Duration::ZERO);
+        assert!(sampler.send(at(60_000)));
+        sampler.ack(at(60_000), 10_000);
+        assert_eq!(sampler.sample(at(60_100), at(60_000)), Some(100_000));
+    }
+
+    #[test]
+    fn acknowledgements_in_a_lump_are_not_a_faster_link() {
+        let epoch = Instant::now();
+        let at = |ms| epoch + Duration::from_millis(ms);
+        let mut sampler = Sampler::new();
+        sampler.send(at(0));
+        for count in 0..10 {
+            sampler.ack(at(count * 10), 1_000);
+        }
+        sampler.end_batch(at(190), 10_000, Duration::ZERO);
+        sampler.ack(at(200), 10_000);
+        // 10,000 bytes in 10 ms since the lump, but sent over 110 ms.
+        assert_eq!(sampler.sample(at(200), at(200)), Some(90_909));
+    }
+}

@@ -53,3 +53,31 @@ const ROUNDS_MIN: u32 = 8;
 /// CUBIC's window stands nearly still for some seconds where it was cut before; the 50 datagrams by
 /// which it grows in the 8 s around that are 60 ms at 10 Mbit/s.
 const AGE_MIN: Duration = Duration::from_secs(8);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_trip_that_moves_is_a_queue() {
+        let mut now = Instant::now();
+        let mut steady = Steady::new(now);
+        for round in 0..100 {
+            now += Duration::from_millis(600);
+            steady.end_round(now, Duration::from_millis(600 + round * 5), 1);
+            assert_eq!(steady.rtt(now), None, "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_round_trip_that_stays_is_the_way() {
+        let mut now = Instant::now();
+        let mut steady = Steady::new(now);
+        for round in 0..20 {
+            now += Duration::from_millis(600);
+            steady.end_round(now, Duration::from_millis(800 + round % 2), 100 - round);
+        }
+        assert_eq!(steady.rtt(now), Some(Duration::from_millis(800)));
+        assert!(!steady.has_lost(80) && steady.has_lost(79));
+    }
+}

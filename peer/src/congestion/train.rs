@@ -70,3 +70,23 @@ impl Train {
 const TRAIN_DATAGRAMS_MIN: u64 = 6;
 
 const TRAIN_COUNT: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn ten_packets_at_once_show_the_rate() {
+        let epoch = Instant::now();
+        let mut trains = Trains::new();
+        assert_eq!(trains.bound(1_000), None);
+        // Two at a time, 2 ms apart: 1 MB/s.
+        for pair in 0..5 {
+            let now = epoch + Duration::from_millis(600 + pair * 2);
+            trains.ack(now, epoch, 1_000, 1_000);
+            trains.ack(now, epoch, 1_000, 1_000);
+        }
+        assert_eq!(trains.bound(1_000), Some(1_000_000));
+    }
+}
