@@ -119,7 +119,8 @@ fn shares(only: &str) {
 /// A link that changes at 40 s, and for the rate back at 80 s.
 fn changes(only: &str) {
     println!(
-        "\n| change at 40 s | controller | goodput % before, after | wait p95 ms 40-80 s, 50-80 s | back up s | surplus % |"
+        "\n| change at 40 s | controller | goodput % before, after \
+         | wait p95 ms 40-80 s, 50-80 s | back up s | surplus % |"
     );
     println!("|---|---|---|---|---|---|");
     for loss in [0, 10] {
@@ -178,7 +179,8 @@ fn outages(only: &str) {
 /// A configured rate of 2 Mbit/s, on links that are faster, as fast, and slower.
 fn configured(only: &str) {
     println!(
-        "\n| 2 Mbit/s configured, link of | start-up s | sent Mbit/s from 5 s | goodput % | surplus % | wait p95 / max ms |"
+        "\n| 2 Mbit/s configured, link of | start-up s | sent Mbit/s from 5 s \
+         | goodput % | surplus % | wait p95 / max ms |"
     );
     println!("|---|---|---|---|---|---|");
     for rate_kbit in [10_000, 2_000, 1_000] {

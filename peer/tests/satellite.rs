@@ -1,8 +1,8 @@
 //! What the congestion controller for satellite links promises, over links in virtual time.
 //!
-//! The figures asserted are weaker than those measured (`docs/congestion.md`), each by a margin that
-//! other seeds stay within. Goodput is in percent of the link's rate with all headers; 95 is about
-//! the most there is.
+//! The figures asserted are weaker than those measured (`docs/congestion.md`), each by a margin
+//! that other seeds stay within. Goodput is in percent of the link's rate with all headers; 95 is
+//! about the most there is.
 
 mod link;
 
@@ -164,8 +164,8 @@ fn an_outage_costs_few_bytes() {
 
 #[test]
 fn after_an_outage_the_rate_is_back_once_anything_is_heard() {
-    // quinn doubles its probe timeout, without a bound, and nothing else may be sent with the window
-    // full: alone, the sender finds out up to as much later as the outage was long.
+    // quinn doubles its probe timeout, without a bound, and nothing else may be sent with the
+    // window full: alone, the sender finds out up to as much later as the outage was long.
     let report = alone(link_with_outage(), 180);
     assert!(report.back_up(0, s(90)).is_some_and(|at| at <= s(130)));
 

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 /// CUBIC's window, and now and then a look whether anybody else is there at all.
 ///
-/// A look is some rounds below the model's window. If the queue goes and stays away, it was our own.
-/// CUBIC, after a cut, sends nothing for part of a round trip and empties the queue that way, which
-/// is why a look is longer than one round. Each costs us part of our share; so after one that found
-/// somebody, twice as many cuts pass before the next.
+/// A look is some rounds below the model's window. If the queue goes and stays away, it was our
+/// own. CUBIC, after a cut, sends nothing for part of a round trip and empties the queue that way,
+/// which is why a look is longer than one round. Each costs us part of our share; so after one that
+/// found somebody, twice as many cuts pass before the next.
 #[derive(Debug, Clone)]
 pub(super) struct Compete {
     cubic: Cubic,

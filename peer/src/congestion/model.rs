@@ -362,20 +362,21 @@ const RECENT_ROUNDS: usize = 4;
 const START_UP_ROUNDS_MAX: u32 = 3;
 
 /// The usual headroom: eight datagrams, the same for all flows, which is what makes shares equal in
-/// the long run (Wei, Jin, Low and Hegde, FAST TCP, 2006); at most an eighth of what the link carries,
-/// whoever's it is, which on slow links is less; and a part of what is ours, for noise.
+/// the long run (Wei, Jin, Low and Hegde, FAST TCP, 2006); at most an eighth of what the link
+/// carries, whoever's it is, which on slow links is less; and a part of what is ours, for noise.
 const HEADROOM_DATAGRAMS: u64 = 8;
 const HEADROOM_PART_MAX: u64 = 8;
 const HEADROOM_PART: u64 = 64;
 
-/// Rounds that a queue may last although we braked. One for what is in flight, one to see, one more.
+/// Rounds that a queue may last although we braked. One for what is in flight, one to see, one
+/// more.
 const BRAKED_ROUNDS_MAX: u32 = 3;
 
 /// Who was met is believed to be there so long: some of CUBIC's cycles at 600 ms.
 const MET_AGE: Duration = Duration::from_secs(20);
 
-/// A shortest round trip not seen for so long is looked for, at a quarter of two round trips: 1 % at
-/// geostationary ones.
+/// A shortest round trip not seen for so long is looked for, at a quarter of two round trips: 1 %
+/// at geostationary ones.
 const RTT_MIN_AGE: Duration = Duration::from_secs(30);
 
 /// A wait below this part of the round trip, 38 ms of 600, is no queue of somebody else's.

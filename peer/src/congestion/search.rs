@@ -2,8 +2,8 @@
 
 /// The headroom: bytes of the window beyond what the link carries in a round trip.
 ///
-/// While it leaves no queue it is doubled, since the link could carry more; once there is a queue it
-/// falls back to the usual. This also makes up for random loss: what is lost takes its place in
+/// While it leaves no queue it is doubled, since the link could carry more; once there is a queue
+/// it falls back to the usual. This also makes up for random loss: what is lost takes its place in
 /// flight but is not delivered, and headroom fills the place.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Search {
@@ -68,12 +68,13 @@ impl Search {
 /// A round that loses more, in per mille, is not helped by sending more.
 pub(super) const LOSS_TOLERATED: u64 = 200;
 
-/// More loss than before the search, in per mille: a policer, or a queue too short to be seen. Three
-/// standard deviations of 5 % random loss over the 200 datagrams of a round at 4 Mbit/s and 600 ms.
+/// More loss than before the search, in per mille: a policer, or a queue too short to be seen.
+/// Three standard deviations of 5 % random loss over the 200 datagrams of a round at 4 Mbit/s and
+/// 600 ms.
 const LOSS_GROWTH: u64 = 46;
 
-/// Doubling four times is sixteen times the headroom: if that does not gain a tenth, the link is not
-/// what limits.
+/// Doubling four times is sixteen times the headroom: if that does not gain a tenth, the link is
+/// not what limits.
 const ROUNDS_MAX: u32 = 4;
 
 /// Then not again for so many rounds: ten seconds at geostationary round trips.

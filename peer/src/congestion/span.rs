@@ -80,6 +80,6 @@ const LOST_DATAGRAMS_MIN: u64 = 8;
 
 const MOMENTS_PER_ROUND: u32 = 4;
 
-/// Four acknowledgements at a receiver that acknowledges every second packet: the rate is then known
-/// to a quarter, and the shortest of their round trips is no accident.
+/// Four acknowledgements at a receiver that acknowledges every second packet: the rate is then
+/// known to a quarter, and the shortest of their round trips is no accident.
 const MOMENT_DATAGRAMS_MIN: u64 = 8;

@@ -1,8 +1,8 @@
 //! A link in virtual time, and flows over it: what congestion control is judged by.
 //!
-//! [`Link`] says what the link is like, [`Sim`] runs flows over one bottleneck, [`Report`] says what
-//! came of it. Nothing reads a clock or a socket; the same seed gives the same run. A flow is a
-//! pair of `quinn-proto` endpoints, real TLS included, of which the server pushes.
+//! [`Link`] says what the link is like, [`Sim`] runs flows over one bottleneck, [`Report`] says
+//! what came of it. Nothing reads a clock or a socket; the same seed gives the same run. A flow is
+//! a pair of `quinn-proto` endpoints, real TLS included, of which the server pushes.
 #![allow(dead_code, reason = "the bench and the tests each use a part")]
 
 mod flow;
