@@ -1,4 +1,21 @@
 //! Blobs, metadata and receipts between peers over QUIC. Nothing that a peer says is believed.
+//!
+//! # Modules, in reading order
+//!
+//! - [`limits`]: every limit. [`groups`]: sets of the 16 KiB groups that blobs are verified by.
+//! - [`wire`]: what peers say, byte for byte. [`slice`]: parts of blobs with what proves them.
+//! - [`swarm`]: what to ask of whom, so that each byte crosses the costly link once.
+//! - [`congestion`]: how fast to send over a satellite.
+//! - [`link`]: links by what a byte costs. [`budget`]: what may still cross them.
+//! - [`config`]: the configuration of a node. [`metrics`]: what it counts.
+//! - [`tls`]: who may speak to whom. [`shelf`]: the depot, in a thread of its own.
+//! - [`quic`]: the network; only its files know sockets.
+//!
+//! # Guarantees
+//!
+//! - Nothing is kept or given on that was not verified against a signed digest.
+//! - What a link that costs may carry is counted before it crosses, through any kill.
+//! - A peer chooses neither memory nor time of ours beyond [`limits`].
 
 pub mod budget;
 pub mod config;

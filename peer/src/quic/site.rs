@@ -290,7 +290,7 @@ impl Site {
                     have,
                     in_order: want.in_order,
                     may_fetch: true,
-                    quiet_ms: 0,
+                    quiet_ms: if self.members.is_empty() { 0 } else { QUIET_MS },
                     lease_ms: LEASE_MS,
                 },
                 0,
@@ -697,6 +697,9 @@ const PEERS: u32 = 1 << 16;
 
 /// How long whoever fetches for the site may come no further.
 const LEASE_MS: u64 = 8_000;
+
+/// How long members of the site are listened to before the first byte crosses a link that costs.
+const QUIET_MS: u64 = 400;
 
 /// How often the swarm is asked what to do when nothing happens.
 const TICK: Duration = Duration::from_millis(100);

@@ -97,10 +97,17 @@ impl Swarm {
         fetches && incomplete && !self.banned.contains(&source.name)
     }
 
-    /// A member's place in the order: another one for each blob, so that all carry the load.
-    fn place(&self, name: &str) -> (u32, [u8; 32]) {
+    /// A member's place in the order: whoever is at it stays, for what is under way to it would be
+    /// lost; else it is another one for each blob, so that all carry the load.
+    fn place(&self, name: &str) -> (u32, bool, [u8; 32]) {
         let passed_over = self.passed_over.get(name).copied().unwrap_or(0);
-        (passed_over, draw(&self.plan.blob, name))
+        let claims = if name == self.plan.me {
+            !self.claimed.is_empty()
+        } else {
+            let mut members = self.sources.values().filter(|source| source.kind == Kind::Site);
+            members.any(|source| source.name == name && !source.claims.is_empty())
+        };
+        (passed_over, !claims, draw(&self.plan.blob, name))
     }
 }
 
