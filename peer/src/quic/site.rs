@@ -417,6 +417,8 @@ impl Site {
                     }
                 }
                 Action::Dial(source) => self.dial(source),
+                // In an outage it is everybody's turn and nobody's fault.
+                Action::Blame { what: Fault::Idle, .. } => {}
                 Action::Blame { name, what } => {
                     *run.blame.entry((name, what)).or_default() += 1;
                 }
