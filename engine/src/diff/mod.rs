@@ -263,8 +263,8 @@ fn candidates(
 ) -> Result<(Vec<Candidate>, Estimates), DiffError> {
     let price = options.price();
     let chains_len_max = options.chains_len_max();
-    let unused = source_gaps(&exact, source.size());
-    let near = near_matches(source, &unused, target, &exact, options, chains_len_max, progress)?;
+    let unused = |found: &[Segment]| source_gaps(found, source.size());
+    let near = near_matches(source, unused, target, &exact, options, chains_len_max, progress)?;
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
     let plain = Candidate::new(pieces.clone(), source, target, &none, Worth::NONE, price)?;
@@ -332,9 +332,9 @@ fn rematched(
     let settled: Vec<_> = settled.map(|(piece, _)| piece.segment).collect();
     let chains_len_max = options.chains_len_max() / REMATCH_PART;
     // Elsewhere the source is what it was, and was looked at.
-    let unused = regions.cover(&source_gaps(&settled, source.size()));
+    let unused = |found: &[Segment]| regions.cover(&source_gaps(found, source.size()));
     let found =
-        near_matches(&rewritten, &unused, target, &settled, options, chains_len_max, progress)?;
+        near_matches(&rewritten, unused, target, &settled, options, chains_len_max, progress)?;
     near.extend(found);
     near.extend(entries::find(source, target, regions)?);
     let (mut fixed, mut touching) = (Vec::new(), Vec::new());
@@ -379,11 +379,11 @@ const SETTLED_PART: u64 = 32;
 /// Least length of a piece that agrees throughout and is not parsed again, in bytes.
 const FIXED_LEN: u64 = 4096;
 
-/// Near matches in what the exact ones leave over, sought in what is `unused` of the source; in
-/// target order.
+/// Near matches in what the exact ones leave over, sought in what those found leave `unused` of the
+/// source; in target order.
 fn near_matches(
     source: &dyn Source,
-    unused: &[SourceRange],
+    unused: impl Fn(&[Segment]) -> Vec<SourceRange>,
     target: &dyn Source,
     exact: &[Segment],
     options: &Options,
@@ -400,7 +400,8 @@ fn near_matches(
     for grain in [seeds::Grain::COARSE, seeds::Grain::FINE] {
         let stretches = left(&found);
         progress(Event::Phase { name: "match seeds", total: sum(&stretches) });
-        for part in gaps::parts(unused, seeds::source_len_max(options.memory, grain)) {
+        let source_len_max = seeds::source_len_max(options.memory, grain);
+        for part in gaps::parts(&unused(&found), source_len_max) {
             let joined = gaps::Joined::read(source, &part, DiffError::Source)?;
             let seeds = seeds::find(&joined, target, &stretches, grain, progress)?;
             found.extend(&seeds.strict);
@@ -411,10 +412,11 @@ fn near_matches(
     }
     progress(Event::Phase { name: "match nearby", total: sum(&unmatched) });
     near.extend(local::find(source, target, &unmatched, &found, progress)?);
-    if sum(&unmatched).max(sum(unused)) <= chains_len_max {
+    let unused = unused(exact);
+    if sum(&unmatched).max(sum(&unused)) <= chains_len_max {
         progress(Event::Phase { name: "match anywhere", total: sum(&unmatched) });
         let memory = options.memory;
-        near.extend(chains::find(source, target, unused, &unmatched, memory, progress)?);
+        near.extend(chains::find(source, target, &unused, &unmatched, memory, progress)?);
     }
     let mut near: Vec<_> = near.into_iter().flat_map(|s| s.parts(MATCH_LEN_MAX)).collect();
     near.par_sort_unstable();
