@@ -282,7 +282,7 @@ fn candidates(
         return Ok((vec![plain], estimates));
     }
     let pieces = match options.parts.rematch {
-        true => rematched(source, target, pieces, &exact, near, &regions, options, progress)?,
+        true => rematched(source, target, pieces, &exact, &regions, options, progress)?,
         false => pieces,
     };
     progress(Event::Phase { name: "frames", total: target.size() });
@@ -300,13 +300,11 @@ fn candidates(
 
 /// Matches again what does not agree once addresses are rewritten, and chooses anew where pieces
 /// touch the regions.
-#[expect(clippy::too_many_arguments, reason = "all that was found so far counts again")]
 fn rematched(
     source: &dyn Source,
     target: &dyn Source,
     pieces: Vec<Piece>,
     exact: &[Segment],
-    mut near: Vec<Segment>,
     regions: &Regions,
     options: &Options,
     progress: Progress,
@@ -333,9 +331,8 @@ fn rematched(
     let chains_len_max = options.chains_len_max() / REMATCH_PART;
     // Elsewhere the source is what it was, and was looked at.
     let unused = |found: &[Segment]| regions.cover(&source_gaps(found, source.size()));
-    let found =
+    let mut near =
         near_matches(&rewritten, unused, target, &settled, options, chains_len_max, progress)?;
-    near.extend(found);
     near.extend(entries::find(source, target, regions)?);
     let (mut fixed, mut touching) = (Vec::new(), Vec::new());
     for (piece, left) in pieces.into_iter().zip(left) {
