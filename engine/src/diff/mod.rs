@@ -268,7 +268,7 @@ fn candidates(
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
     let plain = Candidate::new(pieces.clone(), source, target, &none, Worth::NONE, price)?;
-    let estimates = estimate::estimate(source, target, &pieces, progress)?;
+    let estimates = estimate::estimate(target, &pieces, progress)?;
     if !options.parts.refs {
         return Ok((vec![plain], estimates));
     }
