@@ -312,10 +312,11 @@ fn rematched(
     let rewritten = Rewritten { source, regions };
     let total = pieces.iter().map(|piece| &piece.segment).filter(|segment| regions.touch(segment));
     progress(Event::Phase { name: "rewrite", total: total.map(|segment| segment.len).sum() });
+    let new = || frames::Comparison::new(source, target, regions);
     let left: Vec<u64> = pieces
         .par_iter()
-        .map(|piece| {
-            let differing = frames::differing(&piece.segment, source, target, regions)?;
+        .map_init(new, |comparison, piece| {
+            let differing = comparison.differing(&piece.segment)?;
             if regions.touch(&piece.segment) {
                 progress(Event::Advance(piece.segment.len));
             }
