@@ -13,11 +13,6 @@ impl Agreement {
         Self { words: words.map(|(a, b)| word(a, b)).collect() }
     }
 
-    /// Whether byte `at` agrees.
-    pub(super) fn at(&self, at: usize) -> bool {
-        self.words.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
-    }
-
     /// How many bytes agree from byte `at` on.
     pub(super) fn run(&self, at: usize) -> usize {
         let mut len = 0;
@@ -99,7 +94,7 @@ mod tests {
             let same: Vec<bool> = a.iter().zip(&b).map(|(a, b)| a == b).collect();
             let run = |at: usize| same.iter().skip(at).take_while(|same| **same).count();
             for at in 0..len + 2 {
-                assert_eq!(agreement.at(at), same.get(at) == Some(&true));
+                assert_eq!(agreement.from(at) & 1 == 1, same.get(at) == Some(&true));
                 assert_eq!(agreement.run(at), run(at));
                 let starts = |at: usize| run(at) >= 1 && (at == 0 || !same[at - 1]);
                 assert_eq!(agreement.next_run(at), (at..len).find(|at| starts(*at)));
