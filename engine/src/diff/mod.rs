@@ -394,6 +394,7 @@ fn near_matches(
     let sum = |ranges: &[SourceRange]| ranges.iter().map(|range| range.len).sum::<u64>();
     let unmatched = left(exact);
     let mut found = exact.to_vec();
+    let mut clear = exact.to_vec();
     let mut near = Vec::new();
     for grain in [seeds::Grain::COARSE, seeds::Grain::FINE] {
         let stretches = left(&found);
@@ -405,13 +406,18 @@ fn near_matches(
             found.extend(&seeds.strict);
             near.extend(seeds.strict);
             near.extend(seeds.wide);
+            clear.extend(seeds.clear);
         }
         found.sort_unstable();
     }
-    progress(Event::Phase { name: "match nearby", total: sum(&unmatched) });
-    near.extend(local::find(source, target, &unmatched, &found, progress)?);
     let unused = unused(exact);
-    if sum(&unmatched).max(sum(&unused)) <= chains_len_max {
+    let is_small = sum(&unmatched).max(sum(&unused)) <= chains_len_max;
+    clear.sort_unstable();
+    // Of little that is left all is worth a closer look.
+    let unclear = if is_small { unmatched.clone() } else { left(&clear) };
+    progress(Event::Phase { name: "match nearby", total: sum(&unclear) });
+    near.extend(local::find(source, target, &unclear, &found, progress)?);
+    if is_small {
         progress(Event::Phase { name: "match anywhere", total: sum(&unmatched) });
         let memory = options.memory;
         near.extend(chains::find(source, target, &unused, &unmatched, memory, progress)?);

@@ -69,7 +69,12 @@ pub(super) struct Found {
     pub(super) strict: Vec<Segment>,
     /// The same widened, where that differs.
     pub(super) wide: Vec<Segment>,
+    /// Where in strict ones so few bytes differ that no short match could explain more.
+    pub(super) clear: Vec<Segment>,
 }
+
+/// Most bytes of a word that differ where a match is clear.
+const CLEAR_MISSES: u32 = 8;
 
 /// Bytes of target that one task takes.
 const TASK: u64 = 4 << 20;
@@ -173,6 +178,7 @@ pub(super) fn find(
     for found in found {
         all.strict.extend(found.strict);
         all.wide.extend(found.wide);
+        all.clear.extend(found.clear);
     }
     Ok(all)
 }
@@ -245,6 +251,7 @@ fn scan(table: &SeedTable, source: &Joined, target: &Joined, grain: Grain) -> Fo
             continue;
         };
         target.segments(at - back, source, from - back, back + ahead, &mut found.strict);
+        clear(source, target, from - back, at - back, back + ahead, &mut found.clear);
         let shift = from.wrapping_sub(at);
         let (wide_back, wide_ahead) =
             if score < WIDE_SCORE_MIN || (widened.0 == Some(shift) && at + ahead <= widened.1) {
@@ -265,6 +272,28 @@ fn scan(table: &SeedTable, source: &Joined, target: &Joined, grain: Grain) -> Fo
         free = at;
     }
     found
+}
+
+/// Adds where a match is clear, word by word.
+fn clear(
+    source: &Joined,
+    target: &Joined,
+    from: usize,
+    at: usize,
+    len: usize,
+    out: &mut Vec<Segment>,
+) {
+    let (ours, theirs) = (&target.bytes[at..at + len], &source.bytes[from..from + len]);
+    let mut words = ours.chunks_exact(WORD).zip(theirs.chunks_exact(WORD));
+    let mut place = 0;
+    while place + WORD <= len {
+        let is_clear =
+            |(a, b): &(&[u8], &[u8])| agreement::word(a, b).count_zeros() <= CLEAR_MISSES;
+        let run = words.by_ref().take_while(is_clear).count() * WORD;
+        target.segments(at + place, source, from + place, run, out);
+        // Behind the run is a word that is not clear, or none.
+        place += run + WORD;
+    }
 }
 
 /// How far a match of `len` bytes reaches back of its start and ahead of it, as long as about half
