@@ -13,11 +13,6 @@ impl Agreement {
         Self { words: words.map(|(a, b)| word(a, b)).collect() }
     }
 
-    /// Whether byte `at` agrees.
-    pub(super) fn at(&self, at: usize) -> bool {
-        self.words.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
-    }
-
     /// How many bytes agree from byte `at` on.
     pub(super) fn run(&self, at: usize) -> usize {
         let mut len = 0;
@@ -59,30 +54,25 @@ impl Agreement {
 }
 
 /// The bits of up to 64 bytes.
-fn word(a: &[u8], b: &[u8]) -> u64 {
-    let eights = a.chunks_exact(8).zip(b.chunks_exact(8));
-    let (rest_a, rest_b) = (a.chunks_exact(8).remainder(), b.chunks_exact(8).remainder());
-    let mut word = 0;
-    let mut count = 0;
-    for (a, b) in eights {
-        let number = |bytes: &[u8]| u64::from_le_bytes(*bytes.first_chunk().expect("eight bytes"));
-        word |= zero_bytes(number(a) ^ number(b)) << count;
-        count += 8;
+pub(super) fn word(a: &[u8], b: &[u8]) -> u64 {
+    if let (Some(a), Some(b)) = (a.as_array(), b.as_array()) {
+        return whole_word(a, b);
     }
-    for (a, b) in rest_a.iter().zip(rest_b) {
-        word |= u64::from(a == b) << count;
-        count += 1;
-    }
-    word
+    let pairs = a.iter().zip(b).enumerate();
+    pairs.fold(0, |word, (at, (a, b))| word | u64::from(a == b) << at)
 }
 
-/// One bit for each byte that is zero, the lowest first.
-fn zero_bytes(bytes: u64) -> u64 {
-    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    // The high bit of a byte stays clear where neither it nor what carries into it is set.
-    let zero = !(((bytes & LOW) + LOW) | bytes | LOW);
-    // Moves bit 8 * i to bit 56 + i.
-    (zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+/// The bits of 64 bytes, in steps for each of which processors have one instruction for many bytes.
+fn whole_word(a: &[u8; 64], b: &[u8; 64]) -> u64 {
+    let mut marks = [0; 64];
+    for (at, mark) in marks.iter_mut().enumerate() {
+        *mark = if a[at] == b[at] { 1_u8 << (at % 8) } else { 0 };
+    }
+    // The sum of eight bytes ends up in the highest.
+    let sum =
+        |eight: &[u8; 8]| u64::from_le_bytes(*eight).wrapping_mul(0x0101_0101_0101_0101) >> 56;
+    let eights = marks.as_chunks().0.iter().enumerate();
+    eights.fold(0, |word, (at, eight)| word | sum(eight) << (8 * at))
 }
 
 #[cfg(test)]
@@ -104,7 +94,7 @@ mod tests {
             let same: Vec<bool> = a.iter().zip(&b).map(|(a, b)| a == b).collect();
             let run = |at: usize| same.iter().skip(at).take_while(|same| **same).count();
             for at in 0..len + 2 {
-                assert_eq!(agreement.at(at), same.get(at) == Some(&true));
+                assert_eq!(agreement.from(at) & 1 == 1, same.get(at) == Some(&true));
                 assert_eq!(agreement.run(at), run(at));
                 let starts = |at: usize| run(at) >= 1 && (at == 0 || !same[at - 1]);
                 assert_eq!(agreement.next_run(at), (at..len).find(|at| starts(*at)));

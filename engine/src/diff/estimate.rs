@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::DiffError;
 use super::parse::Piece;
-use super::segment::{From, Segment, common_prefix};
+use super::segment::{From, Segment};
 use crate::coder;
 use crate::format::{Estimates, SourceRange};
 use crate::io::{Event, Progress, Source};
@@ -34,22 +34,18 @@ const SAMPLES: u64 = 16;
 /// The level of samples, fast enough for the time they take not to be felt.
 const LEVEL: i32 = 3;
 
-/// Bytes compared at once.
-const PART: u64 = 1 << 20;
-
-/// Estimates what others would have sent, from the pieces of the delta in target order.
-///
-/// The pieces may be copies of a rewritten source, so each is compared with the source as it is.
+/// Estimates what others would have sent, from the pieces of a delta of the source as it is, in
+/// target order.
 ///
 /// # Errors
-/// If an image cannot be read.
+/// If the target cannot be read.
 pub(super) fn estimate(
-    source: &dyn Source,
     target: &dyn Source,
     pieces: &[Piece],
     progress: Progress,
 ) -> Result<Estimates, DiffError> {
-    let runs = equal_runs(source, target, pieces, progress)?;
+    progress(Event::Phase { name: "estimate", total: 0 });
+    let runs = equal_runs(pieces);
     let size = target.size();
     let zeros = runs.iter().filter(|run| run.from == From::Zeros);
     let full = Sampled::of(target, &left(zeros.map(range), size))?.best;
@@ -61,57 +57,28 @@ pub(super) fn estimate(
 
 /// The stretches that pieces copy without a difference, or that are zeros, in target order; the
 /// shortest are left out.
-fn equal_runs(
-    source: &dyn Source,
-    target: &dyn Source,
-    pieces: &[Piece],
-    progress: Progress,
-) -> Result<Vec<Segment>, DiffError> {
-    // Zeros are not compared, so one part will do.
-    let part_len = |segment: &Segment| match segment.from {
-        From::Zeros => segment.len.max(1),
-        From::Source { .. } => PART,
-    };
-    let segments = pieces.iter().map(|piece| piece.segment);
-    let parts: Vec<_> = segments.flat_map(|s| s.parts(part_len(&s))).collect();
-    progress(Event::Phase { name: "estimate", total: parts.iter().map(|part| part.len).sum() });
-    let equal = parts
-        .par_iter()
-        .map(|part| {
-            progress(Event::Advance(part.len));
-            let From::Source { diagonal } = part.from else { return Ok(vec![*part]) };
-            let mut ours = vec![0; in_memory(part.len)];
-            target.read_at(part.target, &mut ours).map_err(DiffError::Target)?;
-            let mut theirs = vec![0; ours.len()];
-            let from = part.target.checked_add_signed(diagonal).expect("copies lie in the source");
-            source.read_at(from, &mut theirs).map_err(DiffError::Source)?;
-            Ok(equal_in(part, &ours, &theirs))
-        })
-        .collect::<Result<Vec<_>, DiffError>>()?;
+fn equal_runs(pieces: &[Piece]) -> Vec<Segment> {
     let mut runs: Vec<Segment> = Vec::new();
-    for run in equal.into_iter().flatten() {
-        match runs.last_mut() {
-            Some(last) if last.end() == run.target && last.from == run.from => last.len += run.len,
-            _ => runs.push(run),
+    let mut add = |run: Segment| match runs.last_mut() {
+        Some(last) if last.end() == run.target && last.from == run.from => last.len += run.len,
+        // Nothing goes on with a short one any more.
+        Some(last) if last.len < COPY_MIN => *last = run,
+        _ => runs.push(run),
+    };
+    for Piece { segment, islands } in pieces {
+        let mut at = segment.target;
+        for (agreeing, differing) in &islands.places {
+            let len = u64::from(*agreeing);
+            if len > 0 {
+                add(Segment { target: at, len, ..*segment });
+            }
+            at += len + u64::from(*differing);
+        }
+        if at < segment.end() {
+            add(Segment { target: at, len: segment.end() - at, ..*segment });
         }
     }
     runs.retain(|run| run.len >= COPY_MIN);
-    Ok(runs)
-}
-
-fn equal_in(part: &Segment, ours: &[u8], theirs: &[u8]) -> Vec<Segment> {
-    let mut runs = Vec::new();
-    let mut at = 0;
-    while at < ours.len() {
-        let len = common_prefix(&ours[at..], &theirs[at..]);
-        // A short one counts if it goes on in the part beside: there are millions of the others.
-        let is_at_an_end = at == 0 || at + len == ours.len();
-        if len as u64 >= COPY_MIN || (len > 0 && is_at_an_end) {
-            runs.push(Segment { target: part.target + at as u64, len: len as u64, ..*part });
-        }
-        at += len;
-        at += ours[at..].iter().zip(&theirs[at..]).take_while(|(a, b)| a != b).count();
-    }
     runs
 }
 
@@ -274,15 +241,19 @@ mod tests {
         piece(target, len, From::Source { diagonal })
     }
 
+    /// With the one piece that copies the front of the source to byte `at` of the target.
     #[expect(clippy::ptr_arg, reason = "vectors are sources, slices are not")]
-    fn of(source: &Vec<u8>, target: &Vec<u8>, pieces: &[Piece]) -> Estimates {
-        estimate(source, target, pieces, &|_| ()).expect("memory can be read")
+    fn of(source: &[u8], target: &Vec<u8>, at: usize) -> Estimates {
+        let source = &source[..target.len() - at];
+        let mut copy = copy(at as u64, source.len() as u64, -(at as i64));
+        copy.islands.extend(0, source, &target[at..]);
+        estimate(target, &[copy], &|_| ()).expect("memory can be read")
     }
 
     #[test]
     fn same_image_costs_others_nothing_but_a_copy() {
         let image = text(1);
-        let estimates = of(&image, &image, &[copy(0, SIZE, 0)]);
+        let estimates = of(&image, &image, 0);
         assert!((SIZE / 3..SIZE * 2 / 3).contains(&estimates.full), "{estimates:?}");
         assert_eq!((estimates.delta, estimates.blocks), (2, 0));
     }
@@ -291,7 +262,7 @@ mod tests {
     fn image_moved_by_a_byte_shares_no_block() {
         let source = text(1);
         let target = [&[7], &source[..source.len() - 1]].concat();
-        let estimates = of(&source, &target, &[copy(1, SIZE - 1, -1)]);
+        let estimates = of(&source, &target, 1);
         assert_eq!(estimates.blocks, estimates.full);
         assert!(estimates.delta < 20, "{estimates:?}");
     }
@@ -301,15 +272,15 @@ mod tests {
         let source = text(1);
         let mut target = source.clone();
         target[9 * 4096] ^= 1;
-        let estimates = of(&source, &target, &[copy(0, SIZE, 0)]);
+        let estimates = of(&source, &target, 0);
         assert!((BLOCK / 3..BLOCK).contains(&estimates.blocks), "{estimates:?}");
         assert!(estimates.delta < 20, "{estimates:?}");
     }
 
     #[test]
-    fn copy_of_a_rewritten_source_counts_as_what_it_is() {
+    fn copy_that_differs_nearly_everywhere_counts_as_literals() {
         let source = text(1);
-        let estimates = of(&source, &text(2), &[copy(0, SIZE, 0)]);
+        let estimates = of(&source, &text(2), 0);
         assert_eq!(estimates.blocks, estimates.full);
         assert!(estimates.delta > estimates.full * 9 / 10, "{estimates:?}");
     }

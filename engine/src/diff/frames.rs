@@ -125,9 +125,10 @@ impl Plan {
         target: &dyn Source,
     ) -> Result<(), DiffError> {
         let none = Regions::default();
+        let mut comparison = Comparison::new(source, target, &none);
         for piece in &mut self.pieces {
             if self.regions.touch(&piece.segment) {
-                piece.islands = both(&piece.segment, source, target, &none)?.0;
+                piece.islands = comparison.islands(&piece.segment)?.0;
             }
         }
         self.regions = none;
@@ -178,10 +179,13 @@ impl Plan {
         let both: Vec<Option<(Islands, Islands)>> = self
             .pieces
             .par_iter()
-            .map(|piece| match touched(piece).is_empty() {
-                true => Ok(None),
-                false => both(&piece.segment, source, target, &used).map(Some),
-            })
+            .map_init(
+                || Comparison::new(source, target, &used),
+                |comparison, piece| match touched(piece).is_empty() {
+                    true => Ok(None),
+                    false => comparison.islands(&piece.segment).map(Some),
+                },
+            )
             .collect::<Result<_, DiffError>>()?;
         let mut gains = vec![0_i64; used.0.len()];
         for (piece, both) in self.pieces.iter().zip(&both) {
@@ -201,6 +205,7 @@ impl Plan {
                 .map(|(moved, _)| moved.clone())
                 .collect(),
         );
+        let mut comparison = Comparison::new(source, target, &kept);
         for (piece, both) in self.pieces.iter_mut().zip(both) {
             let Some((raw, rewritten)) = both else { continue };
             let range = super::source_range(&piece.segment).expect("zeros touch no region");
@@ -210,7 +215,7 @@ impl Plan {
             } else if kept_count == used.touched(range).len() {
                 rewritten
             } else {
-                self::both(&piece.segment, source, target, &kept)?.1
+                comparison.islands(&piece.segment)?.1
             };
         }
         self.regions = kept;
@@ -239,49 +244,62 @@ fn mapped(
 /// What naming a region costs, in 1/32 of a bit: some eight bytes.
 const REGION_COST: i64 = 8 * 8 * 32;
 
-/// In what a copy differs from the source as it is, and as it is rewritten.
-fn both(
-    segment: &Segment,
-    source: &dyn Source,
-    target: &dyn Source,
-    regions: &Regions,
-) -> Result<(Islands, Islands), DiffError> {
-    let (Some(range), From::Source { diagonal }) = (super::source_range(segment), segment.from)
-    else {
-        return Ok(Default::default());
-    };
-    let (mut raw_islands, mut islands) = (Islands::default(), Islands::default());
-    let (mut behind, mut scans) = ((0, 0), Scans::default());
-    let mut at = 0;
-    // In steps, since an exact copy may be as long as an image.
-    while at < range.len {
-        let SourceRange { offset, len } =
-            SourceRange { offset: range.offset + at, len: STEP.min(range.len - at) };
-        let len_now = usize::try_from(len).expect("a step fits in memory");
-        let (mut bytes, mut made) = (vec![0; len_now], vec![0; len_now]);
-        source.read_at(offset, &mut bytes).map_err(DiffError::Source)?;
-        target.read_at(segment.target + at, &mut made).map_err(DiffError::Target)?;
-        behind.0 = raw_islands.extend(behind.0, &bytes, &made);
-        regions
-            .rewrite(source, offset, Some(diagonal), &mut bytes, &mut scans)
-            .map_err(DiffError::Source)?;
-        behind.1 = islands.extend(behind.1, &bytes, &made);
-        at += len;
-    }
-    Ok((raw_islands, islands))
+/// Compares copies with the target. Copies that lie together are best compared by the same one.
+pub(super) struct Comparison<'a> {
+    source: &'a dyn Source,
+    target: &'a dyn Source,
+    regions: &'a Regions,
+    scans: Scans,
+    /// Memory that is used again: of the source and the target.
+    bytes: [Vec<u8>; 2],
 }
 
-/// How many bytes of a copy differ from the source as it is rewritten.
-pub(super) fn differing(
-    segment: &Segment,
-    source: &dyn Source,
-    target: &dyn Source,
-    regions: &Regions,
-) -> Result<u64, DiffError> {
-    if !regions.touch(segment) {
-        return Ok(0);
+impl<'a> Comparison<'a> {
+    /// With the addresses of these regions rewritten.
+    pub(super) fn new(
+        source: &'a dyn Source,
+        target: &'a dyn Source,
+        regions: &'a Regions,
+    ) -> Self {
+        let (scans, bytes) = (Scans::default(), [Vec::new(), Vec::new()]);
+        Self { source, target, regions, scans, bytes }
     }
-    Ok(both(segment, source, target, regions)?.1.differences.len() as u64)
+
+    /// How many bytes of a copy differ from the source as it is rewritten.
+    pub(super) fn differing(&mut self, segment: &Segment) -> Result<u64, DiffError> {
+        if !self.regions.touch(segment) {
+            return Ok(0);
+        }
+        Ok(self.islands(segment)?.1.differences.len() as u64)
+    }
+
+    /// In what a copy differs from the source as it is, and as it is rewritten.
+    fn islands(&mut self, segment: &Segment) -> Result<(Islands, Islands), DiffError> {
+        let (Some(range), From::Source { diagonal }) = (super::source_range(segment), segment.from)
+        else {
+            return Ok(Default::default());
+        };
+        let (mut raw, mut rewritten, mut behind) = (Islands::default(), Islands::default(), (0, 0));
+        let mut at = 0;
+        // In steps, since an exact copy may be as long as an image.
+        while at < range.len {
+            let len = STEP.min(range.len - at);
+            let offset = range.offset + at;
+            let [bytes, made] = &mut self.bytes;
+            for buffer in [&mut *bytes, made] {
+                buffer.resize(usize::try_from(len).expect("a step fits in memory"), 0);
+            }
+            self.source.read_at(offset, bytes).map_err(DiffError::Source)?;
+            self.target.read_at(segment.target + at, made).map_err(DiffError::Target)?;
+            behind.0 = raw.extend(behind.0, bytes, made);
+            self.regions
+                .rewrite(self.source, offset, Some(diagonal), bytes, &mut self.scans)
+                .map_err(DiffError::Source)?;
+            behind.1 = rewritten.extend(behind.1, bytes, made);
+            at += len;
+        }
+        Ok((raw, rewritten))
+    }
 }
 
 /// Bytes of a copy compared at once.

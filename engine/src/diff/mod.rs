@@ -263,12 +263,12 @@ fn candidates(
 ) -> Result<(Vec<Candidate>, Estimates), DiffError> {
     let price = options.price();
     let chains_len_max = options.chains_len_max();
-    let unused = source_gaps(&exact, source.size());
-    let near = near_matches(source, &unused, target, &exact, options, chains_len_max, progress)?;
+    let unused = |found: &[Segment]| source_gaps(found, source.size());
+    let near = near_matches(source, unused, target, &exact, options, chains_len_max, progress)?;
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
     let plain = Candidate::new(pieces.clone(), source, target, &none, Worth::NONE, price)?;
-    let estimates = estimate::estimate(source, target, &pieces, progress)?;
+    let estimates = estimate::estimate(target, &pieces, progress)?;
     if !options.parts.refs {
         return Ok((vec![plain], estimates));
     }
@@ -282,7 +282,7 @@ fn candidates(
         return Ok((vec![plain], estimates));
     }
     let pieces = match options.parts.rematch {
-        true => rematched(source, target, pieces, &exact, near, &regions, options, progress)?,
+        true => rematched(source, target, pieces, &exact, &regions, options, progress)?,
         false => pieces,
     };
     progress(Event::Phase { name: "frames", total: target.size() });
@@ -300,13 +300,11 @@ fn candidates(
 
 /// Matches again what does not agree once addresses are rewritten, and chooses anew where pieces
 /// touch the regions.
-#[expect(clippy::too_many_arguments, reason = "all that was found so far counts again")]
 fn rematched(
     source: &dyn Source,
     target: &dyn Source,
     pieces: Vec<Piece>,
     exact: &[Segment],
-    mut near: Vec<Segment>,
     regions: &Regions,
     options: &Options,
     progress: Progress,
@@ -314,10 +312,11 @@ fn rematched(
     let rewritten = Rewritten { source, regions };
     let total = pieces.iter().map(|piece| &piece.segment).filter(|segment| regions.touch(segment));
     progress(Event::Phase { name: "rewrite", total: total.map(|segment| segment.len).sum() });
+    let new = || frames::Comparison::new(source, target, regions);
     let left: Vec<u64> = pieces
         .par_iter()
-        .map(|piece| {
-            let differing = frames::differing(&piece.segment, source, target, regions)?;
+        .map_init(new, |comparison, piece| {
+            let differing = comparison.differing(&piece.segment)?;
             if regions.touch(&piece.segment) {
                 progress(Event::Advance(piece.segment.len));
             }
@@ -332,10 +331,9 @@ fn rematched(
     let settled: Vec<_> = settled.map(|(piece, _)| piece.segment).collect();
     let chains_len_max = options.chains_len_max() / REMATCH_PART;
     // Elsewhere the source is what it was, and was looked at.
-    let unused = regions.cover(&source_gaps(&settled, source.size()));
-    let found =
-        near_matches(&rewritten, &unused, target, &settled, options, chains_len_max, progress)?;
-    near.extend(found);
+    let unused = |found: &[Segment]| regions.cover(&source_gaps(found, source.size()));
+    let mut near =
+        near_matches(&rewritten, unused, target, &settled, options, chains_len_max, progress)?;
     near.extend(entries::find(source, target, regions)?);
     let (mut fixed, mut touching) = (Vec::new(), Vec::new());
     for (piece, left) in pieces.into_iter().zip(left) {
@@ -379,11 +377,11 @@ const SETTLED_PART: u64 = 32;
 /// Least length of a piece that agrees throughout and is not parsed again, in bytes.
 const FIXED_LEN: u64 = 4096;
 
-/// Near matches in what the exact ones leave over, sought in what is `unused` of the source; in
-/// target order.
+/// Near matches in what the exact ones leave over, sought in what those found leave `unused` of the
+/// source; in target order.
 fn near_matches(
     source: &dyn Source,
-    unused: &[SourceRange],
+    unused: impl Fn(&[Segment]) -> Vec<SourceRange>,
     target: &dyn Source,
     exact: &[Segment],
     options: &Options,
@@ -396,25 +394,33 @@ fn near_matches(
     let sum = |ranges: &[SourceRange]| ranges.iter().map(|range| range.len).sum::<u64>();
     let unmatched = left(exact);
     let mut found = exact.to_vec();
+    let mut clear = exact.to_vec();
     let mut near = Vec::new();
     for grain in [seeds::Grain::COARSE, seeds::Grain::FINE] {
         let stretches = left(&found);
         progress(Event::Phase { name: "match seeds", total: sum(&stretches) });
-        for part in gaps::parts(unused, seeds::source_len_max(options.memory, grain)) {
+        let source_len_max = seeds::source_len_max(options.memory, grain);
+        for part in gaps::parts(&unused(&found), source_len_max) {
             let joined = gaps::Joined::read(source, &part, DiffError::Source)?;
             let seeds = seeds::find(&joined, target, &stretches, grain, progress)?;
             found.extend(&seeds.strict);
             near.extend(seeds.strict);
             near.extend(seeds.wide);
+            clear.extend(seeds.clear);
         }
         found.sort_unstable();
     }
-    progress(Event::Phase { name: "match nearby", total: sum(&unmatched) });
-    near.extend(local::find(source, target, &unmatched, &found, progress)?);
-    if sum(&unmatched).max(sum(unused)) <= chains_len_max {
+    let unused = unused(exact);
+    let is_small = sum(&unmatched).max(sum(&unused)) <= chains_len_max;
+    clear.sort_unstable();
+    // Of little that is left all is worth a closer look.
+    let unclear = if is_small { unmatched.clone() } else { left(&clear) };
+    progress(Event::Phase { name: "match nearby", total: sum(&unclear) });
+    near.extend(local::find(source, target, &unclear, &found, progress)?);
+    if is_small {
         progress(Event::Phase { name: "match anywhere", total: sum(&unmatched) });
         let memory = options.memory;
-        near.extend(chains::find(source, target, unused, &unmatched, memory, progress)?);
+        near.extend(chains::find(source, target, &unused, &unmatched, memory, progress)?);
     }
     let mut near: Vec<_> = near.into_iter().flat_map(|s| s.parts(MATCH_LEN_MAX)).collect();
     near.par_sort_unstable();

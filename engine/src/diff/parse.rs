@@ -173,6 +173,11 @@ impl Lane {
     fn end(&self) -> usize {
         self.start + self.bytes.len()
     }
+
+    /// Which bytes agree from byte `at` of the target up to the next multiple of 64.
+    fn bits(&self, at: usize) -> u64 {
+        self.agreement.from(at - self.start) & !0 >> (at % 64)
+    }
 }
 
 /// Bytes by which a match of `len` bytes may grow each way: short ones are mostly chance.
@@ -268,6 +273,8 @@ struct Path {
     /// This run's place among `runs`, once another path needs it.
     run: u32,
     missed: bool,
+    /// Which of the next bytes of its lane agree, up to the next multiple of 64.
+    bits: u64,
 }
 
 /// The shortest path. Only paths are followed from byte to byte that may still win: a lane that is
@@ -299,8 +306,15 @@ struct Best {
 
 impl<'a> Viterbi<'a> {
     fn new(target: &'a [u8], lanes: &'a [Lane], price: &'a Price) -> Self {
-        let literal =
-            Path { state: NONE, cost: 0, start: 0, before: NONE, run: NONE, missed: false };
+        let literal = Path {
+            state: NONE,
+            cost: 0,
+            start: 0,
+            before: NONE,
+            run: NONE,
+            missed: false,
+            bits: 0,
+        };
         Self {
             target,
             lanes,
@@ -348,8 +362,9 @@ impl<'a> Viterbi<'a> {
         self.waiting.take(at, &mut due);
         for state in due.drain(..) {
             let lane = &self.lanes[state as usize];
-            if self.at < lane.end() && lane.agreement.at(self.at - lane.start) {
-                self.active.push(Path { state, cost: UNREACHED, ..self.literal });
+            let bits = lane.bits(self.at);
+            if bits & 1 == 1 {
+                self.active.push(Path { state, cost: UNREACHED, bits, ..self.literal });
             } else {
                 self.wait(state);
             }
@@ -420,8 +435,9 @@ impl<'a> Viterbi<'a> {
     /// Where the best lane agrees for long, no other can win: run ahead. Says whether it did.
     fn sprint(&mut self) -> bool {
         let Some(index) = self.best.index else { return false };
-        let lane = &self.lanes[self.active[index].state as usize];
-        if lane.agreement.from(self.at - lane.start) != !0 {
+        let path = &self.active[index];
+        let lane = &self.lanes[path.state as usize];
+        if path.bits != !0 >> (self.at % 64) || lane.agreement.from(self.at - lane.start) != !0 {
             return false;
         }
         let len = lane.agreement.run(self.at - lane.start);
@@ -449,7 +465,15 @@ impl<'a> Viterbi<'a> {
         self.active.retain(agrees);
         self.best.index = Some(self.active.len());
         self.active.push(path);
+        self.refill();
         true
+    }
+
+    /// Looks up which bytes agree next.
+    fn refill(&mut self) {
+        for path in &mut self.active {
+            path.bits = self.lanes[path.state as usize].bits(self.at);
+        }
     }
 
     /// The place of a path's run among the runs that are kept.
@@ -479,10 +503,10 @@ impl<'a> Viterbi<'a> {
         let mut winner = Best { cost: self.literal.cost + self.price.literal, index: None };
         for index in 0..self.active.len() {
             let path = self.active[index];
-            let lane = &self.lanes[path.state as usize];
-            let matched = lane.agreement.at(self.at - lane.start);
+            let matched = path.bits & 1 == 1;
             if matched && path.state != best_state {
-                let resumes = resumed == Some(lane.diagonal);
+                let diagonal = || self.lanes[path.state as usize].diagonal;
+                let resumes = resumed.is_some_and(|resumed| resumed == diagonal());
                 let enter = if resumes { self.price.resume } else { self.price.enter };
                 if best + enter < path.cost {
                     if before == NONE {
@@ -496,6 +520,7 @@ impl<'a> Viterbi<'a> {
             let path = &mut self.active[index];
             path.cost += self.price.byte(matched, path.missed);
             path.missed = !matched;
+            path.bits >>= 1;
             self.has_dear |= path.missed && path.cost >= best + self.price.enter;
             if path.cost < winner.cost {
                 winner = Best { cost: path.cost, index: Some(index) };
@@ -504,6 +529,9 @@ impl<'a> Viterbi<'a> {
         self.literal.cost += self.price.literal;
         self.best = winner;
         self.at += 1;
+        if self.at.is_multiple_of(64) {
+            self.refill();
+        }
     }
 
     /// The diagonal of the last copy, where the best path is on literals behind it: going on along

@@ -11,8 +11,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use rayon::prelude::*;
 
 use super::DiffError;
+use super::agreement;
 use super::gaps::{self, Joined};
-use super::segment::{Segment, common_prefix};
+use super::segment::Segment;
 use crate::format::SourceRange;
 use crate::io::{Event, Progress, Source};
 
@@ -68,7 +69,12 @@ pub(super) struct Found {
     pub(super) strict: Vec<Segment>,
     /// The same widened, where that differs.
     pub(super) wide: Vec<Segment>,
+    /// Where in strict ones so few bytes differ that no short match could explain more.
+    pub(super) clear: Vec<Segment>,
 }
+
+/// Most bytes of a word that differ where a match is clear.
+const CLEAR_MISSES: u32 = 8;
 
 /// Bytes of target that one task takes.
 const TASK: u64 = 4 << 20;
@@ -172,6 +178,7 @@ pub(super) fn find(
     for found in found {
         all.strict.extend(found.strict);
         all.wide.extend(found.wide);
+        all.clear.extend(found.clear);
     }
     Ok(all)
 }
@@ -244,6 +251,7 @@ fn scan(table: &SeedTable, source: &Joined, target: &Joined, grain: Grain) -> Fo
             continue;
         };
         target.segments(at - back, source, from - back, back + ahead, &mut found.strict);
+        clear(source, target, from - back, at - back, back + ahead, &mut found.clear);
         let shift = from.wrapping_sub(at);
         let (wide_back, wide_ahead) =
             if score < WIDE_SCORE_MIN || (widened.0 == Some(shift) && at + ahead <= widened.1) {
@@ -266,42 +274,109 @@ fn scan(table: &SeedTable, source: &Joined, target: &Joined, grain: Grain) -> Fo
     found
 }
 
+/// Adds where a match is clear, word by word.
+fn clear(
+    source: &Joined,
+    target: &Joined,
+    from: usize,
+    at: usize,
+    len: usize,
+    out: &mut Vec<Segment>,
+) {
+    let (ours, theirs) = (&target.bytes[at..at + len], &source.bytes[from..from + len]);
+    let mut words = ours.chunks_exact(WORD).zip(theirs.chunks_exact(WORD));
+    let mut place = 0;
+    while place + WORD <= len {
+        let is_clear =
+            |(a, b): &(&[u8], &[u8])| agreement::word(a, b).count_zeros() <= CLEAR_MISSES;
+        let run = words.by_ref().take_while(is_clear).count() * WORD;
+        target.segments(at + place, source, from + place, run, out);
+        // Behind the run is a word that is not clear, or none.
+        place += run + WORD;
+    }
+}
+
 /// How far a match of `len` bytes reaches back of its start and ahead of it, as long as about half
 /// of the bytes agree.
 fn widen(source: &[u8], from: usize, target: &[u8], at: usize, len: usize) -> (usize, usize) {
-    let ahead = source[from + len..].iter().zip(&target[at + len..]).take(WIDE_MAX);
-    let back = source[..from].iter().rev().zip(target[..at].iter().rev()).take(WIDE_MAX);
-    (extend(back, 0, WIDE).0, len + extend(ahead, 0, WIDE).0)
+    let most = |bytes: &[u8]| bytes.len().min(WIDE_MAX);
+    let (source_ahead, target_ahead) = (&source[from + len..], &target[at + len..]);
+    let (source_back, target_back) = (&source[..from], &target[..at]);
+    let ahead = Reach::ahead(
+        &source_ahead[..most(source_ahead)],
+        &target_ahead[..most(target_ahead)],
+        WIDE,
+    );
+    let back = Reach::back(
+        &source_back[from - most(source_back)..],
+        &target_back[at - most(target_back)..],
+        WIDE,
+    );
+    (back.len, len + ahead.len)
 }
 
 /// How far a match reaches back and ahead, and its score.
 fn grow(source: &[u8], from: usize, target: &[u8], at: usize, free: usize) -> (usize, usize, i64) {
-    let ahead = {
-        let pairs = source[from..].iter().zip(&target[at..]);
-        let exact = common_prefix(&source[from..], &target[at..]);
-        extend(pairs.skip(exact), exact, STRICT)
-    };
-    let back = extend(source[..from].iter().rev().zip(target[free..at].iter().rev()), 0, STRICT);
-    (back.0, ahead.0, ahead.1 + back.1)
+    let ahead = Reach::ahead(&source[from..], &target[at..], STRICT);
+    let back = Reach::back(&source[..from], &target[free..at], STRICT);
+    (back.len, ahead.len, ahead.score + back.score)
 }
 
-/// Length and score of the best front of these pairs, behind `exact` that agree.
-fn extend<'a>(
-    pairs: impl Iterator<Item = (&'a u8, &'a u8)>,
-    exact: usize,
-    rule: Rule,
-) -> (usize, i64) {
-    let mut score = exact as i64;
-    let mut best = (exact, score);
-    for (len, (a, b)) in (exact + 1..).zip(pairs) {
-        score += if a == b { 1 } else { -rule.miss };
-        if score > best.1 {
-            best = (len, score);
-        } else if score < best.1 - rule.drop {
-            break;
-        }
+/// The best front of two stretches, or the best back.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Reach {
+    len: usize,
+    score: i64,
+}
+
+impl Reach {
+    /// Both read forwards.
+    fn ahead(source: &[u8], target: &[u8], rule: Rule) -> Self {
+        let words = source.chunks(WORD).zip(target.chunks(WORD));
+        Self::of(words.map(|(a, b)| (agreement::word(a, b), a.len().min(b.len()))), rule)
     }
-    best
+
+    /// Both read backwards.
+    fn back(source: &[u8], target: &[u8], rule: Rule) -> Self {
+        let words = source.rchunks(WORD).zip(target.rchunks(WORD)).map(|(a, b)| {
+            let len = a.len().min(b.len());
+            let bits = agreement::word(&a[a.len() - len..], &b[b.len() - len..]);
+            (bits.reverse_bits() >> (WORD - len), len)
+        });
+        Self::of(words, rule)
+    }
+
+    /// Of words with a bit for each byte that agrees, the first ones lowest, each of up to so many.
+    fn of(words: impl Iterator<Item = (u64, usize)>, rule: Rule) -> Self {
+        let (mut best, mut score, mut len) = (Self::default(), 0, 0);
+        for (mut bits, count) in words {
+            let end = len + count;
+            while len < end {
+                // Bytes that agree, then bytes that do not.
+                let run = (bits.trailing_ones() as usize).min(end - len);
+                (len, score) = (len + run, score + run as i64);
+                if score > best.score {
+                    best = Self { len, score };
+                }
+                bits = bits.checked_shr(in_word(run)).unwrap_or(0);
+                let run = (bits.trailing_zeros() as usize).min(end - len);
+                (len, score) = (len + run, score - run as i64 * rule.miss);
+                if score < best.score - rule.drop {
+                    return best;
+                }
+                bits = bits.checked_shr(in_word(run)).unwrap_or(0);
+            }
+        }
+        best
+    }
+}
+
+/// Bytes that are compared at once.
+const WORD: usize = 64;
+
+/// Shifts within a word.
+fn in_word(len: usize) -> u32 {
+    u32::try_from(len).expect("a word has 64 bits")
 }
 
 #[cfg(test)]
