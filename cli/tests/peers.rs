@@ -51,8 +51,8 @@ impl Ship {
             town.depot.run(&create).expect_code(0);
             town.sign_and_publish("g.fleet");
         }
-        town.depot.run("key new ca").expect_code(0);
-        town.depot.run("ca init ca --key ca --name coast").expect_code(0);
+        town.depot.run("key new coast").expect_code(0);
+        town.depot.run("ca init ca --key coast --name coast").expect_code(0);
         // Ports that were free a moment ago; each node has its own.
         let sockets: Vec<_> = NAMES.iter().map(|_| UdpSocket::bind("127.0.0.1:0")).collect();
         let port = |socket: &std::io::Result<UdpSocket>| {
@@ -77,7 +77,7 @@ impl Ship {
         let asked = self.desk().run(&ask).expect_code(0).json();
         let digest = asked["key"].as_str().expect("a digest").to_owned();
         self.desk().run(&format!("ca allow ca {name} --digest {digest}")).expect_code(0);
-        let issue = format!("ca issue ca {name}.csr --key ca --json");
+        let issue = format!("ca issue ca {name}.csr --key coast --json");
         let issued = self.desk().run(&issue).expect_code(0).json();
         let path = issued["issued"][0]["certificate"].as_str().expect("a path").to_owned();
         fs::copy(self.desk().path(&path), self.desk().path(&format!("{name}.crt")))

@@ -11,7 +11,7 @@ use neap_engine::digest::Digest;
 use neap_engine::io::file::PatchInput;
 use neap_peer::budget::Left;
 use neap_peer::config::Config;
-use neap_peer::link::Profile;
+use neap_peer::link::{Class, Profile};
 use neap_peer::quic::arriving::Arriving;
 use neap_peer::quic::mdns;
 use neap_peer::quic::metadata::{self, Wanted};
@@ -109,7 +109,7 @@ impl Fetch<'_> {
         let device = self.args.running.device(&self.product, offers)?;
         let planned = plan(offers, &device).map_err(|reason| refused(&reason, &self.product))?;
         let steps: Vec<Offer> = planned.steps.into_iter().cloned().collect();
-        self.check_budget(planned.fetch_len, steps.last())?;
+        self.check_budget(planned.fetch_len, steps.last(), site.is_alone())?;
         let mut ledger = Ledger::load(&self.config.state);
         let (mut rows, mut applied) = (Vec::new(), None);
         for step in &steps {
@@ -211,7 +211,7 @@ impl Fetch<'_> {
     }
 
     /// Refuses what would not fit into the budget of any link, before it begins.
-    fn check_budget(&self, len: u64, last: Option<&Offer>) -> Result<(), Failure> {
+    fn check_budget(&self, len: u64, last: Option<&Offer>, alone: bool) -> Result<(), Failure> {
         let update = last.and_then(|offer| offer.custom.to.as_deref()).and_then(Digest::from_hex);
         self.purse.set_update(update);
         let with_headers = len + len / 16;
@@ -219,8 +219,10 @@ impl Fetch<'_> {
             Left::Unlimited => true,
             Left::Bytes(left) => left >= with_headers,
         };
-        let links: Vec<_> = self.config.peers.iter().map(|peer| &peer.link).collect();
-        if links.is_empty() || links.iter().any(|link| fits(link)) {
+        let links = self.config.peers.iter().map(|peer| &peer.link);
+        let links: Vec<_> = links.filter(|link| link.class != Class::Lan).collect();
+        // Members of the site may have it, or fetch it.
+        if !alone || links.is_empty() || links.iter().any(|link| fits(link)) {
             return Ok(());
         }
         let left = links.iter().map(|link| match self.purse.left_of(link) {

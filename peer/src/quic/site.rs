@@ -260,6 +260,12 @@ impl Site {
         Err(last)
     }
 
+    /// Whether nobody is connected but over links that cost.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.members.is_empty() && self.neighbours().is_empty()
+    }
+
     /// Peers at places on the LAN that are no members of the site.
     #[must_use]
     pub fn neighbours(&self) -> Vec<Arc<Peer>> {
@@ -398,9 +404,7 @@ impl Site {
         }
         let all_spent = self.costly.iter().all(|costly| self.purse.left(&costly.place.link) == 0);
         run.swarm.set_may_fetch(!all_spent);
-        if let Some(link) =
-            spent.filter(|_| all_spent && self.members.is_empty() && self.near.is_empty())
-        {
+        if let Some(link) = spent.filter(|_| all_spent && self.is_alone()) {
             return Err(FetchError::Budget { link });
         }
         for action in run.swarm.poll(self.now_ms()) {
