@@ -59,11 +59,10 @@ pub(super) async fn accept(inner: Arc<Inner>) {
             continue;
         }
         // Where many come at a time, each has to show that its address is its own.
-        if inner.endpoint.open_connections() > HANDSHAKES_FREE && incoming.may_retry() {
-            if !incoming.remote_address_validated() {
-                drop(incoming.retry());
-                continue;
-            }
+        let is_many = inner.endpoint.open_connections() > HANDSHAKES_FREE;
+        if is_many && incoming.may_retry() && !incoming.remote_address_validated() {
+            drop(incoming.retry());
+            continue;
         }
         let ip = incoming.remote_address().ip().to_canonical();
         // An honest peer says it again after a moment.
