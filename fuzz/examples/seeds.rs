@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use neap_depot::name::Device;
 use neap_engine::diff::Coder;
 use neap_engine::digest::Digest;
 use neap_engine::format::Header;
@@ -11,12 +12,14 @@ use neap_engine::io::drive;
 use neap_engine::io::memory::PatchBytes;
 use neap_fuzz::harness::choices::Choices;
 use neap_fuzz::harness::{HARNESSES, build, roundtrip, seal, whole};
+use neap_peer::groups::Groups;
+use neap_peer::wire::{Address, Hello, Notice, Request, encode_receipts};
 use neap_sim::executable::Arch;
 use neap_trust::key::Signer;
 use neap_trust::key::sealed::FileKey;
 use neap_trust::repo::document::{NamedKey, TargetFile};
 use neap_trust::repo::edit::{RoleSetup, Setup};
-use neap_trust::repo::request::Request;
+use neap_trust::repo::request::Request as SigningRequest;
 use neap_trust::repo::signature::SignatureFile;
 use neap_trust::repo::{Repo, When};
 
@@ -60,7 +63,56 @@ fn main() -> io::Result<()> {
         fs::write(seeds.join("fast_vs_reference").join(&name), noise(seed))?;
         fs::write(seeds.join("patch_sealed").join(&name), parts)?;
     }
+    peer(&seeds)?;
     depot(&seeds)
+}
+
+/// What peers say, and files of a node.
+fn peer(seeds: &Path) -> io::Result<()> {
+    let blob = Digest([7; 32]);
+    let groups: Groups = [0..3, 5..6, 900..4000].into_iter().collect();
+    let at = ([10, 0, 0, 7], 4747).into();
+    let hello = Hello { version: 1, same_site: true, site: "MV Aurora".into(), port: 4747 };
+    for (name, notice) in [
+        ("hello", Notice::Hello(hello)),
+        ("have", Notice::Have { blob, may_fetch: true, groups: groups.clone() }),
+        ("more", Notice::More { blob, groups: Groups::default() }),
+        ("claim", Notice::Claim { blob, groups: groups.clone() }),
+        ("fresh", Notice::Fresh(b"{}".to_vec())),
+        ("peers", Notice::Peers(vec![Address { device: "pump-1".into(), at }])),
+    ] {
+        fs::write(seeds.join("notice").join(name), &notice.encode()[4..])?;
+    }
+    let device = Device::new("pump-1").ok_or(io::ErrorKind::InvalidInput)?;
+    let groups = [0..3, 5..6].into_iter().collect();
+    let put = (device.clone(), 7, vec![1, 2]);
+    for (name, request) in [
+        ("blob", Request::Blob { blob, groups }),
+        ("metadata", Request::Metadata { name: "timestamp.json".into(), len_max: 4096 }),
+        ("put", Request::PutReceipt { device: put.0, sequence: put.1, bytes: put.2 }),
+        ("receipts", Request::Receipts),
+        ("receipt", Request::Receipt { device: device.clone(), sequence: 7 }),
+        ("has", Request::Has(vec![blob, blob])),
+    ] {
+        fs::write(seeds.join("request").join(name), request.encode())?;
+    }
+    fs::write(seeds.join("request").join("list"), encode_receipts(&[(device, 7)]))?;
+    for target in ["slice", "swarm"] {
+        for seed in 0..8 {
+            fs::write(seeds.join(target).join(format!("choices-{seed}")), noise(seed))?;
+        }
+    }
+    let link = "[link.sat]\nrate_kbit = 2000\nprice = \"3.20 USD/MB\"\nday_bytes = \"40 MB\"\n";
+    let hours = "hours = [\"22:00-06:00\"]\n";
+    let peer = "[[peer]]\naddress = \"shore.example:4747\"\nlink = \"sat\"\n";
+    fs::write(seeds.join("config").join("sat"), format!("{link}{hours}{peer}"))?;
+    fs::write(seeds.join("config").join("site"), "site = \"MV Aurora\"\ngroups = [\"bridge\"]\n")?;
+    let update = format!(r#"{{"{blob}":{{"bytes":5,"month":"2026-11-01"}}}}"#);
+    let days = r#""day_bytes":{"2026-11-25":9},"month_bytes":{"2026-11-01":9}"#;
+    let links = format!(r#"{{"sat":{{{days},"updates":{update}}}}}"#);
+    let file = format!(r#"{{"latest_day":"2026-11-25","links":{links}}}"#);
+    fs::write(seeds.join("meter").join("sealed"), format!("\x01{file}"))?;
+    fs::write(seeds.join("meter").join("empty"), "\x01{\"latest_day\":null,\"links\":{}}")
 }
 
 /// Names, edits of blobs and their trees, and a small release.
@@ -145,7 +197,7 @@ fn repository(seeds: &Path) -> Result<(), Box<dyn std::error::Error + Send + Syn
         let envelope = repo.staged(role).ok_or("nothing staged")?;
         let signature = SignatureFile::make(role, envelope, &key)?;
         fs::write(seeds.join("signature").join(role), signature.bytes())?;
-        fs::write(seeds.join("staged").join(role), Request::of(&repo, role)?.bytes())?;
+        fs::write(seeds.join("staged").join(role), SigningRequest::of(&repo, role)?.bytes())?;
     }
     Ok(())
 }

@@ -68,6 +68,13 @@ impl Groups {
         other.iter().for_each(|range| self.remove(&range));
     }
 
+    /// Leaves the first so many ranges.
+    pub fn truncate(&mut self, range_count: usize) {
+        while self.ranges.len() > range_count {
+            self.ranges.pop_last();
+        }
+    }
+
     /// The ranges in order.
     pub fn iter(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.ranges.iter().map(|(&start, &end)| start..end)
@@ -186,6 +193,9 @@ mod tests {
             prop_assert_eq!(groups.covers(&window), window.clone().all(|g| plain.contains(&g)));
             prop_assert_eq!(groups.count(), plain.len() as u64);
             prop_assert!((0..60).all(|group| groups.contains(group) == plain.contains(&group)));
+            let first: Groups = groups.iter().take(2).collect();
+            groups.truncate(2);
+            prop_assert_eq!(groups, first);
         }
     }
 }

@@ -8,7 +8,8 @@
 //! - [`congestion`]: how fast to send over a satellite.
 //! - [`link`]: links by what a byte costs. [`budget`]: what may still cross them.
 //! - [`config`]: the configuration of a node. [`metrics`]: what it counts.
-//! - [`tls`]: who may speak to whom. [`shelf`]: the depot, in a thread of its own.
+//! - [`tls`]: who may speak to whom. [`allowance`]: how much a peer may ask and tell.
+//! - [`shelf`]: the depot, in a thread of its own.
 //! - [`quic`]: the network; only its files know sockets.
 //!
 //! # Guarantees
@@ -17,6 +18,7 @@
 //! - What a link that costs may carry is counted before it crosses, through any kill.
 //! - A peer chooses neither memory nor time of ours beyond [`limits`].
 
+pub mod allowance;
 pub mod budget;
 pub mod config;
 pub mod congestion;

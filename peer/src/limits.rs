@@ -18,6 +18,9 @@ const _: () = assert!(SPAN_GROUPS <= REQUEST_GROUPS_MAX);
 /// its last ranges, which costs time and never correctness.
 pub const RANGE_COUNT_MAX: usize = 1024;
 
+/// Most ranges of what one source says it has, told bit by bit: 200 KiB of memory.
+pub const HAVE_RANGES_MAX: usize = 4 * RANGE_COUNT_MAX;
+
 /// Longest frame, kind included: a timestamp or a have-map fits.
 pub const FRAME_LEN_MAX: usize = 64 << 10;
 const _: () = assert!(RANGE_COUNT_MAX * 8 + 64 < FRAME_LEN_MAX);
@@ -49,8 +52,17 @@ pub const STREAMS_PER_PEER_MAX: u32 = 64;
 /// Connections at a time, of all peers.
 pub const CONNECTION_COUNT_MAX: usize = 64;
 
-/// Connections at a time of one peer: an old one may linger while its address changes.
+/// Connections at a time of one peer: an old one may linger while its address changes. As many may
+/// wait for its hello besides.
 pub const CONNECTIONS_PER_PEER_MAX: usize = 3;
+
+/// Handshakes under way at a time from one address: whoever has no certificate must not keep those
+/// out who have one. A site behind one address comes in by sixteens.
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 16;
+
+/// Longest that a handshake may take, and a hello after it, in milliseconds: ten round trips by
+/// satellite.
+pub const HELLO_MS_MAX: u64 = 10_000;
 
 /// Most of requested blobs that is under way to us at a time, from all peers together.
 pub const UNDER_WAY_MAX: u64 = 8 << 20;
@@ -58,6 +70,26 @@ pub const UNDER_WAY_MAX: u64 = 8 << 20;
 /// Longest that a request may take to arrive, in milliseconds: against peers that send a byte a
 /// minute to hold a stream.
 pub const REQUEST_MS_MAX: u64 = 20_000;
+
+/// What requests of one connection may cost in a second, and at once ([`Request::cost`]). Whoever
+/// asks for more waits: 2,048 of 1 MiB are more than a LAN carries.
+///
+/// [`Request::cost`]: crate::wire::Request::cost
+pub const REQUEST_COST_PER_S: u64 = 2_048;
+/// At once: a list of all receipts and a thousand blobs asked about fit several times.
+pub const REQUEST_COST_BURST: u64 = 4_096;
+
+/// Receipts that one connection may leave: 32 MiB of disk. Whoever carries more comes again.
+pub const RECEIPTS_PER_CONNECTION_MAX: u64 = 4_096;
+
+/// Notices of one connection in a second: 20 tell of each of 16 blobs.
+pub const NOTICES_PER_S: u64 = 512;
+/// At once: what is told where members meet.
+pub const NOTICES_BURST: u64 = 2_048;
+
+/// Notices that may wait for one peer: 2 MiB of have-maps at the most, and ten seconds of news.
+pub const TELLS_MAX: usize = 256;
+const _: () = assert!(TELLS_MAX * RANGE_COUNT_MAX * 8 <= 2 << 20);
 
 /// What is reserved of a link's budget at a time. A kill wastes at most this much of it, and a link
 /// of 2 Mbit/s stores its count once a second.
@@ -107,3 +139,46 @@ pub const HOURS_COUNT_MAX: usize = 24;
 
 /// Longest name of a link, in bytes: it is a label of metrics.
 pub const LINK_NAME_LEN_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_those_of_the_document() {
+        let document = include_str!("../../docs/wire.md");
+        let limits: [(&str, u64); 23] = [
+            ("GROUP_COUNT_MAX", GROUP_COUNT_MAX),
+            ("REQUEST_GROUPS_MAX", REQUEST_GROUPS_MAX),
+            ("RANGE_COUNT_MAX", RANGE_COUNT_MAX as u64),
+            ("HAVE_RANGES_MAX", HAVE_RANGES_MAX as u64),
+            ("FRAME_LEN_MAX", FRAME_LEN_MAX as u64),
+            ("REQUEST_LEN_MAX", REQUEST_LEN_MAX as u64),
+            ("SITE_LEN_MAX", SITE_LEN_MAX as u64),
+            ("ADDRESS_COUNT_MAX", ADDRESS_COUNT_MAX as u64),
+            ("HAS_COUNT_MAX", HAS_COUNT_MAX as u64),
+            ("RECEIPT_DEVICES_MAX", RECEIPT_DEVICES_MAX as u64),
+            ("BLOBS_PER_PEER_MAX", BLOBS_PER_PEER_MAX as u64),
+            ("STREAMS_PER_PEER_MAX", u64::from(STREAMS_PER_PEER_MAX)),
+            ("CONNECTION_COUNT_MAX", CONNECTION_COUNT_MAX as u64),
+            ("CONNECTIONS_PER_PEER_MAX", CONNECTIONS_PER_PEER_MAX as u64),
+            ("HANDSHAKES_PER_ADDRESS_MAX", HANDSHAKES_PER_ADDRESS_MAX as u64),
+            ("REQUEST_MS_MAX", REQUEST_MS_MAX),
+            ("HELLO_MS_MAX", HELLO_MS_MAX),
+            ("REQUEST_COST_PER_S", REQUEST_COST_PER_S),
+            ("REQUEST_COST_BURST", REQUEST_COST_BURST),
+            ("RECEIPTS_PER_CONNECTION_MAX", RECEIPTS_PER_CONNECTION_MAX),
+            ("NOTICES_PER_S", NOTICES_PER_S),
+            ("NOTICES_BURST", NOTICES_BURST),
+            ("TELLS_MAX", TELLS_MAX as u64),
+        ];
+        let rows = document.lines().filter(|line| line.starts_with("| `"));
+        assert_eq!(rows.count(), limits.len(), "each row of the document is checked");
+        for (name, value) in limits {
+            let head = format!("| `{name}` |");
+            let row = document.lines().find(|line| line.starts_with(&head)).unwrap_or_default();
+            let found = row.split('|').nth(2).unwrap_or_default().trim().replace(',', "");
+            assert_eq!(found, value.to_string(), "{name}");
+        }
+    }
+}

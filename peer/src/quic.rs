@@ -1,13 +1,14 @@
 //! Peers over QUIC: the only files that know `quinn` and `tokio`'s network.
 //!
 //! - [`transport`]: what a connection over a link of each class is set to.
-//! - [`node`]: the endpoint, who is connected, what they say.
+//! - [`node`]: the endpoint, who is connected, what they say. `door`: who may come in.
 //! - [`metadata`]: what is signed, from a peer.
 //! - [`answer`](self): what is asked of us. [`ask`]: what we ask.
 
 mod answer;
 pub mod arriving;
 pub mod ask;
+mod door;
 pub mod mdns;
 pub mod metadata;
 pub mod node;

@@ -20,6 +20,7 @@ use neap_depot::tree;
 use neap_engine::digest::Digest;
 
 use crate::groups::Groups;
+use crate::limits::HAVE_RANGES_MAX;
 use crate::wire::Notice;
 pub use source::Kind;
 use source::Source;
@@ -241,6 +242,7 @@ impl Swarm {
             }
             Notice::More { blob, groups } if *blob == self.plan.blob => {
                 source.have.extend(groups);
+                source.have.truncate(HAVE_RANGES_MAX);
                 source.lacking.subtract(groups);
                 // What it claimed has come: it gets on. If it lies, asking it will show that.
                 if groups.iter().any(|range| source.claims.within(range).next().is_some()) {
@@ -449,3 +451,35 @@ const TELL_MS: u64 = 100;
 
 /// How long a source that is busy is left alone.
 const BUSY_MS: u64 = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{GROUP_COUNT_MAX, RANGE_COUNT_MAX};
+
+    /// A member may tell of every second group of the longest blob, a thousand at a time: each is a
+    /// range, which would take a gigabyte. Only the first ranges are remembered.
+    #[test]
+    fn what_a_member_tells_bit_by_bit_takes_bounded_memory() {
+        let plan = Plan {
+            blob: Digest([7; 32]),
+            len: GROUP_COUNT_MAX * GROUP_LEN as u64,
+            me: "me".into(),
+            have: Groups::default(),
+            in_order: true,
+            may_fetch: false,
+            quiet_ms: 0,
+            lease_ms: 8_000,
+        };
+        let (mut swarm, id) = (Swarm::new(plan, 0), SourceId(5));
+        swarm.add(id, "liar", Kind::Site, false);
+        for round in 0..20 {
+            let first = round * 2 * RANGE_COUNT_MAX as u64;
+            let groups = (0..RANGE_COUNT_MAX as u64).map(|i| first + 2 * i..first + 2 * i + 1);
+            let groups = groups.collect();
+            swarm.heard(id, &Notice::More { blob: Digest([7; 32]), groups }, 0);
+        }
+        assert_eq!(swarm.sources[&id].have.range_count(), HAVE_RANGES_MAX);
+        assert!(!swarm.poll(0).is_empty(), "what it told first is asked of it");
+    }
+}

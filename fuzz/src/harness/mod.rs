@@ -12,8 +12,10 @@ pub mod repo;
 pub mod roundtrip;
 pub mod seal;
 pub mod sparse;
+pub mod swarm;
 pub mod trust;
 pub mod whole;
+pub mod wire;
 
 /// A harness and the name of its target, which is also that of its folder in `seeds/`.
 pub type Named = (&'static str, fn(&[u8]));
@@ -21,6 +23,7 @@ pub type Named = (&'static str, fn(&[u8]));
 /// Every harness.
 pub const HARNESSES: &[Named] = &[
     ("cm", layers::cm),
+    ("config", wire::config),
     ("depot_metadata", depot::depot_metadata),
     ("depot_names", depot::depot_names),
     ("depot_tree", depot::depot_tree),
@@ -29,13 +32,18 @@ pub const HARNESSES: &[Named] = &[
     ("header", decoders::header),
     ("identity", identity::identity),
     ("journal", decoders::journal),
+    ("meter", wire::meter),
+    ("notice", wire::notice),
     ("patch_apply", whole::patch_apply),
     ("patch_sealed", whole::patch_sealed),
     ("receipt", identity::receipt),
     ("regions", layers::regions),
+    ("request", wire::request),
     ("roundtrip", roundtrip::roundtrip),
     ("signature", repo::signature),
+    ("slice", wire::slice),
     ("staged", repo::staged),
+    ("swarm", swarm::swarm),
     ("trust_metadata", trust::metadata),
     ("trust_signed", trust::signed),
     ("trust_state", trust::state),

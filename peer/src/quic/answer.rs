@@ -1,15 +1,20 @@
 //! What peers ask of us. Nothing that they ask costs more than a few pieces of memory.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use neap_engine::digest::Digest;
+use neap_trust::receipt::Receipt;
 use quinn::{Connection, SendStream};
 use tokio::sync::Semaphore;
 
+use crate::allowance::Allowance;
 use crate::groups::Groups;
-use crate::limits::{RECEIPT_DEVICES_MAX, REQUEST_LEN_MAX, REQUEST_MS_MAX};
+use crate::limits::{
+    RECEIPT_DEVICES_MAX, RECEIPTS_PER_CONNECTION_MAX, REQUEST_COST_BURST, REQUEST_COST_PER_S,
+    REQUEST_LEN_MAX,
+};
 use crate::shelf::Shelf;
 use crate::slice::{Step, Steps};
 use crate::wire::{Request, Status, encode_receipts};
@@ -23,9 +28,15 @@ pub struct Served {
     pub malformed: AtomicU64,
 }
 
-/// Answers what a peer asks until its connection ends.
-pub(super) async fn answer_all(connection: Connection, shelf: Shelf, served: Arc<Served>) {
+/// Answers what a peer asks until its connection ends. A request may take `patience` to arrive.
+pub(super) async fn answer_all(
+    connection: Connection,
+    shelf: Shelf,
+    served: Arc<Served>,
+    patience: Duration,
+) {
     let at_once = Arc::new(Semaphore::new(ANSWERS_AT_ONCE));
+    let account = Arc::new(Account::new());
     let mut number = 0_i32;
     while let Ok((mut send, mut asked)) = connection.accept_bi().await {
         // What was asked first is sent first: streams that share a link would all end late.
@@ -34,15 +45,18 @@ pub(super) async fn answer_all(connection: Connection, shelf: Shelf, served: Arc
             continue;
         }
         let Ok(permit) = Arc::clone(&at_once).acquire_owned().await else { return };
-        let (shelf, served) = (shelf.clone(), Arc::clone(&served));
+        let (shelf, served, account) = (shelf.clone(), Arc::clone(&served), Arc::clone(&account));
         tokio::spawn(async move {
-            let limit = Duration::from_millis(REQUEST_MS_MAX);
-            let read = tokio::time::timeout(limit, asked.read_to_end(REQUEST_LEN_MAX)).await;
+            let read = tokio::time::timeout(patience, asked.read_to_end(REQUEST_LEN_MAX)).await;
             let request = match read {
-                Ok(Ok(bytes)) => Request::decode(&bytes).ok(),
+                Ok(Ok(bytes)) => Request::decode(&bytes).ok().filter(|request| is_fair(request)),
                 _ => None,
             };
+            account.pay(request.as_ref().map_or(1, Request::cost)).await;
             let answered = match request {
+                Some(Request::PutReceipt { .. }) if !account.has_room_for_receipt() => {
+                    say(&mut send, Status::Busy).await
+                }
                 Some(request) => answer(&mut send, request, &shelf, &served).await,
                 None => {
                     served.malformed.fetch_add(1, Ordering::Relaxed);
@@ -56,6 +70,43 @@ pub(super) async fn answer_all(connection: Connection, shelf: Shelf, served: Arc
             drop(permit);
         });
     }
+}
+
+/// What one connection has asked so far.
+struct Account {
+    start: Instant,
+    allowance: Mutex<Allowance>,
+    receipts: AtomicU64,
+}
+
+impl Account {
+    fn new() -> Self {
+        let allowance = Mutex::new(Allowance::new(REQUEST_COST_PER_S, REQUEST_COST_BURST));
+        Self { start: Instant::now(), allowance, receipts: AtomicU64::new(0) }
+    }
+
+    /// Whoever asks for too much waits, and its next requests wait behind it.
+    async fn pay(&self, cost: u64) {
+        let wait = {
+            let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+            allowance.take(cost, self.start.elapsed())
+        };
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn has_room_for_receipt(&self) -> bool {
+        self.receipts.fetch_add(1, Ordering::Relaxed) < RECEIPTS_PER_CONNECTION_MAX
+    }
+}
+
+/// Whether a receipt is one, of the device and with the number that are said: what it says is for
+/// whoever reads it to verify, but a disk is not for anything at all.
+fn is_fair(request: &Request) -> bool {
+    let Request::PutReceipt { device, sequence, bytes } = request else { return true };
+    let claimed = Receipt::claimed(bytes);
+    claimed.is_ok_and(|it| it.device == device.as_str() && it.sequence == *sequence)
 }
 
 /// Answers one request; nothing if the stream is gone.

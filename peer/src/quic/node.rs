@@ -6,18 +6,21 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use neap_engine::digest::Digest;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, ServerConfig, VarInt};
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, VarInt};
 use tokio::sync::mpsc;
 
 use super::answer::{Served, answer_all};
+use super::door::{Origin, accept, bind, coming, is_near, server_config};
 use super::notices::{self, Broken};
 use super::transport;
+use crate::allowance::Allowance;
 use crate::limits::{
     ADDRESS_COUNT_MAX, BLOBS_PER_PEER_MAX, CONNECTION_COUNT_MAX, CONNECTIONS_PER_PEER_MAX,
+    HELLO_MS_MAX, NOTICES_BURST, NOTICES_PER_S, REQUEST_MS_MAX, TELLS_MAX,
 };
 use crate::link::{Class, Profile};
 use crate::shelf::Shelf;
@@ -39,6 +42,15 @@ pub struct Settings {
     pub lan: Profile,
     /// The link over which others come in.
     pub incoming: Profile,
+}
+
+/// How long peers may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For a handshake, and for a hello after it.
+    pub hello: Duration,
+    /// For a request, from its stream's first byte to its last.
+    pub request: Duration,
 }
 
 /// A node of the network. Copies are the same node; it ends when [`Node::close`] is called.
@@ -96,11 +108,12 @@ pub enum DialError {
     Superfluous,
 }
 
-struct Inner {
-    endpoint: Endpoint,
-    settings: Settings,
+pub(super) struct Inner {
+    pub(super) endpoint: Endpoint,
+    pub(super) settings: Settings,
     me: String,
     shelf: Shelf,
+    pub(super) patience: Patience,
     served: Arc<Served>,
     next: AtomicU64,
     events: mpsc::Sender<Event>,
@@ -108,11 +121,13 @@ struct Inner {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     peers: BTreeMap<u32, Arc<Peer>>,
     /// The newest timestamp that is known, which members of the site are told.
     fresh: Option<Vec<u8>>,
     dialling: BTreeSet<String>,
+    /// How many handshakes are under way, and hellos are waited for.
+    pub(super) coming: BTreeMap<Origin, usize>,
 }
 
 impl Node {
@@ -124,6 +139,21 @@ impl Node {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(settings: Settings, shelf: Shelf) -> io::Result<(Self, mpsc::Receiver<Event>)> {
+        Self::start_with(settings, shelf, Patience::default())
+    }
+
+    /// The same, with other patience than the protocol's.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start_with(
+        settings: Settings,
+        shelf: Shelf,
+        patience: Patience,
+    ) -> io::Result<(Self, mpsc::Receiver<Event>)> {
         let local = settings.listen.unwrap_or_else(|| SocketAddr::from(([0_u16; 8], 0)));
         let socket = bind(local)?;
         let server = match settings.listen {
@@ -143,6 +173,7 @@ impl Node {
             settings,
             me,
             shelf,
+            patience,
             served: Arc::default(),
             next: AtomicU64::new(1),
             events,
@@ -239,7 +270,7 @@ impl Peer {
 }
 
 impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -278,55 +309,6 @@ impl Inner {
     }
 }
 
-/// A socket for both families where the system allows it.
-fn bind(at: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    match std::net::UdpSocket::bind(at) {
-        Err(_) if at.ip().is_unspecified() && at.is_ipv6() => {
-            std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, at.port()))
-        }
-        bound => bound,
-    }
-}
-
-fn server_config(settings: &Settings, link: &Profile) -> io::Result<ServerConfig> {
-    let tls = tls::server(&settings.identity, &settings.admission).map_err(io::Error::other)?;
-    let crypto = QuicServerConfig::try_from(tls).map_err(io::Error::other)?;
-    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(transport::config(link)));
-    Ok(config)
-}
-
-async fn accept(inner: Arc<Inner>) {
-    let Ok(near) = server_config(&inner.settings, &inner.settings.lan) else { return };
-    let near = Arc::new(near);
-    while let Some(incoming) = inner.endpoint.accept().await {
-        if inner.endpoint.open_connections() > CONNECTION_COUNT_MAX {
-            incoming.refuse();
-            continue;
-        }
-        // Where many come at a time, each has to show that its address is its own.
-        if inner.endpoint.open_connections() > HANDSHAKES_FREE && incoming.may_retry() {
-            if !incoming.remote_address_validated() {
-                drop(incoming.retry());
-                continue;
-            }
-        }
-        let is_near = is_near(incoming.remote_address().ip());
-        let connecting = match is_near {
-            true => incoming.accept_with(Arc::clone(&near)),
-            false => incoming.accept(),
-        };
-        let Ok(connecting) = connecting else { continue };
-        let inner = Arc::clone(&inner);
-        tokio::spawn(async move {
-            let connected = tokio::time::timeout(HANDSHAKE, connecting).await;
-            if let Ok(Ok(connection)) = connected {
-                drop(greet(&inner, connection, None, None).await);
-            }
-        });
-    }
-}
-
 async fn dial(
     inner: &Arc<Inner>,
     at: SocketAddr,
@@ -345,7 +327,7 @@ async fn dial(
     };
     let connecting = inner.endpoint.connect_with(config, at, SERVER_NAME);
     let connecting = connecting.map_err(|error| failed(&error))?;
-    let connected = tokio::time::timeout(HANDSHAKE, connecting).await;
+    let connected = tokio::time::timeout(inner.patience.hello, connecting).await;
     let connection = connected.map_err(|_| failed(&"no answer"))?;
     let connection = connection.map_err(|error| failed(&error))?;
     greet(inner, connection, Some(link), expected).await
@@ -360,19 +342,23 @@ fn mapped(at: SocketAddr) -> SocketAddr {
 }
 
 /// Says hello both ways, enters the peer and begins to listen to it.
-async fn greet(
+pub(super) async fn greet(
     inner: &Arc<Inner>,
     connection: Connection,
     dialled: Option<&Profile>,
     expected: Option<&str>,
 ) -> Result<Arc<Peer>, DialError> {
     let greeted = hellos(inner, &connection, dialled, expected);
-    let greeted = tokio::time::timeout(HANDSHAKE, greeted).await;
+    let greeted = tokio::time::timeout(inner.patience.hello, greeted).await;
     let greeted = greeted.unwrap_or_else(|_| Err(DialError::Protocol("no hello came".into())));
     let (peer, mut said, heard) = match greeted {
         Ok(greeted) => greeted,
         Err(error) => {
-            connection.close(MISTAKEN, error.to_string().as_bytes());
+            let code = match error {
+                DialError::Superfluous => SUPERFLUOUS,
+                _ => MISTAKEN,
+            };
+            connection.close(code, error.to_string().as_bytes());
             return Err(error);
         }
     };
@@ -388,7 +374,8 @@ async fn greet(
             }
         }
     });
-    tokio::spawn(answer_all(connection, inner.shelf.clone(), Arc::clone(&inner.served)));
+    let (shelf, served) = (inner.shelf.clone(), Arc::clone(&inner.served));
+    tokio::spawn(answer_all(connection, shelf, served, inner.patience.request));
     tokio::spawn(listen(Arc::clone(inner), Arc::clone(&peer), heard));
     Ok(peer)
 }
@@ -415,6 +402,7 @@ async fn hellos(
     if name == inner.me {
         return Err(mistaken(&"it has our own name"));
     }
+    let counted = coming(inner, Origin::Device(name.clone())).ok_or(DialError::Superfluous)?;
     let near = dialled.is_some_and(|link| link.class == Class::Lan);
     let mut said = connection.open_uni().await.map_err(|error| mistaken(&error))?;
     if !notices::send(&mut said, &inner.hello(near)).await {
@@ -427,11 +415,12 @@ async fn hellos(
         Err(Broken::Wire(error)) => return Err(mistaken(&error)),
         Err(Broken::Ended) => return Err(mistaken(&"the connection ended")),
     };
+    drop(counted);
     let from = connection.remote_address();
     let same_site = (near || (dialled.is_none() && hello.same_site))
         && hello.site == inner.settings.site
         && is_near(from.ip());
-    let (tell, tells) = mpsc::channel(TELLS);
+    let (tell, tells) = mpsc::channel(TELLS_MAX);
     let peer = Arc::new(Peer {
         id: u32::try_from(inner.next.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX),
         name,
@@ -453,6 +442,7 @@ async fn listen(inner: Arc<Inner>, peer: Arc<Peer>, mut heard: quinn::RecvStream
         peer.connection.close(CLOSED, b"");
     }
     let mut blobs = BTreeSet::new();
+    let (mut allowance, start) = (Allowance::new(NOTICES_PER_S, NOTICES_BURST), Instant::now());
     loop {
         let notice = match notices::next(&mut heard).await {
             Ok(notice) => notice,
@@ -460,8 +450,15 @@ async fn listen(inner: Arc<Inner>, peer: Arc<Peer>, mut heard: quinn::RecvStream
                 peer.connection.close(MISTAKEN, error.to_string().as_bytes());
                 break;
             }
-            Err(Broken::Ended) => break,
+            Err(Broken::Ended) => {
+                peer.connection.close(CLOSED, b"");
+                break;
+            }
         };
+        let wait = allowance.take(1, start.elapsed());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
         // Only members of the site have anything to tell.
         if !peer.same_site {
             continue;
@@ -554,24 +551,14 @@ fn meet(inner: &Arc<Inner>, address: Address) {
     });
 }
 
-/// Whether an address is on a network that this machine is on.
-fn is_near(ip: IpAddr) -> bool {
-    let ip = ip.to_canonical();
-    if ip.is_loopback() {
-        return true;
+impl Default for Patience {
+    /// That of the protocol.
+    fn default() -> Self {
+        Self {
+            hello: Duration::from_millis(HELLO_MS_MAX),
+            request: Duration::from_millis(REQUEST_MS_MAX),
+        }
     }
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    interfaces.iter().any(|interface| match (&interface.addr, ip) {
-        (if_addrs::IfAddr::V4(own), IpAddr::V4(ip)) => {
-            let mask = u32::from(own.netmask);
-            mask != 0 && u32::from(own.ip) & mask == u32::from(ip) & mask
-        }
-        (if_addrs::IfAddr::V6(own), IpAddr::V6(ip)) => {
-            let mask = u128::from(own.netmask);
-            mask != 0 && u128::from(own.ip) & mask == u128::from(ip) & mask
-        }
-        _ => false,
-    })
 }
 
 impl fmt::Debug for Node {
@@ -602,17 +589,8 @@ impl std::error::Error for DialError {}
 /// TLS wants a name; ours are in the certificates.
 const SERVER_NAME: &str = "neap";
 
-/// How long a handshake, or a hello, may take: ten round trips by satellite.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-
-/// Connections up to which addresses are not asked to prove themselves.
-const HANDSHAKES_FREE: usize = 32;
-
 /// Events that may wait; where more do, peers wait.
 const EVENTS: usize = 256;
-
-/// Notices that may wait for one peer.
-const TELLS: usize = 1024;
 
 // Why a connection was closed, as the peer sees it (docs/wire.md).
 const CLOSED: VarInt = VarInt::from_u32(0);

@@ -239,6 +239,16 @@ mod tests {
     }
 
     #[test]
+    fn kinds_are_those_of_the_document() {
+        let document = include_str!("../../../docs/wire.md");
+        for (notice, name) in all().iter().zip(["hello", "have", "more", "claim", "fresh", "peers"])
+        {
+            let row = format!("| {} | {name} | ", body(notice)[0]);
+            assert!(document.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn ranges_out_of_order_empty_or_past_every_end_are_refused() {
         let blob = Digest([7; 32]);
         let good = body(&Notice::More { blob, groups: [1..3, 5..6].into_iter().collect() });

@@ -154,6 +154,21 @@ impl Request {
         reader.finish()?;
         Ok(request)
     }
+
+    /// What it makes the disk do, in reads of a piece: what [`REQUEST_COST_PER_S`] bounds.
+    ///
+    /// [`REQUEST_COST_PER_S`]: crate::limits::REQUEST_COST_PER_S
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        match self {
+            Self::Blob { .. } | Self::Metadata { .. } | Self::Receipt { .. } => 1,
+            // It is written and synced.
+            Self::PutReceipt { .. } => 16,
+            // Every device's folder is listed.
+            Self::Receipts => 256,
+            Self::Has(blobs) => 1 + blobs.len() as u64 / 4,
+        }
+    }
 }
 
 impl Status {
@@ -251,5 +266,34 @@ mod tests {
         assert!(Request::decode(&outside).is_err(), "a name that leaves its folder");
         assert!(Request::decode(&[7]).is_err());
         assert!(Status::of(5).is_err());
+    }
+
+    #[test]
+    fn kinds_and_statuses_are_those_of_the_document() {
+        let document = include_str!("../../../docs/wire.md");
+        let device = Device::new("pump-1").expect("a name");
+        let put = Request::PutReceipt { device: device.clone(), sequence: 1, bytes: Vec::new() };
+        let blob = Request::Blob { blob: Digest([0; 32]), groups: Groups::of(0..1) };
+        for (request, name) in [
+            (blob, "blob"),
+            (Request::Metadata { name: "a".into(), len_max: 0 }, "metadata"),
+            (put, "put receipt"),
+            (Request::Receipts, "receipts"),
+            (Request::Receipt { device, sequence: 1 }, "receipt"),
+            (Request::Has(Vec::new()), "has"),
+        ] {
+            let row = format!("| {} | {name} | ", request.encode()[0]);
+            assert!(document.contains(&row), "{row}");
+        }
+        for (status, meaning) in [
+            (Status::Ok, "here it is"),
+            (Status::None, "not here"),
+            (Status::Refused, "refused"),
+            (Status::Busy, "busy"),
+            (Status::Failed, "failed"),
+        ] {
+            let row = format!("| {} | {meaning}", status.byte());
+            assert!(document.contains(&row), "{row}");
+        }
     }
 }

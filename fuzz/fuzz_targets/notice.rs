@@ -1,0 +1,4 @@
+//! libFuzzer's way into the harness `notice`.
+#![no_main]
+
+neap_fuzz::fuzz!("notice");
