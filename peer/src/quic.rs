@@ -3,14 +3,19 @@
 //! - [`transport`]: what a connection over a link of each class is set to.
 //! - [`node`]: the endpoint, who is connected, what they say.
 //! - [`metadata`]: what is signed, from a peer.
-//! - [`answer`](self): what is asked of us. [`ask`]: what we ask.
+//! - [`answer`](self): what is asked of us. [`ask`]: what we ask, which `take` verifies and keeps.
+//! - [`mirror`]: depots that no peer serves.
+//! - [`metrics_http`]: counts on their way out.
 
 mod answer;
 pub mod arriving;
 pub mod ask;
 pub mod mdns;
 pub mod metadata;
+pub mod metrics_http;
+pub mod mirror;
 pub mod node;
 mod notices;
 pub mod site;
+mod take;
 pub mod transport;
