@@ -42,8 +42,8 @@ pub struct RivalPlan {
 pub enum Ready {
     /// A TCP connection to this port is accepted.
     Tcp(u16),
-    /// Its output is not empty any more.
-    Output,
+    /// It said something on stderr.
+    Said,
 }
 
 /// What one device does.
@@ -126,86 +126,149 @@ fn curl(port: u16, output: &Path) -> DevicePlan {
     DevicePlan { fetch: fetch.map(str::to_owned).to_vec(), progress: output.into(), result: None }
 }
 
-/// The group whose releases are fetched.
+/// The group and product whose release is fetched.
 const GROUP: &str = "bridge";
+const PRODUCT: &str = "radar";
 
 fn neap(scenario: &Scenario, folder: &Path) -> io::Result<Plan> {
     let neap = std::env::var("NEAP").map_or_else(|_| program("neap"), Ok)?;
+    let cli = Cli { neap: &neap, folder };
+    cli.release()?;
     let mut names = vec!["shore".to_owned()];
     names.extend((1..=scenario.devices).map(|index| format!("dev{index}")));
-    identities(&neap, folder, &names)?;
-    fs::write(folder.join("shore.toml"), config(folder, "shore", Node::Shore, &[]))?;
+    let certificates = cli.identities(&names)?;
+    let link = format!(
+        "\n[link.sat]\nrate_kbit = {}\nrtt_ms = {:.0}\n",
+        scenario.link.rate_kbit,
+        2.0 * scenario.link.delay_ms
+    );
     let mut devices = Vec::new();
-    for index in 1..=scenario.devices {
-        let (name, node) = (format!("dev{index}"), Node::Device(index));
+    for (index, certificate) in (0..=scenario.devices).zip(&certificates) {
+        let (name, node) = match index {
+            0 => ("shore".to_owned(), Node::Shore),
+            index => (format!("dev{index}"), Node::Device(index)),
+        };
+        let mut peers = Vec::new();
+        if index > 0 {
+            // The shore over the satellite, the others over the LAN.
+            peers.push((Node::Shore, "sat"));
+            let others = (1..=scenario.devices).filter(|other| *other != index);
+            peers.extend(others.map(|other| (Node::Device(other), "lan")));
+        }
         let file = folder.join(format!("{name}.toml"));
-        // The shore over the satellite, the others over the LAN.
-        let mut peers = vec![(Node::Shore, "sat")];
-        let others = (1..=scenario.devices).filter(|other| *other != index);
-        peers.extend(others.map(|other| (Node::Device(other), "lan")));
-        fs::write(&file, config(folder, &name, node, &peers))?;
-        let fetch = [&neap, "fetch", "--config", &text(&file), "--group", GROUP, "--json"];
+        let link = if index > 0 { link.as_str() } else { "" };
+        fs::write(&file, config(folder, &name, node, certificate, &peers) + link)?;
+        let fetch = [&neap, "fetch", "--config", &text(&file), "--json", "--patience", "300"];
         devices.push(DevicePlan {
             fetch: fetch.map(str::to_owned).to_vec(),
-            progress: folder.join(format!("{name}.depot")),
+            progress: folder.join(format!("{name}.depot/blobs")),
             result: None,
         });
     }
-    let shore = [&neap, "serve", "--config", &text(&folder.join("shore.toml")), "--json"];
-    Ok(Plan { shore: shore.map(str::to_owned).to_vec(), ready: Ready::Output, devices })
+    devices.remove(0);
+    let shore = [&neap, "serve", "--config", &text(&folder.join("shore.toml"))];
+    Ok(Plan { shore: shore.map(str::to_owned).to_vec(), ready: Ready::Said, devices })
 }
 
-/// A node's configuration. The shore's depot is the one in the folder `served`.
-fn config(folder: &Path, name: &str, node: Node, peers: &[(Node, &str)]) -> String {
+/// A node's configuration. The shore's depot is the one with the release.
+fn config(
+    folder: &Path,
+    name: &str,
+    node: Node,
+    certificate: &Path,
+    peers: &[(Node, &str)],
+) -> String {
     let depot = match node {
-        Node::Shore => folder.join("served"),
+        Node::Shore => folder.join("depot"),
         _ => folder.join(format!("{name}.depot")),
     };
+    let site = if node == Node::Shore { "shore" } else { "ship" };
     let mut text = format!(
-        "depot = {depot:?}\ncertificate = {:?}\nkey = {:?}\nauthority = {:?}\nlisten = \"{}:{}\"\n",
-        folder.join(format!("ca/certificates/{name}.pem")),
+        "depot = {depot:?}\nstate = {:?}\nsite = \"{site}\"\nlisten = \"{}:{QUIC_PORT}\"\n\
+         groups = [\"{GROUP}\"]\nproduct = \"{PRODUCT}\"\nroot = {:?}\n\n\
+         [identity]\ncertificate = {certificate:?}\nkey = {:?}\nauthority = {:?}\n\n\
+         [discovery]\nmdns = false\n",
+        folder.join(format!("{name}.state")),
+        Site::address(node),
+        folder.join("depot/metadata/1.root.json"),
         folder.join(format!("{name}.key")),
         folder.join("ca/ca.pem"),
-        Site::address(node),
-        QUIC_PORT,
     );
-    for (peer, class) in peers {
+    for (peer, link) in peers {
         let address = Site::address(*peer);
         text.push_str(&format!(
-            "\n[[peers]]\nname = \"{peer}\"\naddress = \"{address}:{QUIC_PORT}\"\n\
-             class = \"{class}\"\n"
+            "\n[[peer]]\naddress = \"{address}:{QUIC_PORT}\"\ndevice = \"{peer}\"\n\
+             link = \"{link}\"\n"
         ));
     }
     text
 }
 
-/// An authority in `ca`, and for each name a key `NAME.key` and a certificate by it.
-fn identities(neap: &str, folder: &Path, names: &[String]) -> io::Result<()> {
-    let run = |words: &str| -> io::Result<serde_json::Value> {
-        let mut command = Command::new(neap);
-        command.args(words.split(' ')).arg("--json").current_dir(folder);
-        command.env("NEAP_KEYS", folder.join("keys")).env("NEAP_PASSPHRASE", "of the testbed");
+/// Runs neap in a folder.
+struct Cli<'a> {
+    neap: &'a str,
+    folder: &'a Path,
+}
+
+impl Cli<'_> {
+    fn run(&self, words: &str) -> io::Result<serde_json::Value> {
+        let mut command = Command::new(self.neap);
+        command.args(words.split(' ')).args(["--json", "--quiet"]).current_dir(self.folder);
+        command.env("NEAP_KEYS", self.folder.join("keys"));
+        command.env("NEAP_PASSPHRASE", "of the testbed");
         let output = command.output()?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             return Err(io::Error::other(format!("neap {words}: {said}")));
         }
         Ok(serde_json::from_slice(&output.stdout).unwrap_or_default())
-    };
-    run("key new fleet")?;
-    run("ca init ca --key fleet --name testbed")?;
-    for name in names {
-        let asked = run(&format!("ca request {name} --new-key {name}.key -o {name}.csr"))?;
-        let digest = asked["key"].as_str().unwrap_or_default();
-        run(&format!("ca allow ca {name} --digest {digest}"))?;
-        let issued = run(&format!("ca issue ca {name}.csr --key fleet"))?;
-        let path = issued["issued"][0]["certificate"].as_str().unwrap_or_default();
-        let expected = folder.join(format!("ca/certificates/{name}.pem"));
-        if folder.join(path) != expected {
-            fs::copy(folder.join(path), expected)?;
-        }
     }
-    Ok(())
+
+    /// The blob as a signed release in `depot`. It is of random bytes, so its patch is as long.
+    fn release(&self) -> io::Result<()> {
+        self.run("key new owner")?;
+        self.run("key new online")?;
+        self.run(
+            "repo init depot --root-key owner --targets-key owner --snapshot-key online \
+             --timestamp-key online",
+        )?;
+        self.run(&format!("repo add group depot {GROUP} --key owner"))?;
+        let group = format!("g.{GROUP}");
+        self.publish(&["root", "targets", &group])?;
+        self.run(&format!(
+            "release create depot --group {GROUP} --product {PRODUCT} --version 1 --image {BLOB}"
+        ))?;
+        self.publish(&[&group])
+    }
+
+    fn publish(&self, roles: &[&str]) -> io::Result<()> {
+        for role in roles {
+            let signature = format!("{role}.sig");
+            self.run(&format!(
+                "repo sign depot/staged/{role}.json --key owner --yes --output {signature}"
+            ))?;
+            self.run(&format!("repo merge depot {signature}"))?;
+            fs::remove_file(self.folder.join(signature))?;
+        }
+        self.run("repo publish depot --key online").map(drop)
+    }
+
+    /// An authority in `ca`, and for each name a key `NAME.key` and a certificate by it.
+    fn identities(&self, names: &[String]) -> io::Result<Vec<PathBuf>> {
+        self.run("key new fleet")?;
+        self.run("ca init ca --key fleet --name testbed")?;
+        let mut certificates = Vec::new();
+        for name in names {
+            let asked =
+                self.run(&format!("ca request {name} --new-key {name}.key -o {name}.csr"))?;
+            let digest = asked["key"].as_str().unwrap_or_default();
+            self.run(&format!("ca allow ca {name} --digest {digest}"))?;
+            let issued = self.run(&format!("ca issue ca {name}.csr --key fleet"))?;
+            let path = issued["issued"][0]["certificate"].as_str().unwrap_or_default();
+            certificates.push(self.folder.join(path));
+        }
+        Ok(certificates)
+    }
 }
 
 fn program(name: &str) -> io::Result<String> {
@@ -224,9 +287,11 @@ mod tests {
     #[test]
     fn a_device_knows_the_shore_by_satellite_and_the_others_by_lan() {
         let peers = [(Node::Shore, "sat"), (Node::Device(2), "lan")];
-        let text = config(Path::new("/run"), "dev1", Node::Device(1), &peers);
+        let certificate = Path::new("/run/dev1.pem");
+        let text = config(Path::new("/run"), "dev1", Node::Device(1), certificate, &peers);
         assert!(text.starts_with("depot = \"/run/dev1.depot\"\n"), "{text}");
-        assert!(text.contains("address = \"10.77.0.1:4627\"\nclass = \"sat\""), "{text}");
-        assert!(text.contains("address = \"10.78.0.12:4627\"\nclass = \"lan\""), "{text}");
+        let shore = "address = \"10.77.0.1:4627\"\ndevice = \"shore\"\nlink = \"sat\"";
+        let other = "address = \"10.78.0.12:4627\"\ndevice = \"dev2\"\nlink = \"lan\"";
+        assert!(text.contains(shore) && text.contains(other), "{text}");
     }
 }

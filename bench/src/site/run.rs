@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -272,7 +273,7 @@ fn wait_ready(
     stop: &AtomicBool,
 ) -> Result<(), BedError> {
     let begun = Instant::now();
-    let output = folder.join("shore.out");
+    let said = folder.join("shore.err");
     loop {
         if shore.look()?.is_some() {
             return Err(BedError::Failed(format!("the shore has ended: {}", end_of(shore)?)));
@@ -281,7 +282,7 @@ fn wait_ready(
             Ready::Tcp(port) => {
                 site.inside(Node::Shore, || TcpStream::connect(("127.0.0.1", port))).is_ok()
             }
-            Ready::Output => fs::metadata(&output)?.len() > 0,
+            Ready::Said => fs::metadata(&said)?.len() > 0,
         };
         if is_ready {
             return Ok(());
@@ -315,11 +316,11 @@ fn write_blob(path: &Path, size: u64) -> io::Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-/// Bytes of a file, or of all files below a folder; 0 of what is not there.
+/// Bytes of a file without its holes, or of all files below a folder; 0 of what is not there.
 fn size(path: &Path) -> u64 {
     let Ok(found) = fs::metadata(path) else { return 0 };
     if !found.is_dir() {
-        return found.len();
+        return found.len().min(found.blocks() * 512);
     }
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     entries.map(|entry| size(&entry.path())).sum()
