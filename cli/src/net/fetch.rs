@@ -226,13 +226,7 @@ impl Fetch<'_> {
                     }
                 }
                 Err(why) => {
-                    match self.from_mirrors(site, &wanted).await {
-                        Ok(None) => {}
-                        Ok(Some(checked)) => return Ok(self.tell(site, checked).await),
-                        Err(error) => refused = Some(error),
-                    }
-                    // A link that is down may be up soon; what is here may do meanwhile.
-                    if let Ok(checked) = metadata::sync(None, &self.shelf, wanted.clone()).await {
+                    if let Some(checked) = self.elsewhere(site, &wanted, &mut refused).await {
                         return Ok(checked);
                     }
                     if refused.is_none() && turn.elapsed() > Duration::from_secs(self.args.patience)
@@ -259,21 +253,22 @@ impl Fetch<'_> {
         }
     }
 
-    /// Metadata from the first mirror that gives any; nothing if there is none.
-    async fn from_mirrors(
+    /// Metadata from the first mirror that gives any, or else what is here: a link that is down
+    /// may be up soon, and it may do meanwhile.
+    async fn elsewhere(
         &self,
         site: &mut Site,
         wanted: &Wanted,
-    ) -> Result<Option<Checked>, (String, Refusal)> {
-        let mut refused = None;
+        refused: &mut Option<(String, Refusal)>,
+    ) -> Option<Checked> {
         for mirror in site.mirrors() {
             let read = metadata::sync_from(mirror.carrier(), &self.shelf, wanted.clone()).await;
             match read {
-                Ok(checked) => return Ok(Some(checked)),
-                Err(error) => refused = Some((mirror.name.clone(), error)),
+                Ok(checked) => return Some(self.tell(site, checked).await),
+                Err(error) => *refused = Some((mirror.name.clone(), error)),
             }
         }
-        refused.map_or(Ok(None), Err)
+        metadata::sync(None, &self.shelf, wanted.clone()).await.ok()
     }
 
     async fn tell(&self, site: &Site, checked: Checked) -> Checked {

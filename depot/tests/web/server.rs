@@ -142,20 +142,14 @@ impl Shared {
                 thread::sleep(Duration::from_secs(60));
             },
             Manner::Redirects(most) if hops < most => {
-                let text = format!(
-                    "HTTP/1.1 302 Found\r\nLocation: /hop/{}{path}\r\nContent-Length: 0\r\n\r\n",
-                    hops + 1
-                );
-                return stream.write_all(text.as_bytes());
+                let to = format!("Location: /hop/{}{path}", hops + 1);
+                return empty(stream, "302 Found", &to);
             }
-            Manner::Status(status) => {
-                let text = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n");
-                return stream.write_all(text.as_bytes());
-            }
+            Manner::Status(status) => return empty(stream, &format!("{status} No"), "X-A: b"),
             _ => {}
         }
         let Ok(mut file) = fs::read(self.folder.join(path.trim_start_matches('/'))) else {
-            return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+            return empty(stream, "404 Not Found", "X-A: b");
         };
         if manner == Manner::Flips && path.contains("/blobs/") && !path.ends_with(".obao") {
             let middle = file.len() / 2;
@@ -167,11 +161,7 @@ impl Shared {
             return stream.write_all(&file);
         };
         if start >= file.len() {
-            let head = format!(
-                "HTTP/1.1 416 No\r\nContent-Range: bytes */{}\r\nContent-Length: 0\r\n\r\n",
-                file.len()
-            );
-            return stream.write_all(head.as_bytes());
+            return empty(stream, "416 No", &format!("Content-Range: bytes */{}", file.len()));
         }
         let last = last.min(file.len() - 1);
         let body = &file[start..=last];
@@ -196,22 +186,31 @@ impl Shared {
             _ => format!("Content-Length: {}\r\n\r\n", body.len()),
         };
         stream.write_all(head.as_bytes())?;
-        match manner {
-            Manner::Endless => loop {
-                stream.write_all(body)?;
-            },
-            Manner::Truncates => {
-                stream.write_all(&body[..body.len() / 2])?;
-                stream.shutdown(std::net::Shutdown::Both)
-            }
-            Manner::Drips => {
-                for byte in body {
-                    stream.write_all(&[*byte])?;
-                    thread::sleep(Duration::from_millis(50));
-                }
-                Ok(())
-            }
-            _ => stream.write_all(body),
+        send(stream, body, manner)
+    }
+}
+
+fn empty(mut stream: &TcpStream, status: &str, header: &str) -> io::Result<()> {
+    let head = format!("HTTP/1.1 {status}\r\n{header}\r\nContent-Length: 0\r\n\r\n");
+    stream.write_all(head.as_bytes())
+}
+
+fn send(mut stream: &TcpStream, body: &[u8], manner: Manner) -> io::Result<()> {
+    match manner {
+        Manner::Endless => loop {
+            stream.write_all(body)?;
+        },
+        Manner::Truncates => {
+            stream.write_all(&body[..body.len() / 2])?;
+            stream.shutdown(std::net::Shutdown::Both)
         }
+        Manner::Drips => {
+            for byte in body {
+                stream.write_all(&[*byte])?;
+                thread::sleep(Duration::from_millis(50));
+            }
+            Ok(())
+        }
+        _ => stream.write_all(body),
     }
 }

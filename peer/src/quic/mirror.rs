@@ -202,21 +202,21 @@ impl Opened {
     /// round trip for each level would take longer than the groups below it.
     fn read(&self, runs: &[(u64, u64)]) -> io::Result<Vec<(u64, Arc<[u8]>)>> {
         let tree = self.blob.tree();
-        let read = |first: u64, count: u64| {
+        let read = |first: u64, count: u64| -> io::Result<Vec<(u64, Arc<[u8]>)>> {
             let start = first * PAGE_LEN;
             let end = (start + count * PAGE_LEN).min(tree.len());
             let len = end.saturating_sub(start);
             let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
             tree.read_at(start, &mut bytes)?;
             let page_len = usize::try_from(PAGE_LEN).map_err(io::Error::other)?;
-            Ok((first..).zip(bytes.chunks(page_len).map(Arc::from)).collect::<Vec<_>>())
+            Ok((first..).zip(bytes.chunks(page_len).map(Arc::from)).collect())
         };
         let mut pages = Vec::new();
         if let [(first, count)] = runs {
             return read(*first, *count);
         }
         thread::scope(|scope| {
-            let reads = runs.iter().map(|(first, count)| scope.spawn(|| read(*first, *count)));
+            let reads = runs.iter().map(|&(first, count)| scope.spawn(move || read(first, count)));
             for done in reads.collect::<Vec<_>>() {
                 let gone = |_| io::Error::other("a read of the tree was given up");
                 pages.extend(done.join().map_err(gone)??);
