@@ -170,9 +170,9 @@ impl Carrier for Far {
             return Ok(known);
         }
         // Versions never change; the timestamp is what tells that there is something new.
-        if self.from.is_none() || name != "timestamp.json" {
+        if matches!(self.from, Origin::Own) || name != "timestamp.json" {
             let kept = self.handle.block_on(self.shelf.metadata(name, len_max))?;
-            if kept.is_some() || self.from.is_none() {
+            if kept.is_some() || matches!(self.from, Origin::Own) {
                 return Ok(kept);
             }
         }

@@ -8,7 +8,6 @@ use std::{fmt, io, thread};
 use bytes::Bytes;
 use neap_depot::blob::{Blob, BlobError};
 use neap_depot::depot::Depot;
-use neap_depot::store::Object;
 use neap_depot::tree::PAIR_LEN;
 use neap_engine::digest::Digest;
 use neap_trust::carrier::Carrier;
