@@ -3,6 +3,7 @@
 
 pub(crate) mod fetch;
 mod ledger;
+mod metrics;
 pub(crate) mod peers;
 mod purse;
 pub(crate) mod serve;
@@ -13,8 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use neap_depot::depot::Depot;
-use neap_peer::config::{self, Config};
+use neap_peer::config::{self, Config, MirrorPlace};
 use neap_peer::link::{Class, Profile};
+use neap_peer::quic::mirror::Mirror;
 use neap_peer::quic::node::{Event, Node, Settings};
 use neap_peer::quic::site::{Place, Purse, Site};
 use neap_peer::shelf::{Shelf, Use};
@@ -29,6 +31,7 @@ use crate::ca;
 use crate::check;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use metrics::Counts;
 
 /// A node that was started.
 pub(crate) struct Started {
@@ -38,6 +41,7 @@ pub(crate) struct Started {
     pub(crate) shelf: Shelf,
     pub(crate) depot: Arc<Depot>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) counts: Counts,
 }
 
 /// The configuration that a verb runs by.
@@ -57,7 +61,8 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 
 /// Starts the node of a configuration. To be called in the runtime.
 pub(crate) fn start(config: Config, usage: Use) -> Result<Started, Failure> {
-    let (identity, admission) = identity(&config)?;
+    let counts = Counts::new(if usage == Use::Reads { "serve" } else { "fetch" }, &config.site);
+    let (identity, admission) = identity(&config, counts.clone())?;
     let place = config.depot.display().to_string();
     let failed = |error: std::io::Error| {
         let next = format!("check {place}, or name another depot in the configuration");
@@ -89,14 +94,15 @@ pub(crate) fn start(config: Config, usage: Use) -> Result<Started, Failure> {
         let next = "stop what listens there, or set `listen` in the configuration";
         Failure::new(Exit::Error, format!("{at}: {error}"), next)
     })?;
-    Ok(Started { config, node, events, shelf, depot, admission })
+    Ok(Started { config, node, events, shelf, depot, admission, counts })
 }
 
 impl Started {
     /// The node among its site, with what may cross links that cost.
     pub(crate) fn site(self, purse: Box<dyn Purse>) -> (Site, Config) {
         let places = self.config.peers.iter().map(place).collect();
-        let site = Site::new(self.node, self.events, self.shelf, places, purse);
+        let mut site = Site::new(self.node, self.events, self.shelf, places, purse);
+        site.set_mirrors(self.config.mirrors.iter().filter_map(mirror).collect());
         (site, self.config)
     }
 }
@@ -120,8 +126,21 @@ fn place(peer: &config::Peer) -> Place {
     }
 }
 
+/// A mirror that cannot be used is no reason to ask nobody.
+fn mirror(mirror: &config::Mirror) -> Option<Mirror> {
+    let opened = Mirror::open(&mirror.place, &mirror.link);
+    opened.inspect_err(|error| eprintln!("{}: not used: {error}", named(&mirror.place))).ok()
+}
+
+fn named(place: &MirrorPlace) -> String {
+    match place {
+        MirrorPlace::Web(url) | MirrorPlace::Bucket(url) => url.clone(),
+        MirrorPlace::Folder(path) => path.display().to_string(),
+    }
+}
+
 /// Who this node is and whom it admits.
-fn identity(config: &Config) -> Result<(Identity, Arc<Admission>), Failure> {
+fn identity(config: &Config, counts: Counts) -> Result<(Identity, Arc<Admission>), Failure> {
     let Some(files) = &config.identity else {
         let error = "no `[identity]` in the configuration: peers admit devices of their fleet only";
         let next = "neap ca request, then name certificate, key and authority (docs/identity.md)";
@@ -147,7 +166,10 @@ fn identity(config: &Config) -> Result<(Identity, Arc<Admission>), Failure> {
         authority,
         crl,
         Box::new(now),
-        Box::new(|refused| eprintln!("refused: {refused}")),
+        Box::new(move |refused| {
+            counts.refused(refused);
+            eprintln!("refused: {refused}");
+        }),
     );
     Ok((Identity { certificate, signer: Arc::new(key) }, Arc::new(admission)))
 }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::limits::{COPY_LEN, GROUP_LEN, SUBTREE_GROUPS};
 use crate::name::Name;
-use crate::store::{Object, Store};
+use crate::store::{Object, Store, Take};
 use crate::tree::{self, LEN_LEN, PAIR_LEN, Subtree};
 
 /// A blob that is there: its tree and all of its data, in the right lengths.
@@ -142,6 +142,14 @@ impl Blob {
     #[must_use]
     pub fn tree(&self) -> &dyn Object {
         &*self.tree
+    }
+
+    /// Gives bytes in order as they come, **not verified**: for transports whose receiver verifies.
+    ///
+    /// # Errors
+    /// If the store fails, or `take` does.
+    pub fn stream_unverified(&self, offset: u64, len: u64, take: &mut Take<'_>) -> io::Result<()> {
+        self.data.stream(offset, len, take)
     }
 
     /// Fills `bytes` with verified bytes from `offset`. Costs the groups that are touched and one
@@ -314,6 +322,22 @@ impl Data {
             part.read_at(inside, now)?;
             offset += len as u64;
             rest = later;
+        }
+        Ok(())
+    }
+
+    /// Gives a range as it comes, across parts.
+    fn stream(&self, offset: u64, len: u64, take: &mut Take<'_>) -> io::Result<()> {
+        let end = offset.checked_add(len).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut offset = offset;
+        while offset < end {
+            let index = usize::try_from(offset / self.part_len).unwrap_or(usize::MAX);
+            let part = self.parts.get(index).ok_or(io::ErrorKind::UnexpectedEof)?;
+            let inside = offset % self.part_len;
+            let left = part.len().checked_sub(inside).filter(|left| *left > 0);
+            let now = left.ok_or(io::ErrorKind::UnexpectedEof)?.min(end - offset);
+            part.stream(inside, now, take)?;
+            offset += now;
         }
         Ok(())
     }

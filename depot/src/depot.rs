@@ -17,6 +17,9 @@ use crate::store::{self, Store};
 /// How the address of a depot in a bucket begins.
 pub const BUCKET: &str = "s3://";
 
+/// How the address of a depot behind a web server begins.
+pub const WEB: [&str; 2] = ["https://", "http://"];
+
 /// Metadata, blobs and receipts, on any carrier.
 pub struct Depot {
     pub(crate) store: Box<dyn Store>,
@@ -32,18 +35,19 @@ impl Depot {
         Ok(Self::new(Box::new(Directory::new(Posix::open(path)?))))
     }
 
-    /// A depot at an address: `s3://bucket/prefix`, or else a path.
+    /// A depot at an address: `s3://bucket/prefix`, `https://host/path` (only to be read), or else
+    /// a path.
     ///
     /// # Errors
-    /// If it cannot be opened, or this build knows no buckets.
+    /// If it cannot be opened, or this build knows no such addresses.
     pub fn open(place: &str) -> io::Result<Self> {
-        if !place.starts_with(BUCKET) {
-            return Self::directory(Path::new(place));
+        if place.starts_with(BUCKET) {
+            return Self::bucket(place);
         }
-        #[cfg(feature = "s3")]
-        return Ok(Self::new(Box::new(crate::s3::S3::open(place)?)));
-        #[cfg(not(feature = "s3"))]
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "this build knows no S3"));
+        if WEB.iter().any(|scheme| place.starts_with(scheme)) {
+            return Self::web(place);
+        }
+        Self::directory(Path::new(place))
     }
 
     /// The same, for a repository that is to begin: a folder is made if it is missing.
@@ -51,10 +55,30 @@ impl Depot {
     /// # Errors
     /// As [`Depot::open`], or if the folder cannot be made.
     pub fn make(place: &str) -> io::Result<Self> {
-        if place.starts_with(BUCKET) {
+        if place.starts_with(BUCKET) || WEB.iter().any(|scheme| place.starts_with(scheme)) {
             return Self::open(place);
         }
         Ok(Self::new(Box::new(Directory::new(Posix::make(Path::new(place))?))))
+    }
+
+    #[cfg(feature = "s3")]
+    fn bucket(place: &str) -> io::Result<Self> {
+        Ok(Self::new(Box::new(crate::s3::S3::open(place)?)))
+    }
+
+    #[cfg(not(feature = "s3"))]
+    fn bucket(_: &str) -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this build knows no S3"))
+    }
+
+    #[cfg(feature = "web")]
+    fn web(place: &str) -> io::Result<Self> {
+        Ok(Self::new(Box::new(crate::web::Web::open(place)?)))
+    }
+
+    #[cfg(not(feature = "web"))]
+    fn web(_: &str) -> io::Result<Self> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, "this build knows no web servers"))
     }
 
     /// A depot in any store.

@@ -20,7 +20,8 @@
 //!
 //! - [`limits`]: every limit. [`name`]: which files there are.
 //! - [`store`]: what a depot is kept in. [`directory`] on [`files`], which [`posix`] does for real
-//!   and [`memory`] as a model that loses what was not synced; `s3` in a bucket.
+//!   and [`memory`] as a model that loses what was not synced; `s3` in a bucket; `web` behind any
+//!   web server, only to be read.
 //! - [`tree`]: by which any 16 KiB of a blob are verified. [`blob`]: verified reading.
 //! - [`catalogue`]: what metadata names. [`depot`]: what readers ask.
 //! - [`writer`] and [`publish`]: the one writer, and how a release becomes visible. [`repo`]: the
@@ -44,6 +45,8 @@ pub mod blob;
 pub mod catalogue;
 pub mod depot;
 pub mod directory;
+#[cfg(any(feature = "s3", feature = "web"))]
+mod driver;
 pub mod files;
 pub mod fsck;
 pub mod gc;
@@ -64,4 +67,6 @@ pub mod spool;
 pub mod store;
 pub mod tree;
 pub mod version;
+#[cfg(feature = "web")]
+pub mod web;
 pub mod writer;

@@ -4,9 +4,8 @@
 //! object that is made only if it is not there; a writer that dies leaves it, and a person breaks
 //! it. The switch is safe without it: it is made only if nobody else switched.
 
-use std::future::Future;
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use std::{env, io, process, thread};
 
@@ -18,9 +17,8 @@ use object_store::{
     Error, GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
     PutPayload, UpdateVersion,
 };
-use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
 
+use crate::driver::Driver;
 use crate::limits::{HOLDER_LEN_MAX, LIST_COUNT_MAX};
 use crate::name::{Folder, Name};
 use crate::store::{self, Edit, Kind, Listed, Lock, LockError, Object, Put, Stamp, Store};
@@ -49,13 +47,7 @@ struct Bucket {
     store: Arc<AmazonS3>,
     prefix: String,
     driver: Driver,
-}
-
-/// Runs requests on a thread of its own, so that callers need not be asynchronous.
-struct Driver {
-    handle: Handle,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    crossed: AtomicU64,
 }
 
 struct S3Object {
@@ -113,7 +105,8 @@ impl S3 {
         let store = Arc::new(builder.build().map_err(of_store)?);
         let title = format!("s3://{}/{}", place.bucket, place.prefix);
         let prefix = place.prefix.clone();
-        Ok(Self { bucket: Arc::new(Bucket { store, prefix, driver: Driver::new()? }), title })
+        let (driver, crossed) = (Driver::new("neap-s3")?, AtomicU64::new(0));
+        Ok(Self { bucket: Arc::new(Bucket { store, prefix, driver, crossed }), title })
     }
 
     fn path(&self, name: &Name) -> Path {
@@ -243,6 +236,11 @@ impl Store for S3 {
     fn title(&self) -> String {
         self.title.clone()
     }
+
+    /// Of reading only: budgets are of those who fetch.
+    fn crossed(&self) -> u64 {
+        self.bucket.crossed.load(Ordering::Relaxed)
+    }
 }
 
 impl S3 {
@@ -258,7 +256,13 @@ impl Bucket {
         Path::from(format!("{}/{below}", self.prefix))
     }
 
+    /// Counts a request and the bytes of its answer, with a 16th for headers of packets.
+    fn count(&self, len: u64) {
+        self.crossed.fetch_add(REQUEST_COST + len + len / 16, Ordering::Relaxed);
+    }
+
     fn head(&self, path: &Path) -> io::Result<Option<ObjectMeta>> {
+        self.count(0);
         let (store, path) = (Arc::clone(&self.store), path.clone());
         self.driver.run(async move {
             match store.head(&path).await {
@@ -308,6 +312,7 @@ impl Object for S3Object {
             if_match: self.meta.e_tag.clone(),
             ..GetOptions::default()
         };
+        self.bucket.count(end - offset);
         let found = self.bucket.driver.run(async move {
             let got = store.get_opts(&path, options).await.map_err(of_store)?;
             got.bytes().await.map_err(of_store)
@@ -397,42 +402,6 @@ impl Drop for Held {
     }
 }
 
-impl Driver {
-    fn new() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel();
-        let thread = thread::Builder::new().name("neap-s3".into()).spawn(move || {
-            // An error says that the sender is gone: that is the end too.
-            drop(runtime.block_on(stopped));
-        })?;
-        Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
-    }
-
-    fn run<T: Send + 'static>(
-        &self,
-        request: impl Future<Output = io::Result<T>> + Send + 'static,
-    ) -> io::Result<T> {
-        let (answer, answered) = mpsc::sync_channel(1);
-        let task = self.handle.spawn(async move {
-            // Nobody waits if the caller is gone.
-            drop(answer.send(request.await));
-        });
-        drop(task);
-        answered.recv().map_err(|_| io::Error::other("the request was given up"))?
-    }
-}
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // Only a panic of a request could make this an error, and that was reported.
-            drop(thread.join());
-        }
-    }
-}
-
 fn file(meta: &ObjectMeta) -> Listed {
     let file = meta.location.filename().unwrap_or_default().to_owned();
     Listed { file, kind: Kind::File, len: meta.size }
@@ -454,3 +423,6 @@ fn of_store(error: Error) -> io::Error {
 /// Bytes of one piece of a long upload. S3 takes 10,000 pieces of at least 5 MiB: 78 GiB, and a
 /// file of a depot has less than 4.
 const PIECE_LEN: usize = 8 << 20;
+
+/// Bytes of a request, with its signature, and of the headers of its answer.
+const REQUEST_COST: u64 = 2 << 10;

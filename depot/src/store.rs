@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use crate::limits::COPY_LEN;
 use crate::name::{Folder, Name};
 
 /// Files by name, put whole, read at any place, and one writer at a time.
@@ -78,6 +79,12 @@ pub trait Store: Send + Sync {
 
     /// What the store is, for people: a path or an address.
     fn title(&self) -> String;
+
+    /// Bytes that crossed a network for it so far, with what headers take at most: for budgets.
+    /// 0 for stores that need none, or do not count.
+    fn crossed(&self) -> u64 {
+        0
+    }
 }
 
 /// An open file. It stays what it was when it was opened even if it is removed or replaced.
@@ -95,7 +102,26 @@ pub trait Object: Send + Sync {
     /// # Errors
     /// If the file ends before, or cannot be read.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
+
+    /// Gives `len` bytes from `offset` in order, as they come.
+    ///
+    /// # Errors
+    /// As [`Object::read_at`], and what `take` returns: then it ends there.
+    fn stream(&self, offset: u64, len: u64, take: &mut Take<'_>) -> io::Result<()> {
+        let mut buffer = vec![0; usize::try_from(len).unwrap_or(COPY_LEN).min(COPY_LEN)];
+        let mut done = 0;
+        while done < len {
+            let now = usize::try_from(len - done).unwrap_or(COPY_LEN).min(COPY_LEN);
+            self.read_at(offset + done, &mut buffer[..now])?;
+            take(&buffer[..now])?;
+            done += now as u64;
+        }
+        Ok(())
+    }
 }
+
+/// What takes bytes piece by piece.
+pub type Take<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
 /// A file that is being written. Dropped unfinished, it leaves nothing under its name.
 pub trait Put {

@@ -62,6 +62,9 @@ pub struct Metrics {
     pub version: String,
     /// Name of the site.
     pub site: String,
+    /// The verb that counts, a label of each line: two of a machine may be collected together.
+    /// None if it is empty.
+    pub verb: String,
     /// Bytes received, by where they are from and the class of the link, if there was one.
     pub received: BTreeMap<(Source, Option<Class>), u64>,
     /// Bytes sent, by the class of the link.
@@ -152,7 +155,7 @@ impl Metrics {
     /// so that an alarm can tell the two apart.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut page = Page(String::new());
+        let mut page = Page { text: String::new(), verb: self.verb.clone() };
         page.head("neap_info", "gauge", "Version of neap and name of the site; always 1.");
         page.line("neap_info", &[("version", &self.version), ("site", &self.site)], 1);
         page.head("neap_bytes_total", "counter", "Bytes received, by source and class of link.");
@@ -192,7 +195,7 @@ impl Metrics {
             page.head(name, "gauge", help);
             page.line(name, &[], time.map_or(0, Timestamp::as_second));
         }
-        page.0
+        page.text
     }
 
     /// What was received, and 0 from each class of link that nothing was received over.
@@ -208,7 +211,10 @@ impl Metrics {
 }
 
 /// A text that grows by whole lines.
-struct Page(String);
+struct Page {
+    text: String,
+    verb: String,
+}
 
 impl Page {
     fn head(&mut self, name: &str, kind: &str, help: &str) {
@@ -216,8 +222,10 @@ impl Page {
     }
 
     fn line(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        let verb = Some(("verb", self.verb.as_str())).filter(|(_, verb)| !verb.is_empty());
+        let labels = verb.iter().chain(labels);
         let labels: Vec<_> =
-            labels.iter().map(|(key, text)| format!("{key}=\"{}\"", escaped(text))).collect();
+            labels.map(|(key, text)| format!("{key}=\"{}\"", escaped(text))).collect();
         match labels.is_empty() {
             true => self.push(format_args!("{name} {value}\n")),
             false => self.push(format_args!("{name}{{{}}} {value}\n", labels.join(","))),
@@ -232,7 +240,7 @@ impl Page {
     }
 
     fn push(&mut self, text: std::fmt::Arguments<'_>) {
-        self.0.write_fmt(text).expect("a text takes it");
+        self.text.write_fmt(text).expect("a text takes it");
     }
 }
 
@@ -339,6 +347,15 @@ mod tests {
         ] {
             assert_eq!(value(&metrics, name).as_deref(), Some(expected), "{name}");
         }
+    }
+
+    #[test]
+    fn two_verbs_of_a_machine_share_no_sample() {
+        let of = |verb: &str| Metrics { verb: verb.into(), ..Metrics::default() }.text();
+        let [serve, fetch] = [of("serve"), of("fetch")].map(|text| samples(&text));
+        let (serve, fetch) = (serve.expect("well-formed"), fetch.expect("well-formed"));
+        assert_eq!(serve[1].0, "neap_bytes_total{verb=\"serve\",source=\"wan\",class=\"port\"}");
+        assert!(serve.iter().all(|(name, _)| fetch.iter().all(|(other, _)| name != other)));
     }
 
     #[test]

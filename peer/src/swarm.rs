@@ -210,6 +210,13 @@ impl Swarm {
         }
     }
 
+    /// A costly source that is asked only where no other costly one gives anything: a mirror.
+    pub fn set_last(&mut self, id: SourceId) {
+        if let Some(source) = self.sources.get_mut(&id) {
+            source.is_last = true;
+        }
+    }
+
     /// How many groups may be under way from a costly source, and how many bytes of its budget
     /// are left.
     pub fn set_costly(&mut self, id: SourceId, window_groups: u64, left: u64) {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args as Group;
+use jiff::Timestamp;
 use neap_depot::limits::GROUP_LEN;
 use neap_depot::plan::{Offer, plan};
 use neap_engine::digest::Digest;
@@ -12,17 +13,21 @@ use neap_engine::io::file::PatchInput;
 use neap_peer::budget::Left;
 use neap_peer::config::Config;
 use neap_peer::link::{Class, Profile};
+use neap_peer::metrics::{Reason, Source};
 use neap_peer::quic::arriving::Arriving;
 use neap_peer::quic::mdns;
 use neap_peer::quic::metadata::{self, Wanted};
+use neap_peer::quic::node::Node;
 use neap_peer::quic::site::{FetchError, Fetched, Progress, Site, Want};
 use neap_peer::shelf::{Shelf, Use};
+use neap_peer::swarm::Fault;
 use neap_trust::client::directory::StateFolder;
 use neap_trust::client::{Checked, Refusal};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::ledger::Ledger;
+use super::metrics::{Counts, Exporter, connected};
 use super::purse::Purse;
 use super::{QUIET, configured, runtime, start};
 use crate::apply;
@@ -72,15 +77,18 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let started = start(config, Use::Writes)?;
-        let shelf = started.shelf.clone();
+        let (shelf, counts) = (started.shelf.clone(), started.counts.clone());
         let (mut site, config) = started.site(Box::new(purse.clone()));
         let discovery = config.mdns.then(|| mdns::begin(site.node(), &config.site));
         if let Some(Err(why)) = &discovery {
             eprintln!("no multicast: {why}; only configured peers are asked");
         }
-        let fetch = Fetch { args, group, product, config, shelf, purse };
+        let shown = shown(&counts, &purse, &config, site.node());
+        let exporter = Exporter::start(&config, "fetch", shown).await;
+        let fetch = Fetch { args, group, product, config, shelf, purse, counts };
         let done = fetch.all(&mut site).await;
         site.hang_up();
+        exporter.end();
         fetch.purse.settle(fetch.config.links.values().cloned());
         site.node().close().await;
         done
@@ -96,13 +104,33 @@ struct Fetch<'a> {
     config: Config,
     shelf: Shelf,
     purse: Purse,
+    counts: Counts,
+}
+
+/// What `neap fetch` shows when it is asked.
+fn shown(
+    counts: &Counts,
+    purse: &Purse,
+    config: &Config,
+    node: &Node,
+) -> impl Fn() -> String + Send + Sync + use<> {
+    let (counts, purse, node) = (counts.clone(), purse.clone(), node.clone());
+    let links: Vec<_> = config.links.values().cloned().collect();
+    move || {
+        let mut metrics = counts.lock().clone();
+        metrics.budget =
+            links.iter().map(|link| (link.name.clone(), purse.left_of(link))).collect();
+        metrics.peers = connected(&node);
+        metrics.text()
+    }
 }
 
 impl Fetch<'_> {
     async fn all(&self, site: &mut Site) -> Result<Outcome, Failure> {
         let began = Instant::now();
         site.gather(QUIET, self.config.mdns).await;
-        let checked = self.metadata(site).await?;
+        let checked = self.metadata(site).await.inspect_err(|failure| self.refused(failure))?;
+        self.counts.lock().last_check = Some(Timestamp::now());
         let group = checked.groups.first();
         let offers = group.map(|group| &group.offers[..]).unwrap_or_default();
         self.purse.set_site(group.and_then(|group| group.profile.as_ref()).map(|p| p.budget));
@@ -115,13 +143,44 @@ impl Fetch<'_> {
         for step in &steps {
             let (fetched, made) = self.step(site, step, steps.len() == 1).await?;
             ledger.enter(&fetched);
+            self.count(site, &fetched, step.len);
             rows.push((step.clone(), fetched));
             applied = made.or(applied);
         }
         if let Err(error) = ledger.store(&self.config.state) {
             eprintln!("what peers did is not kept: {error}");
         }
+        self.counts.lock().last_success = Some(Timestamp::now());
         Ok(self.outcome(&rows, applied, began.elapsed()))
+    }
+
+    /// Counts what came of one file.
+    fn count(&self, site: &Site, fetched: &Fetched, len: u64) {
+        let classes = site.classes();
+        let mut metrics = self.counts.lock();
+        for (name, groups) in &fetched.taken.by_name {
+            let class = classes.get(name).copied().unwrap_or(Class::Lan);
+            let source = if class == Class::Lan { Source::Lan } else { Source::Wan };
+            metrics.receive(source, Some(class), (groups * GROUP_LEN as u64).min(len));
+        }
+        let whole = neap_depot::tree::groups(len);
+        metrics.resumes += u64::from(fetched.before > 0 && fetched.before < whole);
+        for ((_, what), count) in &fetched.blame {
+            if *what == Fault::WrongBytes {
+                metrics.verify_failures += count;
+                *metrics.rejected.entry(Reason::WrongBytes).or_default() += count;
+            }
+        }
+    }
+
+    fn refused(&self, failure: &Failure) {
+        let reason = match failure.exit {
+            Exit::Refused => Reason::Signature,
+            Exit::Rollback => Reason::Rollback,
+            Exit::Expired => Reason::Expired,
+            _ => return,
+        };
+        self.counts.lock().reject(reason);
     }
 
     /// Signed metadata: from a member of the site that has newer, or, when it is our turn, from
@@ -167,8 +226,7 @@ impl Fetch<'_> {
                     }
                 }
                 Err(why) => {
-                    // A link that is down may be up soon; what is here may do meanwhile.
-                    if let Ok(checked) = metadata::sync(None, &self.shelf, wanted.clone()).await {
+                    if let Some(checked) = self.elsewhere(site, &wanted, &mut refused).await {
                         return Ok(checked);
                     }
                     if refused.is_none() && turn.elapsed() > Duration::from_secs(self.args.patience)
@@ -177,8 +235,10 @@ impl Fetch<'_> {
                         let next = "look at the link; the same command goes on from there";
                         return Err(Failure::new(Exit::Interrupted, format!("shore: {why}"), next));
                     }
-                    site.wait(RETRY).await;
-                    continue;
+                    if refused.is_none() {
+                        site.wait(RETRY).await;
+                        continue;
+                    }
                 }
             }
             if let Some((name, refusal)) = refused.take() {
@@ -191,6 +251,24 @@ impl Fetch<'_> {
                 site.wait(RETRY).await;
             }
         }
+    }
+
+    /// Metadata from the first mirror that gives any, or else what is here: a link that is down
+    /// may be up soon, and it may do meanwhile.
+    async fn elsewhere(
+        &self,
+        site: &mut Site,
+        wanted: &Wanted,
+        refused: &mut Option<(String, Refusal)>,
+    ) -> Option<Checked> {
+        for mirror in site.mirrors() {
+            let read = metadata::sync_from(mirror.carrier(), &self.shelf, wanted.clone()).await;
+            match read {
+                Ok(checked) => return Some(self.tell(site, checked).await),
+                Err(error) => *refused = Some((mirror.name.clone(), error)),
+            }
+        }
+        metadata::sync(None, &self.shelf, wanted.clone()).await.ok()
     }
 
     async fn tell(&self, site: &Site, checked: Checked) -> Checked {
@@ -219,8 +297,10 @@ impl Fetch<'_> {
             Left::Unlimited => true,
             Left::Bytes(left) => left >= with_headers,
         };
-        let links = self.config.peers.iter().map(|peer| &peer.link);
-        let links: Vec<_> = links.filter(|link| link.class != Class::Lan).collect();
+        let peers = self.config.peers.iter().map(|peer| &peer.link);
+        let mirrors = self.config.mirrors.iter().map(|mirror| &mirror.link);
+        let links = peers.filter(|link| link.class != Class::Lan).chain(mirrors);
+        let links: Vec<_> = links.collect();
         // Members of the site may have it, or fetch it.
         if !alone || links.is_empty() || links.iter().any(|link| fits(link)) {
             return Ok(());

@@ -1,12 +1,13 @@
 //! `neap serve`: gives a depot to the devices of the fleet, and takes their receipts.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args as Group;
 use neap_peer::config::Config;
+use neap_peer::metrics::Reason;
 use neap_peer::quic::node::{Event, Node};
 use neap_peer::quic::{mdns, metadata};
 use neap_peer::shelf::Use;
@@ -14,6 +15,7 @@ use neap_peer::tls::Admission;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::metrics::{Counts, Exporter, Traffic, connected};
 use super::{Started, configured, runtime, start};
 use crate::args::Common;
 use crate::ca;
@@ -46,7 +48,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
 }
 
 async fn serve(config: Config, common: Common) -> Result<Outcome, Failure> {
-    let Started { config, node, mut events, shelf, depot, admission } = start(config, Use::Reads)?;
+    let Started { config, node, mut events, shelf, depot, admission, counts } =
+        start(config, Use::Reads)?;
     let failed = |error: std::io::Error| {
         Failure::new(Exit::Error, format!("this node: {error}"), "try again")
     };
@@ -61,6 +64,8 @@ async fn serve(config: Config, common: Common) -> Result<Outcome, Failure> {
     if let Some(Err(why)) = &discovery {
         eprintln!("not found by multicast: {why}; peers need this address in their configuration");
     }
+    let traffic = Arc::new(Mutex::new(Traffic::default()));
+    let exporter = Exporter::start(&config, "serve", shown(&node, &counts, &traffic)).await;
     tokio::spawn(look_after(node.clone(), config.clone(), admission, shelf));
     let (mut term, mut int) = (
         signal(SignalKind::terminate()).map_err(failed)?,
@@ -71,8 +76,15 @@ async fn serve(config: Config, common: Common) -> Result<Outcome, Failure> {
             _ = term.recv() => break,
             _ = int.recv() => break,
             event = events.recv() => match event {
-                Some(Event::Up(peer)) if !common.quiet => {
-                    eprintln!("{} connected from {}", peer.name, peer.connection.remote_address());
+                Some(Event::Up(peer)) => {
+                    traffic.lock().unwrap_or_else(PoisonError::into_inner).up(&peer);
+                    if !common.quiet {
+                        let from = peer.connection.remote_address();
+                        eprintln!("{} connected from {from}", peer.name);
+                    }
+                }
+                Some(Event::Down(id)) => {
+                    traffic.lock().unwrap_or_else(PoisonError::into_inner).down(id);
                 }
                 Some(_) => {}
                 None => break,
@@ -80,6 +92,7 @@ async fn serve(config: Config, common: Common) -> Result<Outcome, Failure> {
         }
     }
     let bytes = node.served().bytes.load(Ordering::Relaxed);
+    exporter.end();
     node.close().await;
     Ok(Outcome {
         text: format!("served {bytes} bytes\n"),
@@ -87,7 +100,24 @@ async fn serve(config: Config, common: Common) -> Result<Outcome, Failure> {
     })
 }
 
-/// Takes note of a new release and of a new list of revoked certificates, and writes metrics.
+/// What `neap serve` shows when it is asked.
+fn shown(
+    node: &Node,
+    counts: &Counts,
+    traffic: &Arc<Mutex<Traffic>>,
+) -> impl Fn() -> String + Send + Sync + use<> {
+    let (node, counts, traffic) = (node.clone(), counts.clone(), Arc::clone(traffic));
+    move || {
+        let mut metrics = counts.lock().clone();
+        metrics.sent = traffic.lock().unwrap_or_else(PoisonError::into_inner).sent();
+        metrics.peers = connected(&node);
+        let malformed = node.served().malformed.load(Ordering::Relaxed);
+        metrics.rejected.insert(Reason::Malformed, malformed);
+        metrics.text()
+    }
+}
+
+/// Takes note of a new release and of a new list of revoked certificates.
 async fn look_after(
     node: Node,
     config: Config,

@@ -8,8 +8,9 @@ use neap_depot::name::Device;
 use neap_engine::digest::Digest;
 use quinn::{Connection, RecvStream};
 
+use super::take::Taker;
 use crate::groups::Groups;
-use crate::shelf::{Piece, Shelf};
+use crate::shelf::Shelf;
 use crate::slice::{Decoder, SliceError, Verified};
 use crate::swarm::End;
 use crate::wire::{Request, Status, WireError};
@@ -55,45 +56,21 @@ pub async fn blob(
         let found = u64::from_le_bytes(head);
         return (End::Wrong, Some(format!("a blob of {found} bytes, {len} are signed")));
     }
-    let mut decoder = Decoder::new(&blob, len, groups);
+    let mut taker = Taker::new(shelf, (blob, len), groups);
     let mut chunks: [Bytes; 32] = std::array::from_fn(|_| Bytes::new());
     loop {
         let count = match answer.read_chunks(&mut chunks).await {
             Ok(Some(count)) => count,
-            Ok(None) if decoder.is_done() => return (End::Done, None),
+            Ok(None) if taker.is_done() => return (End::Done, None),
             Ok(None) => return (End::Lacking, None),
             Err(_) => return (End::Lost, None),
         };
-        let (mut pieces, mut new) = (Vec::new(), Groups::default());
-        let mut wrong = None;
-        for chunk in &mut chunks[..count] {
-            let pushed = decoder.push::<SliceError>(&std::mem::take(chunk), &mut |verified| {
-                pieces.push(match verified {
-                    Verified::Pair { first, groups, pair } => {
-                        Piece::Pair { first, groups, pair: *pair }
-                    }
-                    Verified::Group { index, bytes } => {
-                        new.insert(index..index + 1);
-                        Piece::Group { index, bytes: bytes.to_vec() }
-                    }
-                });
-                Ok(())
-            });
-            if let Err(error) = pushed {
-                wrong = Some(error);
-                break;
-            }
-        }
-        if !pieces.is_empty()
-            && let Err(error) = shelf.keep(blob, pieces).await
-        {
-            return (End::Lost, Some(error.to_string()));
-        }
+        let (new, ended) = taker.take(&mut chunks[..count]).await;
         if !new.is_empty() {
             came(Came(new));
         }
-        if let Some(error) = wrong {
-            return (End::Wrong, Some(error.to_string()));
+        if let Some((end, why)) = ended {
+            return (end, Some(why));
         }
     }
 }

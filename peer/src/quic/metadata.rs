@@ -41,10 +41,29 @@ pub async fn sync(
     shelf: &Shelf,
     wanted: Wanted,
 ) -> Result<Checked, Refusal> {
-    let ahead = match &from {
-        Some(connection) => prefetch(connection, shelf).await,
-        None => Vec::new(),
-    };
+    let Some(connection) = from else { return read(Origin::Own, Vec::new(), shelf, wanted).await };
+    let ahead = prefetch(&connection, shelf).await;
+    read(Origin::Peer(connection), ahead, shelf, wanted).await
+}
+
+/// The same, from any carrier, such as a mirror.
+///
+/// # Errors
+/// As [`sync`].
+pub async fn sync_from(
+    carrier: Arc<dyn Carrier>,
+    shelf: &Shelf,
+    wanted: Wanted,
+) -> Result<Checked, Refusal> {
+    read(Origin::Carrier(carrier), Vec::new(), shelf, wanted).await
+}
+
+async fn read(
+    from: Origin,
+    ahead: Vec<(String, Option<Vec<u8>>)>,
+    shelf: &Shelf,
+    wanted: Wanted,
+) -> Result<Checked, Refusal> {
     let (handle, own) = (Handle::current(), shelf.clone());
     let checking = tokio::task::spawn_blocking(move || {
         let carrier =
@@ -54,7 +73,7 @@ pub async fn sync(
         let ask = Ask { groups: &groups, root, clock, seen: None };
         let mut state = wanted.state;
         // What the device remembers may spare it a file that others will ask us for.
-        if carrier.from.is_some() {
+        if !matches!(carrier.from, Origin::Own) {
             check(&carrier, &mut copied_root(&state, root), &ask)?;
         }
         let checked = check(&carrier, &mut state, &ask)?;
@@ -109,10 +128,18 @@ async fn prefetch(connection: &Connection, shelf: &Shelf) -> Vec<(String, Option
     ahead
 }
 
-/// A peer as a carrier: what is kept here already is not asked for again.
+/// Where what is not here is asked for.
+enum Origin {
+    /// Nowhere.
+    Own,
+    Peer(Connection),
+    Carrier(Arc<dyn Carrier>),
+}
+
+/// A source as a carrier: what is kept here already is not asked for again.
 struct Far {
     handle: Handle,
-    from: Option<Connection>,
+    from: Origin,
     shelf: Shelf,
     /// What came, or was not there.
     read: Mutex<Vec<(String, Option<Vec<u8>>)>>,
@@ -143,15 +170,19 @@ impl Carrier for Far {
             return Ok(known);
         }
         // Versions never change; the timestamp is what tells that there is something new.
-        if self.from.is_none() || name != "timestamp.json" {
+        if matches!(self.from, Origin::Own) || name != "timestamp.json" {
             let kept = self.handle.block_on(self.shelf.metadata(name, len_max))?;
-            if kept.is_some() || self.from.is_none() {
+            if kept.is_some() || matches!(self.from, Origin::Own) {
                 return Ok(kept);
             }
         }
-        let Some(connection) = &self.from else { return Ok(None) };
-        let found =
-            self.handle.block_on(ask::metadata(connection, name, len_max)).map_err(of_ask)?;
+        let found = match &self.from {
+            Origin::Own => return Ok(None),
+            Origin::Peer(connection) => {
+                self.handle.block_on(ask::metadata(connection, name, len_max)).map_err(of_ask)?
+            }
+            Origin::Carrier(carrier) => carrier.metadata(name, len_max)?,
+        };
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.push((name.to_owned(), found.clone()));
         Ok(found)
@@ -162,18 +193,37 @@ impl Carrier for Far {
         if let Some(len) = self.handle.block_on(self.shelf.len(digest))? {
             return self.handle.block_on(kept_document(&self.shelf, digest, len, len_max));
         }
-        let Some(connection) = &self.from else { return Ok(None) };
-        let asked = [digest];
-        let lens = self.handle.block_on(ask::has(connection, &asked)).map_err(of_ask)?;
-        let len = lens.first().copied().flatten();
-        let Some(len) = len else { return Ok(None) };
-        if len > len_max {
-            return Err(io::ErrorKind::FileTooLarge.into());
+        let bytes = match &self.from {
+            Origin::Own => None,
+            Origin::Peer(connection) => self.ask_document(connection, digest, len_max)?,
+            Origin::Carrier(carrier) => carrier.document(blake3, len_max)?,
+        };
+        let Some(bytes) = bytes else { return Ok(None) };
+        if Digest::of(&bytes) != digest {
+            let text = format!("{blake3}: the bytes are not those of this digest");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        let bytes = self.handle.block_on(ask::document(connection, digest, len)).map_err(of_ask)?;
         let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
         documents.push((digest, bytes.clone()));
         Ok(Some(bytes))
+    }
+}
+
+impl Far {
+    fn ask_document(
+        &self,
+        connection: &Connection,
+        digest: Digest,
+        len_max: u64,
+    ) -> io::Result<Option<Vec<u8>>> {
+        let asked = [digest];
+        let lens = self.handle.block_on(ask::has(connection, &asked)).map_err(of_ask)?;
+        let Some(len) = lens.first().copied().flatten() else { return Ok(None) };
+        if len > len_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let asking = ask::document(connection, digest, len);
+        self.handle.block_on(asking).map(Some).map_err(of_ask)
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::ask;
+use super::mirror::{self, Mirror, Mirrors};
 use super::node::{DialError, Event, Node, Peer};
 use crate::groups::Groups;
 use crate::limits::SPAN_GROUPS;
@@ -119,6 +120,7 @@ pub struct Site {
     shelf: Shelf,
     purse: Box<dyn Purse>,
     costly: Vec<Costly>,
+    mirrors: Mirrors,
     near: Vec<Place>,
     members: BTreeMap<u32, Arc<Peer>>,
     /// Peers at places on the LAN, by number.
@@ -170,6 +172,7 @@ impl Site {
             shelf,
             purse,
             costly,
+            mirrors: Mirrors::default(),
             near,
             members: BTreeMap::new(),
             free: BTreeSet::new(),
@@ -179,6 +182,27 @@ impl Site {
             last_failure: None,
             crossed: BTreeMap::new(),
         }
+    }
+
+    /// Takes mirrors: the last sources.
+    pub fn set_mirrors(&mut self, mirrors: Vec<Mirror>) {
+        self.mirrors = Mirrors::new(mirrors);
+    }
+
+    /// The mirrors that may be asked now, the cheapest first.
+    pub fn mirrors(&mut self) -> Vec<Arc<Mirror>> {
+        let mirrors = self.mirrors.iter();
+        mirrors.filter(|mirror| self.purse.left(&mirror.link) > 0).cloned().collect()
+    }
+
+    /// The class of the link to each costly place and mirror, by the name that its groups come by.
+    #[must_use]
+    pub fn classes(&self) -> BTreeMap<String, Class> {
+        let places = self.costly.iter().enumerate();
+        let places = places.map(|(index, costly)| (costly.name(index), costly.place.link.class));
+        let mirrors = self.mirrors.iter();
+        let mirrors = mirrors.map(|mirror| (mirror.name.clone(), mirror.link.class));
+        places.chain(mirrors).collect()
     }
 
     /// Meets the site until `quiet` is over, or, where nobody else is looked for, until all
@@ -313,6 +337,7 @@ impl Site {
                 costly.peer.as_ref().is_some_and(|peer| peer.connection.close_reason().is_none());
             run.swarm.set_up(costly_id(index), up, 0);
         }
+        self.mirrors.add_to(&mut run.swarm);
         for peer in self.node.peers() {
             self.meet(&mut run.swarm, &peer);
         }
@@ -400,11 +425,17 @@ impl Site {
             if left == 0 {
                 spent = Some(costly.place.link.name.clone());
             }
-            run.swarm.set_costly(costly_id(index), costly.window_groups(), left);
+            run.swarm.set_costly(costly_id(index), window_groups(&costly.place.link), left);
         }
-        let all_spent = self.costly.iter().all(|costly| self.purse.left(&costly.place.link) == 0);
+        // What came since is counted before more is allowed: mirrors may be fast.
+        self.mirrors.count(&mut *self.purse, &mut self.crossed);
+        let (swarm, purse) = (&mut run.swarm, &mut *self.purse);
+        let (mirror_spent, mirrors_spent) = self.mirrors.allow(swarm, purse, window_groups);
+        let spent = spent.or(mirror_spent);
+        let all_spent = mirrors_spent
+            && self.costly.iter().all(|costly| self.purse.left(&costly.place.link) == 0);
         run.swarm.set_may_fetch(!all_spent);
-        if let Some(link) = spent.filter(|_| all_spent && self.is_alone()) {
+        if let Some(link) = spent.filter(|_| all_spent && self.is_alone() && !self.mirrors.any_near()) {
             return Err(FetchError::Budget { link });
         }
         for action in run.swarm.poll(self.now_ms()) {
@@ -420,6 +451,9 @@ impl Site {
                         peer.tell(notice);
                     }
                 }
+                Action::Dial(source) if self.mirrors.of(source).is_some() => {
+                    run.swarm.set_up(source, true, self.now_ms());
+                }
                 Action::Dial(source) => self.dial(source),
                 // In an outage it is everybody's turn and nobody's fault.
                 Action::Blame { what: Fault::Idle, .. } => {}
@@ -432,20 +466,30 @@ impl Site {
     }
 
     fn ask(&mut self, run: &mut Run, request: RequestId, source: SourceId, groups: Groups) {
+        let mirror = self.mirrors.of(source).cloned();
         let peer = match peer_id(source) {
             Some(id) => self.node.peers().into_iter().find(|peer| peer.id == id),
             None => self.costly.get(source.0 as usize).and_then(|costly| costly.peer.clone()),
         };
-        let Some(peer) = peer else {
+        if mirror.is_none() && peer.is_none() {
             run.swarm.ended(request, End::Lost, self.now_ms());
             return;
-        };
+        }
         let (shelf, done, want) = (self.shelf.clone(), self.done.0.clone(), run.want);
         let task = tokio::spawn(async move {
             let arrived = done.clone();
             let (tell, mut told) = mpsc::unbounded_channel();
             let came = move |ask::Came(groups)| drop(tell.send(groups));
-            let asking = ask::blob(&peer.connection, &shelf, (want.blob, want.len), groups, came);
+            let blob = (want.blob, want.len);
+            let asking = async {
+                match (mirror, peer) {
+                    (Some(mirror), _) => mirror::blob(&mirror, &shelf, blob, groups, came).await,
+                    (None, Some(peer)) => {
+                        ask::blob(&peer.connection, &shelf, blob, groups, came).await
+                    }
+                    (None, None) => (End::Lost, None),
+                }
+            };
             let telling = async {
                 while let Some(groups) = told.recv().await {
                     drop(arrived.send(Done::Arrived(request, groups)).await);
@@ -589,6 +633,7 @@ impl Site {
             *self.crossed.entry(costly.place.link.name.clone()).or_default() += new;
             self.purse.crossed(&costly.place.link, new);
         }
+        self.mirrors.count(&mut *self.purse, &mut self.crossed);
     }
 
     /// Ends sessions over links that cost: some plans bill each idle minute.
@@ -639,16 +684,16 @@ impl Costly {
     fn name(&self, index: usize) -> String {
         self.place.device.clone().unwrap_or_else(|| format!("{} ({index})", self.place.address))
     }
+}
 
-    /// What may be asked for at a time: twice what is under way on the link, so that the sender
-    /// never waits for us.
-    fn window_groups(&self) -> u64 {
-        let group = neap_depot::limits::GROUP_LEN as u64;
-        let Some(rate) = self.place.link.rate_bps else { return WINDOW_GROUPS };
-        let rtt_ms = u64::try_from(self.place.link.rtt().as_millis()).unwrap_or(u64::MAX);
-        let held = rate / 8 * rtt_ms / 1000;
-        (2 * held / group + 2 * SPAN_GROUPS).min(WINDOW_GROUPS)
-    }
+/// What may be asked for at a time over a link: twice what is under way on it, so that the sender
+/// never waits for us.
+fn window_groups(link: &Profile) -> u64 {
+    let group = neap_depot::limits::GROUP_LEN as u64;
+    let Some(rate) = link.rate_bps else { return WINDOW_GROUPS };
+    let rtt_ms = u64::try_from(link.rtt().as_millis()).unwrap_or(u64::MAX);
+    let held = rate / 8 * rtt_ms / 1000;
+    (2 * held / group + 2 * SPAN_GROUPS).min(WINDOW_GROUPS)
 }
 
 async fn dial(node: &Node, place: &Place) -> Result<Arc<Peer>, DialError> {

@@ -118,18 +118,21 @@ impl Swarm {
     /// The costly source to ask for this span, if one can take it now; else it may be dialled.
     fn costly(&mut self, span: &std::ops::Range<u64>, now_ms: u64) -> Option<SourceId> {
         let len = span.end - span.start;
-        let needed = |source: &Source| {
-            let under_way = source.asked_groups + len;
-            // Pairs, packets and handshakes cost as well.
-            let bytes = under_way * GROUP_LEN as u64;
-            under_way <= source.window_groups.max(len) && bytes + bytes / 8 <= source.budget_left
+        // Pairs, packets and handshakes cost as well.
+        let affords = |source: &Source| {
+            let bytes = (source.asked_groups + len) * GROUP_LEN as u64;
+            bytes + bytes / 8 <= source.budget_left
         };
-        let usable = self.sources.iter_mut().filter(|(_, source)| {
-            source.kind == Kind::Costly && !self.banned.contains(&source.name)
+        let able = self.sources.iter().filter(|(_, source)| {
+            let is_banned = self.banned.contains(&source.name);
+            source.kind == Kind::Costly && !is_banned && source.gives(span.start) && affords(source)
         });
+        let able: Vec<_> = able.collect();
+        let others = able.iter().any(|(_, source)| !source.is_last && !source.is_given_up());
         let mut best: Option<((u32, u64), SourceId)> = None;
-        for (id, source) in usable {
-            if source.rests(now_ms) || !source.gives(span.start) || !needed(source) {
+        for (id, source) in able {
+            let has_room = source.asked_groups + len <= source.window_groups.max(len);
+            if source.rests(now_ms) || !has_room || (source.is_last && others) {
                 continue;
             }
             let order = (source.strikes, source.asked_groups);
@@ -230,3 +233,71 @@ const DIAL_MS: u64 = 5_000;
 
 /// Most groups under way from one member of the site: 4 MiB.
 const SITE_GROUPS: u64 = 256;
+
+#[cfg(test)]
+mod tests {
+    use neap_engine::digest::Digest;
+
+    use super::*;
+    use crate::swarm::{End, Plan};
+
+    const SHORE: SourceId = SourceId(0);
+    const MIRROR: SourceId = SourceId(1);
+
+    fn swarm() -> Swarm {
+        let plan = Plan {
+            blob: Digest::of(b"a blob"),
+            len: 1000 * GROUP_LEN as u64,
+            me: "radar-7".into(),
+            have: Groups::default(),
+            in_order: false,
+            may_fetch: true,
+            quiet_ms: 0,
+            lease_ms: 8_000,
+        };
+        let mut swarm = Swarm::new(plan, 0);
+        swarm.add(SHORE, "shore", Kind::Costly, true);
+        swarm.add(MIRROR, "mirror", Kind::Costly, true);
+        swarm.set_last(MIRROR);
+        swarm.set_up(MIRROR, true, 0);
+        swarm
+    }
+
+    fn asked(swarm: &mut Swarm, now_ms: u64) -> Vec<(RequestId, SourceId)> {
+        let actions = swarm.poll(now_ms).into_iter();
+        let asked = actions.filter_map(|action| match action {
+            Action::Ask { request, source, .. } => Some((request, source)),
+            _ => None,
+        });
+        asked.collect()
+    }
+
+    #[test]
+    fn last_source_is_asked_where_no_other_is_reached() {
+        let mut swarm = swarm();
+        let mut times = (0..10_000).step_by(100);
+        let first = times.find(|now| !asked(&mut swarm, *now).is_empty());
+        assert_eq!(first, Some(DIAL_MS + 100), "after the second try");
+        assert!(swarm.requests.values().all(|asked| asked.source == MIRROR));
+    }
+
+    #[test]
+    fn last_source_is_not_asked_where_another_one_is_busy_or_full() {
+        let mut swarm = swarm();
+        assert_eq!(asked(&mut swarm, 0), []);
+        swarm.set_up(SHORE, true, 900);
+        let open = asked(&mut swarm, 1_000);
+        assert!(!open.is_empty() && open.iter().all(|(_, source)| *source == SHORE));
+        assert_eq!(asked(&mut swarm, 1_100), [], "its window is full");
+        swarm.ended(open[0].0, End::Busy, 1_200);
+        assert_eq!(asked(&mut swarm, 1_300), [], "it rests");
+    }
+
+    #[test]
+    fn last_source_is_asked_where_the_budget_of_others_is_spent() {
+        let mut swarm = swarm();
+        swarm.set_costly(SHORE, 128, 0);
+        let open = asked(&mut swarm, 0);
+        assert!(!open.is_empty() && open.iter().all(|(_, source)| *source == MIRROR));
+    }
+}

@@ -17,6 +17,8 @@ pub enum Kind {
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) kind: Kind,
+    /// Whether it is asked only where no other of its kind gives anything.
+    pub(super) is_last: bool,
     /// Whether it can be asked now: costly ones are dialled when they are needed.
     pub(super) up: bool,
     pub(super) dial_at_ms: u64,
@@ -41,6 +43,7 @@ impl Source {
         Self {
             name: name.to_owned(),
             kind,
+            is_last: false,
             up: kind != Kind::Costly,
             dial_at_ms: 0,
             have,
@@ -63,6 +66,11 @@ impl Source {
         self.strikes += 1;
     }
 
+    /// Whether it failed so often, one time after the other, that last sources are asked.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.strikes >= LAST_STRIKES
+    }
+
     pub(super) fn rests(&self, now_ms: u64) -> bool {
         now_ms < self.rest_until_ms
     }
@@ -75,6 +83,9 @@ impl Source {
 
 /// Under way from a costly source until its speed is known: 2 MiB.
 const WINDOW_GROUPS: u64 = 128;
+
+/// Two tries, five seconds apart: within the lease of whoever fetches for the site.
+const LAST_STRIKES: u32 = 2;
 
 /// The first rest, and how often it doubles: up to 32 s.
 const REST_MS: u64 = 500;
