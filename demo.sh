@@ -173,7 +173,8 @@ row() {
     printf '   %-34s %14s bytes   %s at %s kbit/s\n' "$1" "$(grouped "$2")" "$(on_link "$2")" \
         $((LINK / 1000))
 }
-say 'To compare, wait until the whole image is packed, which goes on since the patch was made.'
+say 'To compare, this waits for the whole image: it is packed in the background, which takes two' \
+    'minutes of computing.'
 await_release
 full_size=$(whole_size)
 row 'the image as it is' "$size"
