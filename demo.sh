@@ -1,22 +1,30 @@
 #!/usr/bin/env bash
-# Shows neap on two real system images: diff, apply onto a block device, a kill on the way, resume,
-# verify. Changes nothing on this system; needs about 500 MB in $TMPDIR (or /tmp) and a few minutes.
+# Shows neap on two real system images. First: diff, apply onto a block device, a kill on the way,
+# resume, verify. Then, in demo/site.sh: a signed release crosses a satellite link to a ship with
+# three devices. Changes nothing on this system; needs about 1 GB in $TMPDIR (or /tmp) and a few
+# minutes. As root there are loop devices and an emulated link; without, files and loopback.
 #
 #   ./demo.sh           images made of Debian packages, fetched by name
 #   ./demo.sh --local   images made of files of this machine: no network
-set -euo pipefail
+#
+# NEAP and LINK_EMULATOR name programs that are built already.
+set -Eeuo pipefail
 cd "$(dirname "$0")"
 
 LINK=88000                  # bit/s: a maritime satellite link in practice
 work=$(mktemp -d "${TMPDIR:-/tmp}/neap-demo.XXXXXX")
 log=$work/log
-loop='' feeder='' applier=''
+loops=() namespaces=()
 
 cleanup() {
-    [ -z "$feeder" ] || kill "$feeder" 2>/dev/null || true
-    [ -z "$applier" ] || kill -9 "$applier" 2>/dev/null || true
+    local job
+    # What runs in the background, some with a process group of its own.
+    for job in $(jobs -p); do
+        kill -9 -- "-$job" 2>/dev/null || kill -9 "$job" 2>/dev/null || true
+    done
     wait 2>/dev/null || true
-    [ -z "$loop" ] || losetup --detach "$loop" || true
+    for job in "${namespaces[@]}"; do ip netns delete "$job" 2>/dev/null || true; done
+    for job in "${loops[@]}"; do losetup --detach "$job" || true; done
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -31,7 +39,8 @@ grouped() { printf '%s' "$1" | sed -e ':a' -e 's/^\([0-9][0-9]*\)\([0-9]\{3\}\)/
 field() { sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"; }
 # How long bytes take on the link.
 on_link() { awk -v b="$1" -v r="$LINK" 'BEGIN { m = b * 8 / r / 60
-    if (m < 90) printf "%.1f minutes", m; else printf "%.1f hours", m / 60 }'; }
+    if (m < 1.5) printf "%.1f seconds", m * 60; else if (m < 90) printf "%.1f minutes", m
+    else printf "%.1f hours", m / 60 }'; }
 
 # Two ext4 images of files that this machine has: the second has some changed, gone and new.
 local_images() {
@@ -89,6 +98,16 @@ fi
 neap=$(realpath "$neap")
 say "$("$neap" --version)"
 neap() { "$neap" "$@"; }
+emulator=''
+if [ "$(id -u)" = 0 ] && [ -e /dev/net/tun ] && command -v ip >/dev/null; then
+    emulator=${LINK_EMULATOR:-}
+    if [ -z "$emulator" ]; then
+        cargo build --quiet --release -p neap-tests --bin link-emulator
+        emulator=${CARGO_TARGET_DIR:-target}/release/link-emulator
+    fi
+    emulator=$(realpath "$emulator")
+fi
+. demo/site.sh
 
 step 'Two system images'
 if [ "${1:-}" = --local ]; then local_images; else debian_images || local_images; fi
@@ -100,19 +119,17 @@ step 'On shore: make the patch'
 ln -s "$source" "$work/base.img"
 ln -s "$target" "$work/new.img"
 cd "$work"
+begin_release
 show neap diff base.img new.img --output update.neap
 patch_size=$(stat -c %s update.neap)
-: >empty
-neap diff empty new.img --output full.neap --quiet >>"$log"
-full_size=$(stat -c %s full.neap)
 
 step 'On the device: apply it to a block device, and be killed on the way'
 truncate -s $((size + (8 << 20))) disk
-if [ "$(id -u)" = 0 ] && loop=$(losetup --find --show disk 2>>"$log"); then
-    device=$loop
+if [ "$(id -u)" = 0 ] && device=$(losetup --find --show disk 2>>"$log"); then
+    loops+=("$device")
     say "$device is a real block device (a loop device over a file of $(stat -c %s disk) bytes)."
 else
-    loop='' device=$work/device.img
+    device=$work/device.img
     say 'Loop devices need root and are not to be had here: a plain file stands in for the device.'
 fi
 say 'Four fifths of the patch arrive, then the link stalls; then the process gets SIGKILL.'
@@ -130,9 +147,7 @@ sleep 1
 kill -9 "$applier" 2>>"$log" || { say 'It ended before it could be killed:'; cat "$log"; exit 1; }
 code=0
 { wait "$applier"; } 2>/dev/null || code=$?
-applier=''
 kill "$feeder" && { wait "$feeder"; } 2>/dev/null || true
-feeder=''
 say "Killed: exit code $code, which is 128 + 9. What the device holds now is not the new image:"
 if neap verify "$device" --patch update.neap --quiet >>"$log" 2>torn; then
     say 'It was complete already, so this run shows nothing of resuming.'
@@ -154,10 +169,19 @@ cmp -n "$size" new.img "$device"
 say 'cmp, which knows nothing of neap, finds no difference either.'
 
 step 'What crossed the wire'
-row() { printf '   %-34s %14s bytes   %s at 88 kbit/s\n' "$1" "$(grouped "$2")" "$(on_link "$2")"; }
+row() {
+    printf '   %-34s %14s bytes   %s at %s kbit/s\n' "$1" "$(grouped "$2")" "$(on_link "$2")" \
+        $((LINK / 1000))
+}
+say 'To compare, this waits for the whole image: it is packed in the background, which takes two' \
+    'minutes of computing.'
+await_release
+full_size=$(whole_size)
 row 'the image as it is' "$size"
 row 'the image, compressed (zstd -19)' "$full_size"
 row 'the patch' "$patch_size"
 awk -v p="$patch_size" -v f="$full_size" \
     'BEGIN { printf "   The patch is %.1f %% of the compressed image.\n", 100 * p / f }'
+
+ship
 say '' 'The demonstration has removed all it made; fetched packages stay in .cache/corpus.'
