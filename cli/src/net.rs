@@ -4,6 +4,7 @@
 pub(crate) mod fetch;
 mod ledger;
 mod metrics;
+mod painter;
 pub(crate) mod peers;
 mod purse;
 pub(crate) mod serve;

@@ -322,6 +322,12 @@ impl Swarm {
         self.have.covers(&(0..self.count))
     }
 
+    /// The blob.
+    #[must_use]
+    pub fn blob(&self) -> Digest {
+        self.plan.blob
+    }
+
     /// Groups that are here.
     #[must_use]
     pub fn have(&self) -> &Groups {

@@ -47,7 +47,7 @@ fn filled(folder: &Path) -> Vec<u8> {
 
 fn node(shelf: &Shelf) -> (Node, tokio::sync::mpsc::Receiver<neap_peer::quic::node::Event>) {
     let ca = Ca::new(1);
-    let key = device(neap_trust::device_key::Kind::Ed25519, 3);
+    let key = device(neap_trust::device_key::file::Kind::Ed25519, 3);
     let certificate = ca.certificate(&request("radar-7", &key), 9);
     let signer: Arc<dyn DeviceSigner + Send + Sync> = Arc::new(key);
     let admission = Admission::new(ca.authority, None, Box::new(|| at(0)), Box::new(|_| {}));

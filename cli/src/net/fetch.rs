@@ -18,7 +18,7 @@ use neap_peer::quic::arriving::Arriving;
 use neap_peer::quic::mdns;
 use neap_peer::quic::metadata::{self, Wanted};
 use neap_peer::quic::node::Node;
-use neap_peer::quic::site::{FetchError, Fetched, Progress, Site, Want};
+use neap_peer::quic::site::{FetchError, Fetched, Site, Want};
 use neap_peer::shelf::{Shelf, Use};
 use neap_peer::swarm::Fault;
 use neap_trust::client::directory::StateFolder;
@@ -28,6 +28,7 @@ use tokio::sync::watch;
 
 use super::ledger::Ledger;
 use super::metrics::{Counts, Exporter, connected};
+use super::painter::Painter;
 use super::purse::Purse;
 use super::{QUIET, configured, runtime, start};
 use crate::apply;
@@ -341,7 +342,6 @@ impl Fetch<'_> {
         let patience = Duration::from_secs(self.args.patience);
         let fetched =
             site.fetch(want, patience, &tell, &mut |progress| painter.paint(progress)).await;
-        painter.end();
         drop(tell);
         let applied = match applying {
             Some(applying) => Some(applying.await.map_err(|error| {
@@ -465,50 +465,6 @@ fn failed(error: &FetchError, step: &Offer) -> Failure {
     Failure { state: kept, ..Failure::new(exit, text, next) }
 }
 
-/// Progress on stderr, once a second.
-struct Painter {
-    quiet: bool,
-    len: u64,
-    began: Instant,
-    painted: Option<Instant>,
-    first: Option<u64>,
-}
-
-impl Painter {
-    fn new(quiet: bool, len: u64) -> Self {
-        Self { quiet, len, began: Instant::now(), painted: None, first: None }
-    }
-
-    fn paint(&mut self, progress: &Progress) {
-        if self.quiet || self.painted.is_some_and(|at| at.elapsed() < SHOWN) {
-            return;
-        }
-        self.painted = Some(Instant::now());
-        let group = GROUP_LEN as u64;
-        let have = (progress.groups * group).min(self.len);
-        let first = *self.first.get_or_insert(have);
-        let rate = (have - first.min(have)) as f64 / self.began.elapsed().as_secs_f64().max(0.1);
-        let eta = if rate > 1.0 {
-            format!("{:.0} s left", (self.len - have) as f64 / rate)
-        } else {
-            "waiting".to_owned()
-        };
-        let sources = progress.taken.by_name.iter();
-        let sources = sources.map(|(name, groups)| format!("{name} {}", human(groups * group)));
-        let sources: Vec<_> = sources.collect();
-        eprintln!(
-            "{} of {}, {}/s, {eta}; {} on site; {}",
-            human(have),
-            human(self.len),
-            human(rate as u64),
-            progress.members,
-            sources.join(", ")
-        );
-    }
-
-    fn end(&self) {}
-}
-
 /// How long the next member of the site waits for news before it asks the shore itself.
 const TURN: Duration = Duration::from_secs(6);
 
@@ -517,6 +473,3 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// How often the site is listened to while it is not our turn.
 const POLL: Duration = Duration::from_millis(500);
-
-/// Time between two lines of progress.
-const SHOWN: Duration = Duration::from_secs(1);

@@ -34,7 +34,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
         let ledger = Ledger::load(&config.state);
         let started = start(config, Use::Reads)?;
         let (shelf, depot) = (started.shelf.clone(), started.depot.clone());
-        let blobs: Vec<Digest> = depot.catalogue().0.entries.iter().filter_map(|e| e.blob).collect();
+        let entries = depot.catalogue().0.entries;
+        let blobs: Vec<Digest> = entries.iter().filter_map(|entry| entry.blob).collect();
         let ours = metadata::fresh(&shelf).await.ok().flatten();
         let (mut site, config) = started.site(Box::new(Unlimited));
         let _discovery = config.mdns.then(|| mdns::begin(site.node(), &config.site));
@@ -56,8 +57,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
             let seen = ledger.peers.get(&peer.name);
             let member = if peer.same_site { "site" } else { "other" };
             text += &format!(
-                "{:<20} {member:<6} {at}, {rtt_ms:.1} ms, {has} of {} blobs, verified {}, wrong {}, \
-                 broken promises {}\n",
+                "{:<20} {member:<6} {at}, {rtt_ms:.1} ms, {has} of {} blobs, verified {}, \
+                 wrong {}, broken promises {}\n",
                 peer.name,
                 asked.len(),
                 human(seen.map_or(0, |seen| seen.verified_bytes)),

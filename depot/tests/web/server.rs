@@ -174,7 +174,8 @@ impl Shared {
         let shift = usize::from(manner == Manner::OtherRange);
         let etag = if manner == Manner::Replaces { count } else { 0 };
         let mut head = format!(
-            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {}-{}/{total}\r\nETag: \"{etag}\"\r\n",
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {}-{}/{total}\r\n\
+             ETag: \"{etag}\"\r\n",
             start + shift,
             last + shift
         );

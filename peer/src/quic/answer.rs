@@ -49,7 +49,7 @@ pub(super) async fn answer_all(
         tokio::spawn(async move {
             let read = tokio::time::timeout(patience, asked.read_to_end(REQUEST_LEN_MAX)).await;
             let request = match read {
-                Ok(Ok(bytes)) => Request::decode(&bytes).ok().filter(|request| is_fair(request)),
+                Ok(Ok(bytes)) => Request::decode(&bytes).ok().filter(is_fair),
                 _ => None,
             };
             account.pay(request.as_ref().map_or(1, Request::cost)).await;

@@ -58,13 +58,9 @@ pub async fn blob(
     }
     let mut taker = Taker::new(shelf, (blob, len), groups);
     let mut chunks: [Bytes; 32] = std::array::from_fn(|_| Bytes::new());
+    // The one group of an empty blob is there without a byte of it.
+    let mut count = 1;
     loop {
-        let count = match answer.read_chunks(&mut chunks).await {
-            Ok(Some(count)) => count,
-            Ok(None) if taker.is_done() => return (End::Done, None),
-            Ok(None) => return (End::Lacking, None),
-            Err(_) => return (End::Lost, None),
-        };
         let (new, ended) = taker.take(&mut chunks[..count]).await;
         if !new.is_empty() {
             came(Came(new));
@@ -72,6 +68,12 @@ pub async fn blob(
         if let Some((end, why)) = ended {
             return (end, Some(why));
         }
+        count = match answer.read_chunks(&mut chunks).await {
+            Ok(Some(count)) => count,
+            Ok(None) if taker.is_done() => return (End::Done, None),
+            Ok(None) => return (End::Lacking, None),
+            Err(_) => return (End::Lost, None),
+        };
     }
 }
 

@@ -225,11 +225,11 @@ impl<'a> World<'a> {
             Event::Bytes { to, life, request, bytes, last } if self.lives(to, life) => {
                 self.receive(to, request, &bytes, last);
             }
-            Event::Say { to, life, request, end } if self.lives(to, life) => {
-                if self.members[to].open.remove(&request).is_some() {
-                    self.swarm(to).ended(request, end, now);
-                    self.poll(to);
-                }
+            Event::Say { to, life, request, end }
+                if self.lives(to, life) && self.members[to].open.remove(&request).is_some() =>
+            {
+                self.swarm(to).ended(request, end, now);
+                self.poll(to);
             }
             Event::Up { to, life, shore } if self.lives(to, life) => {
                 self.swarm(to).set_up(shore_id(shore), true, now);
