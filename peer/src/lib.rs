@@ -3,7 +3,7 @@
 //! # Modules, in reading order
 //!
 //! - [`limits`]: every limit. [`groups`]: sets of the 16 KiB groups that blobs are verified by.
-//! - [`wire`]: what peers say, byte for byte. [`slice`]: parts of blobs with what proves them.
+//! - [`wire`]: what peers say, byte for byte. [`mod@slice`]: parts of blobs with what proves them.
 //! - [`swarm`]: what to ask of whom, so that each byte crosses the costly link once.
 //! - [`congestion`]: how fast to send over a satellite.
 //! - [`link`]: links by what a byte costs. [`budget`]: what may still cross them.

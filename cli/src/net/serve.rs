@@ -55,7 +55,7 @@ async fn serve(config: Config, common: Common) -> Result<Outcome, Failure> {
     };
     let address = node.address().map_err(failed)?;
     if !common.quiet {
-        eprintln!("{} serves {depot:?} at {address}", node.me());
+        eprintln!("{} serves {} at {address}", node.me(), depot.store().title());
     }
     if let Ok(Some(fresh)) = metadata::fresh(&shelf).await {
         node.set_fresh(fresh.to_vec());

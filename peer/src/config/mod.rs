@@ -3,7 +3,7 @@
 //! `docs/links.md` is its reference. Layers are given in order; a later one overrides an earlier
 //! one key by key: tables are merged, arrays and all else are replaced. Every layer is checked by
 //! itself, so that an error names its file and line; then what they make together. Opening files
-//! is [`file`]'s.
+//! is [`mod@file`]'s.
 
 mod error;
 pub mod file;
