@@ -16,7 +16,7 @@ use neap_sim::bed::tally::Way;
 
 use super::commands::{BLOB, DevicePlan, Line, Plan, Ready, RivalPlan, plan, rival};
 use super::record::{NodeRecord, Sample, SiteRecord, goodput, seconds_of};
-use super::scenario::{Kill, Scenario, link_words};
+use super::scenario::{Kill, Method, Scenario, link_words};
 
 /// Runs a scenario in `folder`; an earlier run's is emptied first. `stop` ends it early.
 ///
@@ -68,6 +68,8 @@ pub fn run(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Site
     let wall_ns = u64::try_from(Duration::from_secs_f64(wall_s).as_nanos()).unwrap_or(u64::MAX);
     let wanted = (scenario.devices, scenario.blob_bytes);
     let parts = goodput(&samples, wanted, scenario.startup, rate);
+    // What devices have from each other did not cross the link.
+    let crossed_all = scenario.devices == 1 || scenario.method != Method::Neap;
     Ok(SiteRecord {
         method: scenario.method.to_string(),
         link: link_words(&scenario.link),
@@ -79,7 +81,7 @@ pub fn run(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Site
         fluid_s: seconds_of(outages.fluid_ns(scenario.blob_bytes, rate)),
         down: totals.down,
         up: totals.up,
-        goodput: parts.map(|parts| parts.0),
+        goodput: parts.map(|parts| parts.0).filter(|_| crossed_all),
         rival_goodput: parts.map(|parts| parts.1).filter(|_| scenario.rival.is_some()),
         emulator_cpu_s: totals.cpu_s,
         nodes,

@@ -214,6 +214,12 @@ impl Fetch<'_> {
                 }
                 continue;
             }
+            // Killed and back: those who fetch have asked the shore a moment ago.
+            if kept.as_deref().is_some_and(|kept| site.is_current(kept))
+                && let Ok(checked) = metadata::sync(None, &self.shelf, wanted.clone()).await
+            {
+                return Ok(self.tell(site, checked).await);
+            }
             if Instant::now() < turn {
                 site.wait(turn.saturating_duration_since(Instant::now()).min(POLL)).await;
                 continue;

@@ -249,6 +249,15 @@ impl Site {
             .collect()
     }
 
+    /// Whether a member that fetches at this moment, and so has asked the shore, shows this
+    /// timestamp.
+    #[must_use]
+    pub fn is_current(&self, timestamp: &[u8]) -> bool {
+        let fetches =
+            |id: &u32| self.said.iter().any(|((peer, _), said)| peer == id && said.may_fetch);
+        self.fresh.iter().any(|(id, shown)| shown == timestamp && fetches(id))
+    }
+
     /// Our place among the members of the site: 0 asks the shore first.
     #[must_use]
     pub fn place(&self) -> usize {
