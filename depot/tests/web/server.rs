@@ -38,7 +38,7 @@ pub enum Manner {
     Redirects(u32),
     /// This status.
     Status(u16),
-    /// One bit of each blob's data is another; metadata and trees are right.
+    /// Bits of each blob's data are others; metadata and trees are right.
     Flips,
 }
 
@@ -154,6 +154,7 @@ impl Shared {
         if manner == Manner::Flips && path.contains("/blobs/") && !path.ends_with(".obao") {
             let middle = file.len() / 2;
             file[middle] ^= 1;
+            file.iter_mut().skip(50_000).step_by(100_000).for_each(|byte| *byte ^= 2);
         }
         let Some((start, last)) = range.filter(|_| manner != Manner::IgnoresRange) else {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", file.len());
