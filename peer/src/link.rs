@@ -21,7 +21,7 @@ use crate::budget::Limits;
 ///
 /// | class | is | metered | round trip | idle timeout | keep-alive if not metered |
 /// |-------|----|---------|------------|--------------|---------------------------|
-/// | `lan` | the site's own network | no | 2 ms | 4.5 s | 1.5 s |
+/// | `lan` | the site's own network | no | 2 ms | 6 s | 2 s |
 /// | `port` | a quay's network, a mobile network, a ship alongside | no | 80 ms | 60 s | 20 s |
 /// | `sat` | a satellite, or whatever else is dear and slow | yes | 700 ms | 120 s | 40 s |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ impl Class {
     #[must_use]
     pub const fn idle_ms(self) -> u64 {
         match self {
-            Self::Lan => 4_500,
+            Self::Lan => 6_000,
             Self::Port => 60_000,
             Self::Sat => 120_000,
         }
