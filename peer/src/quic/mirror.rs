@@ -310,14 +310,15 @@ impl Mirrors {
         &self,
         swarm: &mut Swarm,
         purse: &mut dyn Purse,
+        least: u64,
         window_groups: impl Fn(&Profile) -> u64,
     ) -> (Option<String>, bool) {
         let (mut spent, mut all) = (None, true);
         for (id, mirror) in self.ids().filter(|(_, mirror)| !mirror.is_near()) {
             let left = purse.left(&mirror.link);
             swarm.set_costly(id, window_groups(&mirror.link), left);
-            all &= left == 0;
-            if left == 0 {
+            all &= left < least;
+            if left < least {
                 spent = Some(mirror.link.name.clone());
             }
         }

@@ -60,8 +60,12 @@ impl Source {
         }
     }
 
-    /// Leaves it alone for a while, for longer each time.
+    /// Leaves it alone for a while, for longer each time. What was asked at the same time and fails
+    /// as well is no second time.
     pub(super) fn rest(&mut self, now_ms: u64) {
+        if self.rests(now_ms) {
+            return;
+        }
         self.rest_until_ms = now_ms + (REST_MS << self.strikes.min(REST_DOUBLINGS));
         self.strikes += 1;
     }

@@ -126,9 +126,13 @@ impl Site {
     /// Carries out what the swarm decided.
     fn act(&mut self, run: &mut Run) -> Result<(), FetchError> {
         let mut spent = None;
+        // What neither a span nor all that is missing fits into is as good as spent.
+        let missing = run.swarm.count().saturating_sub(run.swarm.have().count());
+        let least = missing.min(SPAN_GROUPS) * GROUP_COST;
+        let idle = run.tasks.is_empty();
         for (index, costly) in self.costly.iter().enumerate() {
             let left = self.purse.left(&costly.place.link);
-            if left == 0 {
+            if left < least {
                 spent = Some(costly.place.link.name.clone());
             }
             run.swarm.set_costly(costly_id(index), window_groups(&costly.place.link), left);
@@ -136,10 +140,11 @@ impl Site {
         // What came since is counted before more is allowed: mirrors may be fast.
         self.mirrors.count(&mut *self.purse, &mut self.crossed);
         let (swarm, purse) = (&mut run.swarm, &mut *self.purse);
-        let (mirror_spent, mirrors_spent) = self.mirrors.allow(swarm, purse, window_groups);
+        let (mirror_spent, mirrors_spent) = self.mirrors.allow(swarm, purse, least, window_groups);
         let spent = spent.or(mirror_spent);
-        let all_spent = mirrors_spent
-            && self.costly.iter().all(|costly| self.purse.left(&costly.place.link) == 0);
+        let all_spent = idle
+            && mirrors_spent
+            && self.costly.iter().all(|costly| self.purse.left(&costly.place.link) < least);
         run.swarm.set_may_fetch(!all_spent);
         if let Some(link) =
             spent.filter(|_| all_spent && self.is_alone() && !self.mirrors.any_near())
@@ -287,3 +292,6 @@ const REDIAL: Duration = Duration::from_secs(3);
 
 /// How long a member that has all stays for the others.
 const LINGER: Duration = Duration::from_secs(600);
+
+/// What a group costs on the link, in bytes: what proves it, packets and handshakes as well.
+const GROUP_COST: u64 = neap_depot::limits::GROUP_LEN as u64 * 9 / 8;
