@@ -68,8 +68,6 @@ pub fn run(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Site
     let wall_ns = u64::try_from(Duration::from_secs_f64(wall_s).as_nanos()).unwrap_or(u64::MAX);
     let wanted = (scenario.devices, scenario.blob_bytes);
     let parts = goodput(&samples, wanted, scenario.startup, rate);
-    // What devices have from each other did not cross the link.
-    let crossed_all = scenario.devices == 1 || scenario.method != Method::Neap;
     Ok(SiteRecord {
         method: scenario.method.to_string(),
         link: link_words(&scenario.link),
@@ -81,7 +79,7 @@ pub fn run(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Site
         fluid_s: seconds_of(outages.fluid_ns(scenario.blob_bytes, rate)),
         down: totals.down,
         up: totals.up,
-        goodput: parts.map(|parts| parts.0).filter(|_| crossed_all),
+        goodput: parts.map(|parts| parts.0).filter(|_| crosses_all(scenario)),
         rival_goodput: parts.map(|parts| parts.1).filter(|_| scenario.rival.is_some()),
         emulator_cpu_s: totals.cpu_s,
         nodes,
@@ -93,6 +91,11 @@ pub fn run(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Site
             .collect(),
         samples,
     })
+}
+
+/// Whether all that devices get crosses the link: not what they have from each other.
+fn crosses_all(scenario: &Scenario) -> bool {
+    scenario.devices == 1 || scenario.method != Method::Neap
 }
 
 /// How often processes are looked at.

@@ -192,11 +192,8 @@ impl Fetch<'_> {
         let mut refused: Option<(String, Refusal)> = None;
         let mut turn = Instant::now() + TURN * u32::try_from(site.place()).unwrap_or(0);
         let mut ignored = std::collections::BTreeSet::new();
-        for peer in site.neighbours() {
-            match metadata::sync(Some(peer.connection.clone()), &self.shelf, wanted.clone()).await {
-                Ok(checked) => return Ok(self.tell(site, checked).await),
-                Err(error) => refused = Some((peer.name.clone(), error)),
-            }
+        if let Some(checked) = self.of_neighbours(site, &wanted, &mut refused).await {
+            return Ok(checked);
         }
         loop {
             let kept = own().await;
@@ -276,6 +273,22 @@ impl Fetch<'_> {
             }
         }
         metadata::sync(None, &self.shelf, wanted.clone()).await.ok()
+    }
+
+    /// From peers at places on the LAN that are no members of the site.
+    async fn of_neighbours(
+        &self,
+        site: &Site,
+        wanted: &Wanted,
+        refused: &mut Option<(String, Refusal)>,
+    ) -> Option<Checked> {
+        for peer in site.neighbours() {
+            match metadata::sync(Some(peer.connection.clone()), &self.shelf, wanted.clone()).await {
+                Ok(checked) => return Some(self.tell(site, checked).await),
+                Err(error) => *refused = Some((peer.name.clone(), error)),
+            }
+        }
+        None
     }
 
     async fn tell(&self, site: &Site, checked: Checked) -> Checked {
