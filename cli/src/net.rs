@@ -24,7 +24,7 @@ use neap_peer::shelf::{Shelf, Use};
 use neap_peer::tls::{Admission, Identity};
 use neap_trust::device_key::DeviceSigner;
 use neap_trust::device_key::file::DeviceFileKey;
-use neap_trust::identity::{Authority, Crl, IdentityError};
+use neap_trust::identity::IdentityError;
 use neap_trust::time::Timestamp;
 use tokio::sync::mpsc;
 
@@ -74,14 +74,13 @@ pub(crate) fn start(config: Config, usage: Use) -> Result<Started, Failure> {
         let next = "wait for the other writer, or stop it";
         Failure::new(Exit::Error, format!("{place}: {error}"), next)
     })?;
-    let incoming = config.links.get(Class::Sat.name()).cloned();
     let mut settings = Settings {
         listen: config.listen,
         site: config.site.clone(),
         identity,
         admission: Arc::clone(&admission),
-        lan: near(&config),
-        incoming: incoming.unwrap_or_else(|| Profile::of_class("sat", Class::Sat)),
+        lan: built_in(&config, Class::Lan),
+        incoming: built_in(&config, Class::Sat),
     };
     let started = Node::start(settings.clone(), shelf.clone()).or_else(|error| {
         // `neap serve` has the port; members of the site are told ours.
@@ -112,9 +111,10 @@ impl Started {
 /// 0.8 to 1.0 s where it was measured.
 pub(crate) const QUIET: Duration = Duration::from_millis(1_500);
 
-fn near(config: &Config) -> Profile {
-    let lan = config.links.get(Class::Lan.name()).cloned();
-    lan.unwrap_or_else(|| Profile::of_class("lan", Class::Lan))
+/// The link that a configuration always has of this class.
+fn built_in(config: &Config, class: Class) -> Profile {
+    let link = config.links.get(class.name()).cloned();
+    link.unwrap_or_else(|| Profile::of_class(class.name(), class))
 }
 
 fn place(peer: &config::Peer) -> Place {
@@ -162,7 +162,7 @@ fn identity(config: &Config, counts: Counts) -> Result<(Identity, Arc<Admission>
     if key.device_key() != *certificate.key() {
         return Err(wrong("not the key of the certificate"));
     }
-    let crl = files.crl.as_ref().map(|path| crl_of(path, &authority)).transpose()?;
+    let crl = files.crl.as_ref().map(|path| ca::list_of(path, &authority)).transpose()?;
     let admission = Admission::new(
         authority,
         crl,
@@ -173,10 +173,6 @@ fn identity(config: &Config, counts: Counts) -> Result<(Identity, Arc<Admission>
         }),
     );
     Ok((Identity { certificate, signer: Arc::new(key) }, Arc::new(admission)))
-}
-
-fn crl_of(path: &Path, authority: &Authority) -> Result<Crl, Failure> {
-    ca::list_of(path, authority)
 }
 
 /// The known time: never before this program was built.

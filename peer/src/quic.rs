@@ -11,6 +11,7 @@ mod answer;
 pub mod arriving;
 pub mod ask;
 mod door;
+mod error;
 pub mod mdns;
 pub mod metadata;
 pub mod metrics_http;

@@ -113,6 +113,14 @@ impl Drop for Coming {
     }
 }
 
+/// An address as a socket for both families takes it.
+pub(super) fn mapped(at: SocketAddr) -> SocketAddr {
+    match at.ip() {
+        IpAddr::V4(ip) => SocketAddr::new(IpAddr::V6(ip.to_ipv6_mapped()), at.port()),
+        IpAddr::V6(_) => at,
+    }
+}
+
 /// Whether an address is on a network that this machine is on.
 pub(super) fn is_near(ip: IpAddr) -> bool {
     let ip = ip.to_canonical();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,8 @@ use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, VarInt};
 use tokio::sync::mpsc;
 
 use super::answer::{Served, answer_all};
-use super::door::{Origin, accept, bind, coming, is_near, server_config};
+use super::door::{Origin, accept, bind, coming, is_near, mapped, server_config};
+pub use super::error::DialError;
 use super::notices::{self, Broken};
 use super::transport;
 use crate::allowance::Allowance;
@@ -87,25 +88,6 @@ pub enum Event {
     Down(u32),
     /// It told something.
     Told(u32, Notice),
-}
-
-/// Why a peer was not reached.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum DialError {
-    /// No connection came about: no route, no answer, or one side does not admit the other.
-    Connect(String),
-    /// It is another device than expected.
-    OtherDevice {
-        /// The one that answered.
-        found: String,
-        /// The one that was expected.
-        expected: String,
-    },
-    /// It did not say who it is as the protocol wants.
-    Protocol(String),
-    /// There are too many connections, or a better one to it.
-    Superfluous,
 }
 
 pub(super) struct Inner {
@@ -211,6 +193,12 @@ impl Node {
         self.inner.state().peers.values().cloned().collect()
     }
 
+    /// A peer by its number, if it is connected.
+    #[must_use]
+    pub fn peer(&self, id: u32) -> Option<Arc<Peer>> {
+        self.inner.state().peers.get(&id).cloned()
+    }
+
     /// Connects to a peer over a link.
     ///
     /// # Errors
@@ -261,6 +249,12 @@ impl Node {
 }
 
 impl Peer {
+    /// Whether the connection has not ended.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.connection.close_reason().is_none()
+    }
+
     /// Tells the peer something. A peer that does not take its notices loses its connection.
     pub fn tell(&self, notice: Notice) {
         if self.tell.try_send(notice).is_err() {
@@ -331,14 +325,6 @@ async fn dial(
     let connection = connected.map_err(|_| failed(&"no answer"))?;
     let connection = connection.map_err(|error| failed(&error))?;
     greet(inner, connection, Some(link), expected).await
-}
-
-/// An address as a socket for both families takes it.
-fn mapped(at: SocketAddr) -> SocketAddr {
-    match at.ip() {
-        IpAddr::V4(ip) => SocketAddr::new(IpAddr::V6(ip.to_ipv6_mapped()), at.port()),
-        IpAddr::V6(_) => at,
-    }
 }
 
 /// Says hello both ways, enters the peer and begins to listen to it.
@@ -518,14 +504,13 @@ fn introduce(inner: &Inner, peer: &Peer) {
 
 /// Tells a member that asks about a blob that it is here whole, once.
 async fn tell_whole(inner: &Inner, peer: &Peer, blob: Digest) {
-    let told =
-        |peer: &Peer| peer.told.lock().unwrap_or_else(PoisonError::into_inner).contains(&blob.0);
-    if told(peer) {
+    let told = || peer.told.lock().unwrap_or_else(PoisonError::into_inner);
+    if told().contains(&blob.0) {
         return;
     }
     if let Ok(Some(len)) = inner.shelf.len(blob).await {
         let groups = crate::groups::Groups::of(0..neap_depot::tree::groups(len));
-        peer.told.lock().unwrap_or_else(PoisonError::into_inner).insert(blob.0);
+        told().insert(blob.0);
         peer.tell(Notice::Have { blob, may_fetch: false, groups });
     }
 }
@@ -572,19 +557,6 @@ impl fmt::Debug for Peer {
         write!(f, "Peer({}, {})", self.id, self.name)
     }
 }
-
-impl fmt::Display for DialError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connect(why) => write!(f, "not reached: {why}"),
-            Self::OtherDevice { found, expected } => write!(f, "it is {found}, not {expected}"),
-            Self::Protocol(why) => f.write_str(why),
-            Self::Superfluous => f.write_str("there is another connection to it, or too many"),
-        }
-    }
-}
-
-impl std::error::Error for DialError {}
 
 /// TLS wants a name; ours are in the certificates.
 const SERVER_NAME: &str = "neap";

@@ -283,9 +283,8 @@ impl Site {
     /// # Errors
     /// Why the last one did not answer; nothing if there is none.
     pub async fn shore(&mut self) -> Result<Arc<Peer>, Option<DialError>> {
-        let open = |peer: &Arc<Peer>| peer.connection.close_reason().is_none();
-        let connected = self.costly.iter().filter_map(|costly| costly.peer.as_ref());
-        if let Some(peer) = connected.into_iter().find(|peer| open(peer)) {
+        let mut connected = self.costly.iter().filter_map(|costly| costly.peer.as_ref());
+        if let Some(peer) = connected.find(|peer| peer.is_open()) {
             return Ok(Arc::clone(peer));
         }
         let mut last = None;
@@ -406,7 +405,7 @@ impl Site {
 
     fn meet(&mut self, swarm: &mut Swarm, peer: &Arc<Peer>) {
         let id = SourceId(PEERS + peer.id);
-        if peer.connection.close_reason().is_some() || swarm.knows(id) {
+        if !peer.is_open() || swarm.knows(id) {
             return;
         }
         if peer.same_site {

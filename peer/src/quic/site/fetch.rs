@@ -39,8 +39,7 @@ impl Site {
         self.started = Instant::now();
         for (index, costly) in self.costly.iter().enumerate() {
             run.swarm.add(costly_id(index), &costly.name(index), Kind::Costly, true);
-            let up =
-                costly.peer.as_ref().is_some_and(|peer| peer.connection.close_reason().is_none());
+            let up = costly.peer.as_ref().is_some_and(|peer| peer.is_open());
             run.swarm.set_up(costly_id(index), up, 0);
         }
         self.mirrors.add_to(&mut run.swarm);
@@ -92,10 +91,10 @@ impl Site {
                 }
                 done = self.done.1.recv() => {
                     let done = done.ok_or(FetchError::Closed)?;
-                    self.finish(run, done)?;
+                    self.finish(run, done);
                     // What else is there already is taken along.
                     while let Ok(done) = self.done.1.try_recv() {
-                        self.finish(run, done)?;
+                        self.finish(run, done);
                     }
                 }
                 _ = tick.tick() => {
@@ -129,22 +128,21 @@ impl Site {
         // What neither a span nor all that is missing fits into is as good as spent.
         let missing = run.swarm.count().saturating_sub(run.swarm.have().count());
         let least = missing.min(SPAN_GROUPS) * GROUP_COST;
-        let idle = run.tasks.is_empty();
+        let mut all_spent = run.tasks.is_empty();
+        // What came since is counted before more is allowed: mirrors may be fast.
+        self.mirrors.count(&mut *self.purse, &mut self.crossed);
         for (index, costly) in self.costly.iter().enumerate() {
             let left = self.purse.left(&costly.place.link);
+            all_spent &= left < least;
             if left < least {
                 spent = Some(costly.place.link.name.clone());
             }
             run.swarm.set_costly(costly_id(index), window_groups(&costly.place.link), left);
         }
-        // What came since is counted before more is allowed: mirrors may be fast.
-        self.mirrors.count(&mut *self.purse, &mut self.crossed);
         let (swarm, purse) = (&mut run.swarm, &mut *self.purse);
         let (mirror_spent, mirrors_spent) = self.mirrors.allow(swarm, purse, least, window_groups);
         let spent = spent.or(mirror_spent);
-        let all_spent = idle
-            && mirrors_spent
-            && self.costly.iter().all(|costly| self.purse.left(&costly.place.link) < least);
+        all_spent &= mirrors_spent;
         run.swarm.set_may_fetch(!all_spent);
         if let Some(link) =
             spent.filter(|_| all_spent && self.is_alone() && !self.mirrors.any_near())
@@ -181,7 +179,7 @@ impl Site {
     fn ask(&mut self, run: &mut Run, request: RequestId, source: SourceId, groups: Groups) {
         let mirror = self.mirrors.of(source).cloned();
         let peer = match peer_id(source) {
-            Some(id) => self.node.peers().into_iter().find(|peer| peer.id == id),
+            Some(id) => self.node.peer(id),
             None => self.costly.get(source.0 as usize).and_then(|costly| costly.peer.clone()),
         };
         if mirror.is_none() && peer.is_none() {
@@ -214,7 +212,7 @@ impl Site {
         run.tasks.insert(request, task);
     }
 
-    fn finish(&mut self, run: &mut Run, done: Done) -> Result<(), FetchError> {
+    fn finish(&mut self, run: &mut Run, done: Done) {
         let now = self.now_ms();
         match done {
             Done::Arrived(request, groups) => {
@@ -247,7 +245,6 @@ impl Site {
             }
             Done::Near(Err(_)) => {}
         }
-        Ok(())
     }
 
     /// What is here is given on until each member that takes part has it, or none asks any more.
