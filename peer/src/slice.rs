@@ -210,6 +210,27 @@ impl Decoder {
     }
 }
 
+/// A whole short blob from its slice; nothing if the slice ends early.
+///
+/// # Errors
+/// If it is not that blob's.
+pub fn whole(digest: &Digest, len: u64, slice: &[u8]) -> Result<Option<Vec<u8>>, SliceError> {
+    let (mut decoder, mut bytes) = (Decoder::new(digest, len, all(len)), Vec::new());
+    decoder.push::<SliceError>(slice, &mut |verified| {
+        if let Verified::Group { bytes: group, .. } = verified {
+            bytes.extend_from_slice(group);
+        }
+        Ok(())
+    })?;
+    Ok(decoder.is_done().then_some(bytes))
+}
+
+/// All groups of a blob of `len` bytes.
+#[must_use]
+pub fn all(len: u64) -> Groups {
+    Groups::of(0..tree::groups(len))
+}
+
 impl fmt::Display for SliceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

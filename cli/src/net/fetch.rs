@@ -17,7 +17,7 @@ use neap_peer::metrics::{Reason, Source};
 use neap_peer::quic::arriving::Arriving;
 use neap_peer::quic::mdns;
 use neap_peer::quic::metadata::{self, Wanted};
-use neap_peer::quic::node::Node;
+use neap_peer::quic::node::{Node, Peer};
 use neap_peer::quic::site::{FetchError, Fetched, Site, Want};
 use neap_peer::shelf::{Shelf, Use};
 use neap_peer::swarm::Fault;
@@ -192,8 +192,11 @@ impl Fetch<'_> {
         let mut refused: Option<(String, Refusal)> = None;
         let mut turn = Instant::now() + TURN * u32::try_from(site.place()).unwrap_or(0);
         let mut ignored = std::collections::BTreeSet::new();
-        if let Some(checked) = self.of_neighbours(site, &wanted, &mut refused).await {
-            return Ok(checked);
+        // Peers at places on the LAN that are no members of the site.
+        for peer in site.neighbours() {
+            if let Some(checked) = self.asked(site, &peer, &wanted, &mut refused).await {
+                return Ok(checked);
+            }
         }
         loop {
             let kept = own().await;
@@ -201,14 +204,10 @@ impl Fetch<'_> {
                 kept.as_deref() != Some(&shown[..]) && !ignored.contains(&peer.name)
             });
             if let Some((peer, _)) = newer {
-                let from = Some(peer.connection.clone());
-                match metadata::sync(from, &self.shelf, wanted.clone()).await {
-                    Ok(checked) => return Ok(self.tell(site, checked).await),
-                    Err(error) => {
-                        ignored.insert(peer.name.clone());
-                        refused = Some((peer.name.clone(), error));
-                    }
+                if let Some(checked) = self.asked(site, &peer, &wanted, &mut refused).await {
+                    return Ok(checked);
                 }
+                ignored.insert(peer.name.clone());
                 continue;
             }
             // Killed and back: those who fetch have asked the shore a moment ago.
@@ -223,10 +222,8 @@ impl Fetch<'_> {
             }
             match site.shore().await {
                 Ok(peer) => {
-                    let from = Some(peer.connection.clone());
-                    match metadata::sync(from, &self.shelf, wanted.clone()).await {
-                        Ok(checked) => return Ok(self.tell(site, checked).await),
-                        Err(error) => refused = Some((peer.name.clone(), error)),
+                    if let Some(checked) = self.asked(site, &peer, &wanted, &mut refused).await {
+                        return Ok(checked);
                     }
                 }
                 Err(why) => {
@@ -275,20 +272,21 @@ impl Fetch<'_> {
         metadata::sync(None, &self.shelf, wanted.clone()).await.ok()
     }
 
-    /// From peers at places on the LAN that are no members of the site.
-    async fn of_neighbours(
+    /// From one peer; what was wrong with it goes to `refused`.
+    async fn asked(
         &self,
         site: &Site,
+        peer: &Peer,
         wanted: &Wanted,
         refused: &mut Option<(String, Refusal)>,
     ) -> Option<Checked> {
-        for peer in site.neighbours() {
-            match metadata::sync(Some(peer.connection.clone()), &self.shelf, wanted.clone()).await {
-                Ok(checked) => return Some(self.tell(site, checked).await),
-                Err(error) => *refused = Some((peer.name.clone(), error)),
+        match metadata::sync(Some(peer.connection.clone()), &self.shelf, wanted.clone()).await {
+            Ok(checked) => Some(self.tell(site, checked).await),
+            Err(error) => {
+                *refused = Some((peer.name.clone(), error));
+                None
             }
         }
-        None
     }
 
     async fn tell(&self, site: &Site, checked: Checked) -> Checked {

@@ -11,7 +11,7 @@ use quinn::{Connection, RecvStream};
 use super::take::Taker;
 use crate::groups::Groups;
 use crate::shelf::Shelf;
-use crate::slice::{Decoder, SliceError, Verified};
+use crate::slice::{self, SliceError};
 use crate::swarm::End;
 use crate::wire::{Request, Status, WireError};
 
@@ -86,31 +86,17 @@ pub async fn document(
     blob: Digest,
     len: u64,
 ) -> Result<Vec<u8>, AskError> {
-    let groups = Groups::of(0..neap_depot::tree::groups(len));
-    let request = Request::Blob { blob, groups: groups.clone() };
+    let request = Request::Blob { blob, groups: slice::all(len) };
     let pairs = neap_depot::tree::tree_len(len);
     let answer = whole(connection, &request, len + pairs).await?;
     let answer = answer.ok_or(AskError::Status(Status::None))?;
     let wrong = |_| AskError::Wire(WireError::Value { what: "a blob" });
-    let (head, slice) = answer
-        .split_at_checked(8)
-        .ok_or(WireError::Length { what: "a blob" })
-        .map_err(AskError::Wire)?;
+    let ended = || AskError::Wire(WireError::Length { what: "a blob" });
+    let (head, slice) = answer.split_at_checked(8).ok_or_else(ended)?;
     if head != len.to_le_bytes() {
         return Err(wrong(SliceError::Longer));
     }
-    let (mut decoder, mut bytes) = (Decoder::new(&blob, len, groups), Vec::new());
-    let pushed = decoder.push::<SliceError>(slice, &mut |verified| {
-        if let Verified::Group { bytes: group, .. } = verified {
-            bytes.extend_from_slice(group);
-        }
-        Ok(())
-    });
-    pushed.map_err(wrong)?;
-    match decoder.is_done() {
-        true => Ok(bytes),
-        false => Err(AskError::Wire(WireError::Length { what: "a blob" })),
-    }
+    slice::whole(&blob, len, slice).map_err(wrong)?.ok_or_else(ended)
 }
 
 /// Asks for a metadata file: nothing if the peer has none of this name.

@@ -14,9 +14,8 @@ use quinn::Connection;
 use tokio::runtime::Handle;
 
 use super::ask::{self, AskError};
-use crate::groups::Groups;
 use crate::shelf::Shelf;
-use crate::slice::{Decoder, SliceError, Verified};
+use crate::slice;
 
 /// What is asked for, by whom.
 #[derive(Debug, Clone)]
@@ -236,20 +235,11 @@ async fn kept_document(
     if len > len_max {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    let wanted = Groups::of(0..neap_depot::tree::groups(len));
-    let steps = crate::slice::Steps::new(len, wanted.clone()).collect();
+    let steps = slice::Steps::new(len, slice::all(len)).collect();
     let Some(slice) = shelf.steps(digest, steps).await? else { return Ok(None) };
-    let mut bytes = Vec::new();
-    let mut decoder = Decoder::new(&digest, len, wanted);
-    decoder
-        .push::<SliceError>(&slice, &mut |verified| {
-            if let Verified::Group { bytes: group, .. } = verified {
-                bytes.extend_from_slice(group);
-            }
-            Ok(())
-        })
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    Ok(Some(bytes))
+    let damaged = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    let bytes = slice::whole(&digest, len, &slice).map_err(damaged)?;
+    bytes.map(Some).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
 fn of_ask(error: AskError) -> io::Error {
