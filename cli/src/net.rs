@@ -10,7 +10,7 @@ mod purse;
 pub(crate) mod serve;
 pub(crate) mod sync;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,12 +45,22 @@ pub(crate) struct Started {
     pub(crate) counts: Counts,
 }
 
-/// The configuration that a verb runs by.
-pub(crate) fn configured(file: Option<&Path>) -> Result<Config, Failure> {
-    config::file::load(file).map_err(|error| {
-        let next = "docs/links.md describes the configuration".to_owned();
-        Failure::new(Exit::Usage, error.to_string(), next)
-    })
+/// Where a verb's configuration is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Configuration {
+    /// The configuration [default: /usr/lib/neap/config.toml, /etc/neap/config.toml, config.d]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Configuration {
+    /// Reads it.
+    pub(crate) fn load(&self) -> Result<Config, Failure> {
+        config::file::load(self.config.as_deref()).map_err(|error| {
+            let next = "docs/links.md describes the configuration".to_owned();
+            Failure::new(Exit::Usage, error.to_string(), next)
+        })
+    }
 }
 
 /// Threads of the network: one for sockets and cryptography, one beside it.

@@ -30,7 +30,7 @@ use super::ledger::Ledger;
 use super::metrics::{Counts, Exporter, connected};
 use super::painter::Painter;
 use super::purse::Purse;
-use super::{QUIET, configured, runtime, start};
+use super::{Configuration, QUIET, runtime, start};
 use crate::apply;
 use crate::args::{Apply, Common};
 use crate::check;
@@ -42,9 +42,8 @@ use crate::size::{exact, human};
 
 #[derive(Debug, Group)]
 pub(crate) struct Args {
-    /// The configuration [default: /usr/lib/neap/config.toml, /etc/neap/config.toml, config.d]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: Configuration,
     /// The group of the device [default: the configured one]
     #[arg(long)]
     group: Option<String>,
@@ -67,7 +66,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
-    let config = configured(args.config.as_deref())?;
+    let config = args.configuration.load()?;
     let group = args.group.clone().or_else(|| config.groups.first().cloned());
     let product = args.product.clone().or_else(|| config.product.clone());
     let (Some(group), Some(product)) = (group, product) else {

@@ -1,7 +1,5 @@
 //! `neap peers`: who is there, what they have, and what they did.
 
-use std::path::PathBuf;
-
 use clap::Args as Group;
 use neap_engine::digest::Digest;
 use neap_peer::quic::site::Unlimited;
@@ -10,7 +8,7 @@ use neap_peer::shelf::Use;
 use serde_json::json;
 
 use super::ledger::Ledger;
-use super::{QUIET, configured, runtime, start};
+use super::{Configuration, QUIET, runtime, start};
 use crate::args::Common;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
@@ -18,9 +16,8 @@ use crate::size::human;
 
 #[derive(Debug, Group)]
 pub(crate) struct Args {
-    /// The configuration [default: /usr/lib/neap/config.toml, /etc/neap/config.toml, config.d]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: Configuration,
     /// Connect over links that cost as well
     #[arg(long)]
     all: bool,
@@ -29,7 +26,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
-    let config = configured(args.config.as_deref())?;
+    let config = args.configuration.load()?;
     runtime()?.block_on(async {
         let ledger = Ledger::load(&config.state);
         let started = start(config, Use::Reads)?;

@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::metrics::{Counts, Exporter, Traffic, connected};
-use super::{Started, configured, runtime, start};
+use super::{Configuration, Started, runtime, start};
 use crate::args::Common;
 use crate::ca;
 use crate::exit::Exit;
@@ -25,9 +25,8 @@ use crate::outcome::Outcome;
 
 #[derive(Debug, Group)]
 pub(crate) struct Args {
-    /// The configuration [default: /usr/lib/neap/config.toml, /etc/neap/config.toml, config.d]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: Configuration,
     /// The depot, instead of the configured one: a folder or s3://BUCKET/PREFIX
     #[arg(value_name = "DEPOT")]
     depot: Option<PathBuf>,
@@ -36,7 +35,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
-    let mut config = configured(args.config.as_deref())?;
+    let mut config = args.configuration.load()?;
     if let Some(depot) = &args.depot {
         config.depot.clone_from(depot);
     }

@@ -2,7 +2,6 @@
 //! passes in port does for another.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::purse::Purse;
-use super::{QUIET, configured, runtime, start};
+use super::{Configuration, QUIET, runtime, start};
 use crate::args::Common;
 use crate::check;
 use crate::exit::Exit;
@@ -31,9 +30,8 @@ use crate::size::exact;
 
 #[derive(Debug, Group)]
 pub(crate) struct Args {
-    /// The configuration [default: /usr/lib/neap/config.toml, /etc/neap/config.toml, config.d]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: Configuration,
     /// A group whose releases are taken; may be given more than once [default: the configured ones]
     #[arg(long)]
     group: Vec<String>,
@@ -48,7 +46,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
-    let config = configured(args.config.as_deref())?;
+    let config = args.configuration.load()?;
     let groups = if args.group.is_empty() { config.groups.clone() } else { args.group.clone() };
     if groups.is_empty() && !args.receipts_only {
         let error = "neither the command line nor the configuration names a group";

@@ -11,17 +11,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use neap_engine::digest::Digest;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::ask;
-use super::mirror::{self, Mirror, Mirrors};
+use super::mirror::{Mirror, Mirrors};
 use super::node::{DialError, Event, Node, Peer};
 use crate::groups::Groups;
 use crate::limits::SPAN_GROUPS;
 use crate::link::{Class, Profile};
 use crate::shelf::Shelf;
-use crate::swarm::{Action, End, Fault, Kind, Plan, RequestId, SourceId, Swarm, Taken};
+use crate::swarm::{End, Fault, Kind, RequestId, SourceId, Swarm, Taken};
 use crate::wire::Notice;
 
 /// A source behind a link, at an address that was told.

@@ -1,6 +1,17 @@
 //! A blob fetched: the loop that carries out what the swarm decides.
 
-use super::*;
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::super::{ask, mirror};
+use super::{Done, FetchError, Fetched, Progress, Site, Want, costly_id, peer_id, window_groups};
+use crate::groups::Groups;
+use crate::limits::SPAN_GROUPS;
+use crate::swarm::{Action, End, Fault, Kind, Plan, RequestId, SourceId, Swarm};
 
 impl Site {
     /// Fetches a blob from whoever has it, keeps it in the depot, and goes on until all of it is
