@@ -103,18 +103,41 @@ impl Options {
         }
     }
 
-    /// Most bytes on either side that are matched by chains of seeds: they find a few hundredths
-    /// more than seeds do, at many times the time.
-    fn chains_len_max(&self) -> u64 {
-        match self.effort {
+    /// Most bytes on either side that are matched throughout by chains of seeds: they find a few
+    /// hundredths more than seeds do, at many times the time.
+    fn chains_len_max(&self, pass: Pass) -> u64 {
+        let first = match self.effort {
             _ if !self.parts.chains => 0,
             ..=3 => 0,
             4..=5 => 8 << 20,
             6..=7 => 64 << 20,
             8 => 256 << 20,
             _ => u64::MAX,
+        };
+        match pass {
+            Pass::First => first,
+            // Of what they match at first.
+            Pass::Again => first / 2,
         }
     }
+
+    /// Whether in larger images chains match what seeds left over. Once is nearly as good as in
+    /// both passes, and better in the later one, where less is left.
+    fn chains_match_rest(&self, pass: Pass) -> bool {
+        match pass {
+            _ if !self.parts.chains => false,
+            Pass::First => self.effort > Self::EFFORT_DEFAULT,
+            Pass::Again => self.effort >= Self::EFFORT_DEFAULT,
+        }
+    }
+}
+
+/// Which search for matches it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    First,
+    /// With addresses rewritten, in what did not agree after the first.
+    Again,
 }
 
 impl Default for Options {
@@ -262,9 +285,8 @@ fn candidates(
     progress: Progress,
 ) -> Result<(Vec<Candidate>, Estimates), DiffError> {
     let price = options.price();
-    let chains_len_max = options.chains_len_max();
     let unused = |found: &[Segment]| source_gaps(found, source.size());
-    let near = near_matches(source, unused, target, &exact, options, chains_len_max, progress)?;
+    let near = near_matches(source, unused, target, &exact, options, Pass::First, progress)?;
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
     let plain = Candidate::new(pieces.clone(), source, target, &none, Worth::NONE, price)?;
@@ -329,11 +351,10 @@ fn rematched(
     };
     let settled = pieces.iter().zip(&left).filter(|(piece, left)| settles(&piece.segment, **left));
     let settled: Vec<_> = settled.map(|(piece, _)| piece.segment).collect();
-    let chains_len_max = options.chains_len_max() / REMATCH_PART;
     // Elsewhere the source is what it was, and was looked at.
     let unused = |found: &[Segment]| regions.cover(&source_gaps(found, source.size()));
     let mut near =
-        near_matches(&rewritten, unused, target, &settled, options, chains_len_max, progress)?;
+        near_matches(&rewritten, unused, target, &settled, options, Pass::Again, progress)?;
     near.extend(entries::find(source, target, regions)?);
     let (mut fixed, mut touching) = (Vec::new(), Vec::new());
     for (piece, left) in pieces.into_iter().zip(left) {
@@ -366,9 +387,6 @@ const CLEAR: u64 = 32;
 /// Longest match, in bytes: the parse looks as far back as the longest reaches.
 const MATCH_LEN_MAX: u64 = 64 << 10;
 
-/// Chains match again up to this part of what they match at first.
-const REMATCH_PART: u64 = 2;
-
 /// Least length of a piece that needs no other match, in bytes, and of how many of its bytes at
 /// most one may differ once addresses are rewritten.
 const SETTLED_LEN: u64 = 256;
@@ -385,7 +403,7 @@ fn near_matches(
     target: &dyn Source,
     exact: &[Segment],
     options: &Options,
-    chains_len_max: u64,
+    pass: Pass,
     progress: Progress,
 ) -> Result<Vec<Segment>, DiffError> {
     // Shorter stretches are settled by the exact matches beside them.
@@ -411,16 +429,22 @@ fn near_matches(
         found.sort_unstable();
     }
     let unused = unused(exact);
-    let is_small = sum(&unmatched).max(sum(&unused)) <= chains_len_max;
-    clear.sort_unstable();
-    // Of little that is left all is worth a closer look.
-    let unclear = if is_small { unmatched.clone() } else { left(&clear) };
-    progress(Event::Phase { name: "match nearby", total: sum(&unclear) });
-    near.extend(local::find(source, target, &unclear, &found, progress)?);
-    if is_small {
-        progress(Event::Phase { name: "match anywhere", total: sum(&unmatched) });
-        let memory = options.memory;
-        near.extend(chains::find(source, target, &unused, &unmatched, memory, progress)?);
+    let is_small = sum(&unmatched).max(sum(&unused)) <= options.chains_len_max(pass);
+    // The second look nearby finds little that a look anywhere does not.
+    let rest_anywhere = !is_small && options.chains_match_rest(pass);
+    if !rest_anywhere || pass == Pass::First {
+        clear.sort_unstable();
+        // Of little that is left all is worth a closer look.
+        let unclear = if is_small { unmatched.clone() } else { left(&clear) };
+        progress(Event::Phase { name: "match nearby", total: sum(&unclear) });
+        near.extend(local::find(source, target, &unclear, &found, progress)?);
+    }
+    if is_small || rest_anywhere {
+        found.extend(&near);
+        found.sort_unstable();
+        let rest = if is_small { unmatched } else { left(&found) };
+        progress(Event::Phase { name: "match anywhere", total: sum(&rest) });
+        near.extend(chains::find(source, target, &unused, &rest, options.memory, progress)?);
     }
     let mut near: Vec<_> = near.into_iter().flat_map(|s| s.parts(MATCH_LEN_MAX)).collect();
     near.par_sort_unstable();

@@ -74,7 +74,7 @@ pub(super) struct Found {
 }
 
 /// Most bytes of a word that differ where a match is clear.
-const CLEAR_MISSES: u32 = 8;
+const CLEAR_MISSES: u32 = 3;
 
 /// Bytes of target that one task takes.
 const TASK: u64 = 4 << 20;
