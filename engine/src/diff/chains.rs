@@ -134,10 +134,16 @@ impl Chains {
         usize::try_from(hash(seed) >> self.shift).expect("a slot of a table in memory")
     }
 
-    /// The longest match of `target` among the places tried: where, and how long. Of equally long
-    /// ones that behind which most agrees, then that nearest to `next`.
-    fn longest(&self, source: &[u8], target: &[u8], next: usize) -> Option<(usize, usize)> {
-        let mut number = self.heads[self.slot(target)];
+    /// The longest match of `target` among the places tried, the latest of which has this number:
+    /// where, and how long. Of equally long ones that behind which most agrees, then that nearest
+    /// to `next`.
+    fn longest(
+        &self,
+        mut number: u32,
+        source: &[u8],
+        target: &[u8],
+        next: usize,
+    ) -> Option<(usize, usize)> {
         let mut best: Option<(usize, usize)> = None;
         // What the best one is worth among equals, once there are any.
         let mut worth = None;
@@ -177,6 +183,7 @@ impl Chains {
     fn scan(&self, source: &[u8], target: &[u8]) -> Vec<(Place, usize)> {
         let mut out = Vec::new();
         let mut last: Option<Place> = None;
+        let mut latest = Latest::default();
         let mut at = 0;
         while at + SEED <= target.len() {
             let next = last.map_or(at, |last| at - last.at + last.from);
@@ -186,7 +193,8 @@ impl Chains {
                 at += agreeing;
                 continue;
             }
-            let longest = self.longest(source, &target[at..], next);
+            let latest = latest.of(at, self, source, target);
+            let longest = self.longest(latest, source, &target[at..], next);
             let (from, len) = longest.unwrap_or((0, 0));
             let pairs = on_last.iter().zip(&target[at..at + len]);
             let explained = pairs.filter(|(a, b)| a == b).count();
@@ -201,6 +209,44 @@ impl Chains {
         }
         out.extend(last.map(|last| (last, last.ahead(source, target))));
         out
+    }
+}
+
+/// How many places are looked up at once.
+const BATCH: usize = 16;
+
+/// Latest places, as numbers, of the seeds from a byte of the target on. Looked up one by one, each
+/// would wait for memory; looked up together, they wait at the same time.
+#[derive(Default)]
+struct Latest {
+    from: usize,
+    count: usize,
+    numbers: [u32; BATCH],
+}
+
+impl Latest {
+    /// The latest place of the seed at byte `at` of the target.
+    fn of(&mut self, at: usize, chains: &Chains, source: &[u8], target: &[u8]) -> u32 {
+        if at < self.from || at >= self.from + self.count {
+            self.look_up(at, chains, source, target);
+        }
+        self.numbers[at - self.from]
+    }
+
+    fn look_up(&mut self, at: usize, chains: &Chains, source: &[u8], target: &[u8]) {
+        self.from = at;
+        let seeds = target[at..].windows(SEED).take(BATCH);
+        self.count = seeds.len();
+        for (number, seed) in self.numbers.iter_mut().zip(seeds.clone()) {
+            *number = chains.heads[chains.slot(seed)];
+        }
+        let from = self.numbers.map(|number| chains.places.get(number as usize).copied());
+        for ((number, from), seed) in self.numbers.iter_mut().zip(from).zip(seeds) {
+            // Of another seed with the same slot: the place before it.
+            if from.is_some_and(|from| !source[from as usize..].starts_with(seed)) {
+                *number = chains.before[*number as usize];
+            }
+        }
     }
 }
 
@@ -276,24 +322,30 @@ fn compressible(
     stretches: &[SourceRange],
     failed: fn(crate::io::Error) -> DiffError,
 ) -> Result<Vec<SourceRange>, DiffError> {
-    let mut kept: Vec<SourceRange> = Vec::new();
-    let mut block = vec![0; BLOCK];
-    for stretch in stretches {
-        let mut at = stretch.offset;
-        while at < stretch.end() {
-            let len = (BLOCK as u64).min(stretch.end() - at);
-            if len == BLOCK as u64 {
-                image.read_at(at, &mut block).map_err(failed)?;
-            }
-            if len < BLOCK as u64 || !looks_random(&block) {
-                match kept.last_mut() {
-                    Some(last) if last.end() == at => last.len += len,
-                    _ => kept.push(SourceRange { offset: at, len }),
+    let kept = parts(stretches, SCAN as u64).into_par_iter().map(|ranges| {
+        let joined = Joined::read(image, &ranges, failed)?;
+        let mut bytes = &joined.bytes[..];
+        let mut kept: Vec<SourceRange> = Vec::new();
+        for range in ranges {
+            for offset in (range.offset..range.end()).step_by(BLOCK) {
+                let len = (BLOCK as u64).min(range.end() - offset);
+                let (block, behind) = bytes.split_at(usize::try_from(len).expect("a block"));
+                bytes = behind;
+                if block.len() < BLOCK || !looks_random(block) {
+                    kept.push(SourceRange { offset, len });
                 }
             }
-            at += len;
         }
-    }
+        Ok(kept)
+    });
+    let mut kept: Vec<SourceRange> = kept.collect::<Result<Vec<_>, DiffError>>()?.concat();
+    kept.dedup_by(|next, last| {
+        let joined = last.end() == next.offset;
+        if joined {
+            last.len += next.len;
+        }
+        joined
+    });
     Ok(kept)
 }
 

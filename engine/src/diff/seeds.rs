@@ -32,7 +32,7 @@ impl Grain {
     /// For whole files that moved or changed little; chance hits in code are rare.
     pub(super) const COARSE: Self = Self { seed: 24, step: 8, score_min: 32 };
     /// For what is left over then.
-    pub(super) const FINE: Self = Self { seed: 12, step: 2, score_min: 12 };
+    pub(super) const FINE: Self = Self { seed: 12, step: 4, score_min: 12 };
 }
 
 /// Most bytes of source to look up at once within `memory` bytes: themselves, and up to twice four
