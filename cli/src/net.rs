@@ -91,6 +91,7 @@ pub(crate) fn start(config: Config, usage: Use) -> Result<Started, Failure> {
         admission: Arc::clone(&admission),
         lan: built_in(&config, Class::Lan),
         incoming: built_in(&config, Class::Sat),
+        peer_day_bytes: config.peer_day_bytes,
     };
     let started = Node::start(settings.clone(), shelf.clone()).or_else(|error| {
         // `neap serve` has the port; members of the site are told ours.

@@ -84,7 +84,7 @@ fn settings(fleet: &Ca, name: &str) -> Settings {
     let (identity, admission) = identity(fleet, name);
     let listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     let (site, lan) = ("bench".to_owned(), lan());
-    Settings { listen, site, identity, admission, incoming: lan.clone(), lan }
+    Settings { listen, site, identity, admission, incoming: lan.clone(), lan, peer_day_bytes: None }
 }
 
 /// One stream, as fast as it goes.

@@ -9,6 +9,7 @@
 //! - [`link`]: links by what a byte costs. [`budget`]: what may still cross them.
 //! - [`config`]: the configuration of a node. [`metrics`]: what it counts.
 //! - [`tls`]: who may speak to whom. [`allowance`]: how much a peer may ask and tell.
+//! - [`quota`]: what it may be sent in a day.
 //! - [`shelf`]: the depot, in a thread of its own.
 //! - [`quic`]: the network; only its files know sockets.
 //!
@@ -23,10 +24,12 @@ pub mod budget;
 pub mod config;
 pub mod congestion;
 pub mod groups;
+mod latest;
 pub mod limits;
 pub mod link;
 pub mod metrics;
 pub mod quic;
+pub mod quota;
 pub mod shelf;
 pub mod slice;
 pub mod swarm;

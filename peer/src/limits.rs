@@ -39,6 +39,15 @@ pub const ADDRESS_COUNT_MAX: usize = 64;
 pub const HAS_COUNT_MAX: usize = 1024;
 const _: () = assert!(HAS_COUNT_MAX * 32 + 8 < REQUEST_LEN_MAX);
 
+/// Most groups whose newest metadata is asked for at once.
+pub const LATEST_GROUPS_MAX: usize = CONFIG_GROUP_COUNT_MAX;
+
+/// Most files that an asker may say it has: those of that many groups, and three above them.
+pub const LATEST_KEPT_MAX: usize = LATEST_GROUPS_MAX + 3;
+
+/// Longest answer to a request for the newest metadata. What does not fit is asked for by name.
+pub const LATEST_LEN_MAX: u64 = 1 << 20;
+
 /// Most devices in a list of receipts: 64 bytes of name and 9 more each.
 pub const RECEIPT_DEVICES_MAX: usize = 800;
 const _: () = assert!(RECEIPT_DEVICES_MAX * 73 + 8 < FRAME_LEN_MAX);
@@ -81,6 +90,9 @@ pub const REQUEST_COST_BURST: u64 = 4_096;
 
 /// Receipts that one connection may leave: 32 MiB of disk. Whoever carries more comes again.
 pub const RECEIPTS_PER_CONNECTION_MAX: u64 = 4_096;
+
+/// Peers whose bytes of a day are counted, where that is bounded.
+pub const QUOTA_PEERS_MAX: usize = 4_096;
 
 /// Notices of one connection in a second: 20 tell of each of 16 blobs.
 pub const NOTICES_PER_S: u64 = 512;
@@ -147,7 +159,7 @@ mod tests {
     #[test]
     fn limits_are_those_of_the_document() {
         let document = include_str!("../../docs/wire.md");
-        let limits: [(&str, u64); 23] = [
+        let limits: [(&str, u64); 26] = [
             ("GROUP_COUNT_MAX", GROUP_COUNT_MAX),
             ("REQUEST_GROUPS_MAX", REQUEST_GROUPS_MAX),
             ("RANGE_COUNT_MAX", RANGE_COUNT_MAX as u64),
@@ -157,6 +169,9 @@ mod tests {
             ("SITE_LEN_MAX", SITE_LEN_MAX as u64),
             ("ADDRESS_COUNT_MAX", ADDRESS_COUNT_MAX as u64),
             ("HAS_COUNT_MAX", HAS_COUNT_MAX as u64),
+            ("LATEST_GROUPS_MAX", LATEST_GROUPS_MAX as u64),
+            ("LATEST_KEPT_MAX", LATEST_KEPT_MAX as u64),
+            ("LATEST_LEN_MAX", LATEST_LEN_MAX),
             ("RECEIPT_DEVICES_MAX", RECEIPT_DEVICES_MAX as u64),
             ("BLOBS_PER_PEER_MAX", BLOBS_PER_PEER_MAX as u64),
             ("STREAMS_PER_PEER_MAX", u64::from(STREAMS_PER_PEER_MAX)),

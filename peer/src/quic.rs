@@ -4,6 +4,7 @@
 //! - [`node`]: the endpoint, who is connected, what they say. `door`: who may come in.
 //! - [`metadata`]: what is signed, from a peer.
 //! - [`answer`](self): what is asked of us. [`ask`]: what we ask, which `take` verifies and keeps.
+//! - `way`: whether a connection has to migrate.
 //! - [`mirror`]: depots that no peer serves.
 //! - [`metrics_http`]: counts on their way out.
 
@@ -21,3 +22,4 @@ mod notices;
 pub mod site;
 mod take;
 pub mod transport;
+mod way;

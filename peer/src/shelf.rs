@@ -19,6 +19,7 @@ use neap_trust::carrier::Carrier;
 use tokio::sync::oneshot;
 
 use crate::groups::Groups;
+use crate::latest;
 use crate::slice::Step;
 
 /// To the thread. Copies speak to the same one.
@@ -67,6 +68,7 @@ enum Job {
     Keep(Digest, Vec<Piece>, Reply<()>),
     Finish(Digest, Reply<bool>),
     Metadata(String, u64, Reply<Option<Vec<u8>>>),
+    Latest(Vec<String>, Vec<String>, Reply<Vec<(String, Vec<u8>)>>),
     Mirror(Vec<(String, Vec<u8>)>, Reply<()>),
     Document(Digest, Vec<u8>, Reply<()>),
     PutReceipt(Device, u64, Vec<u8>, Reply<bool>),
@@ -164,6 +166,18 @@ impl Shelf {
     pub async fn metadata(&self, name: &str, len_max: u64) -> io::Result<Option<Vec<u8>>> {
         let name = name.to_owned();
         self.ask(|reply| Job::Metadata(name, len_max, reply)).await
+    }
+
+    /// The newest metadata of these groups, as far as it is short, without what is `kept`.
+    ///
+    /// # Errors
+    /// If the depot fails.
+    pub async fn latest(
+        &self,
+        groups: Vec<String>,
+        kept: Vec<String>,
+    ) -> io::Result<Vec<(String, Vec<u8>)>> {
+        self.ask(|reply| Job::Latest(groups, kept, reply)).await
     }
 
     /// Keeps metadata that was verified.
@@ -264,6 +278,9 @@ impl<'a> Thread<'a> {
                 Job::Keep(blob, pieces, reply) => send(reply, self.keep(&blob, &pieces)),
                 Job::Finish(blob, reply) => send(reply, self.finish(&blob)),
                 Job::Metadata(name, max, reply) => send(reply, self.depot.metadata(&name, max)),
+                Job::Latest(groups, kept, reply) => {
+                    send(reply, latest::files(self.depot, &groups, &kept));
+                }
                 Job::Mirror(files, reply) => send(reply, self.mirror(&files)),
                 Job::Document(blob, bytes, reply) => send(reply, self.document(&blob, &bytes)),
                 Job::PutReceipt(device, number, bytes, reply) => {

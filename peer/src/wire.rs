@@ -11,7 +11,8 @@ mod request;
 use std::fmt;
 
 pub use notice::{Address, Hello, Notice};
-pub use request::{Request, Status, decode_receipts, encode_receipts};
+pub(crate) use request::file_len;
+pub use request::{Request, Status, decode_files, decode_receipts, encode_files, encode_receipts};
 
 /// The protocol in TLS's negotiation (RFC 7301). A later version has another name, and both are
 /// offered while both are spoken.

@@ -22,6 +22,7 @@ use neap_peer::limits::{
     HAS_COUNT_MAX, NOTICES_BURST, NOTICES_PER_S, REQUEST_COST_BURST, REQUEST_COST_PER_S,
     REQUEST_LEN_MAX, STREAMS_PER_PEER_MAX, TELLS_MAX,
 };
+use neap_peer::quic::ask::{self, AskError};
 use neap_peer::quic::node::{Event, Patience};
 use neap_peer::tls;
 use neap_peer::wire::{Hello, Notice, Request, Status};
@@ -421,5 +422,25 @@ async fn peer_that_does_not_read_its_notices_loses_its_connection() {
     }
     assert_eq!(closed(&raw.connection).await, BEHIND);
     drop(raw.heard);
+    world.serves_the_honest().await;
+}
+
+#[tokio::test]
+async fn peer_that_had_its_bytes_of_the_day_waits_for_the_next_and_others_do_not() {
+    // The blob, its tree, and not once more.
+    let mut world = World::allowing(Patience::default(), None, Some(310_000));
+    let _events = world.drain();
+    let len = world.bytes.len() as u64;
+    let raw = world.raw("greedy", 5, false).await;
+    let got = ask::document(&raw.connection, world.blob, len).await.expect("its share");
+    assert!(got == world.bytes);
+    for _ in 0..2 {
+        let again = ask::document(&raw.connection, world.blob, len).await;
+        assert!(matches!(again, Err(AskError::Status(Status::Busy))), "{again:?}");
+    }
+    drop(raw);
+    let raw = world.raw("greedy", 5, false).await;
+    let again = ask::document(&raw.connection, world.blob, len).await;
+    assert!(again.is_err(), "a new connection gives no new share");
     world.serves_the_honest().await;
 }

@@ -58,6 +58,7 @@ fn node(shelf: &Shelf) -> (Node, tokio::sync::mpsc::Receiver<neap_peer::quic::no
         admission: Arc::new(admission),
         lan: Profile::of_class("lan", Class::Lan),
         incoming: Profile::of_class("sat", Class::Sat),
+        peer_day_bytes: None,
     };
     Node::start(settings, shelf.clone()).expect("a node")
 }

@@ -12,7 +12,9 @@ use neap_peer::config::{Config, Layer};
 use neap_peer::groups::Groups;
 use neap_peer::limits::{FRAME_LEN_MAX, REQUEST_GROUPS_MAX};
 use neap_peer::slice::{Decoder, SliceError, Step, Steps, Verified};
-use neap_peer::wire::{Notice, Request, Status, decode_receipts, encode_receipts};
+use neap_peer::wire::{
+    Notice, Request, Status, decode_files, decode_receipts, encode_files, encode_receipts,
+};
 
 use super::choices::Choices;
 
@@ -34,7 +36,7 @@ pub fn notice(bytes: &[u8]) {
     assert_eq!(Notice::decode(body), Ok(found));
 }
 
-/// So are requests, lists of receipts and statuses.
+/// So are requests, lists of receipts and of files, and statuses.
 pub fn request(bytes: &[u8]) {
     if let Ok(found) = Request::decode(bytes) {
         if let Request::Blob { groups, .. } = &found {
@@ -46,6 +48,9 @@ pub fn request(bytes: &[u8]) {
     }
     if let Ok(found) = decode_receipts(bytes) {
         assert_eq!(encode_receipts(&found), bytes, "{found:?}");
+    }
+    if let Ok(found) = decode_files(bytes) {
+        assert_eq!(encode_files(&found), bytes, "{found:?}");
     }
     if let Some(byte) = bytes.first()
         && let Ok(status) = Status::of(*byte)

@@ -43,6 +43,8 @@ pub struct Config {
     pub site: String,
     /// Where it listens, if it does.
     pub listen: Option<SocketAddr>,
+    /// Bytes of blobs that it sends to one peer in 24 hours, unless that is a member of its site.
+    pub peer_day_bytes: Option<u64>,
     /// Who it is, if it was told.
     pub identity: Option<Identity>,
     /// Groups that it follows.
@@ -151,6 +153,7 @@ impl Config {
             state,
             site: raw.site.map(String::from).unwrap_or_default(),
             listen: raw.listen.map_or(Some(LISTEN), |listen| listen.0),
+            peer_day_bytes: raw.peer_day_bytes.map(|size| size.0),
             identity: identity(raw.identity, layers)?,
             groups: raw.groups.into_iter().map(String::from).collect(),
             product: raw.product.map(String::from),

@@ -20,6 +20,7 @@ pub(super) struct Raw {
     pub(super) state: Option<AbsolutePath>,
     pub(super) site: Option<SiteName>,
     pub(super) listen: Option<Listen>,
+    pub(super) peer_day_bytes: Option<Size>,
     #[serde(default)]
     pub(super) groups: Vec<GroupName>,
     pub(super) product: Option<ProductName>,

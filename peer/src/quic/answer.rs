@@ -15,26 +15,54 @@ use crate::limits::{
     RECEIPT_DEVICES_MAX, RECEIPTS_PER_CONNECTION_MAX, REQUEST_COST_BURST, REQUEST_COST_PER_S,
     REQUEST_LEN_MAX,
 };
+use crate::quota::Quota;
 use crate::shelf::Shelf;
 use crate::slice::{Step, Steps};
-use crate::wire::{Request, Status, encode_receipts};
+use crate::wire::{Request, Status, encode_files, encode_receipts};
 
 /// What answering counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Served {
+    start: Instant,
     /// Bytes of answers.
     pub bytes: AtomicU64,
     /// Requests that were no requests, or came too slowly.
     pub malformed: AtomicU64,
 }
 
-/// Answers what a peer asks until its connection ends. A request may take `patience` to arrive.
+impl Default for Served {
+    fn default() -> Self {
+        Self { start: Instant::now(), bytes: AtomicU64::new(0), malformed: AtomicU64::new(0) }
+    }
+}
+
+/// Who asks.
+pub(super) struct Asker {
+    /// Its device name.
+    pub(super) name: String,
+    /// What it may be sent in a day, if that is bounded.
+    pub(super) quota: Option<Arc<Mutex<Quota>>>,
+    /// How long its requests may take to arrive.
+    pub(super) patience: Duration,
+}
+
+impl Asker {
+    /// Whether it may be sent so many bytes more.
+    fn may_have(&self, bytes: u64, served: &Served) -> bool {
+        let Some(quota) = &self.quota else { return true };
+        let mut quota = quota.lock().unwrap_or_else(PoisonError::into_inner);
+        quota.take(&self.name, bytes, served.start.elapsed())
+    }
+}
+
+/// Answers what a peer asks until its connection ends.
 pub(super) async fn answer_all(
     connection: Connection,
     shelf: Shelf,
     served: Arc<Served>,
-    patience: Duration,
+    asker: Asker,
 ) {
+    let asker = Arc::new(asker);
     let at_once = Arc::new(Semaphore::new(ANSWERS_AT_ONCE));
     let account = Arc::new(Account::new());
     let mut number = 0_i32;
@@ -46,8 +74,10 @@ pub(super) async fn answer_all(
         }
         let Ok(permit) = Arc::clone(&at_once).acquire_owned().await else { return };
         let (shelf, served, account) = (shelf.clone(), Arc::clone(&served), Arc::clone(&account));
+        let asker = Arc::clone(&asker);
         tokio::spawn(async move {
-            let read = tokio::time::timeout(patience, asked.read_to_end(REQUEST_LEN_MAX)).await;
+            let read =
+                tokio::time::timeout(asker.patience, asked.read_to_end(REQUEST_LEN_MAX)).await;
             let request = match read {
                 Ok(Ok(bytes)) => Request::decode(&bytes).ok().filter(is_fair),
                 _ => None,
@@ -57,7 +87,7 @@ pub(super) async fn answer_all(
                 Some(Request::PutReceipt { .. }) if !account.has_room_for_receipt() => {
                     say(&mut send, Status::Busy).await
                 }
-                Some(request) => answer(&mut send, request, &shelf, &served).await,
+                Some(request) => answer(&mut send, request, &shelf, &served, &asker).await,
                 None => {
                     served.malformed.fetch_add(1, Ordering::Relaxed);
                     say(&mut send, Status::Refused).await
@@ -115,9 +145,12 @@ async fn answer(
     request: Request,
     shelf: &Shelf,
     served: &Served,
+    asker: &Asker,
 ) -> Option<()> {
     match request {
-        Request::Blob { blob, groups } => return slice(send, blob, groups, shelf, served).await,
+        Request::Blob { blob, groups } => {
+            return slice(send, (blob, groups), shelf, served, asker).await;
+        }
         Request::Metadata { name, len_max } => {
             let found = shelf.metadata(&name, u64::from(len_max)).await;
             short(send, found, served).await
@@ -140,6 +173,10 @@ async fn answer(
         }
         Request::Receipt { device, sequence } => {
             short(send, shelf.receipt(device, sequence).await, served).await
+        }
+        Request::Latest { groups, kept } => {
+            let found = shelf.latest(groups, kept).await.map(|files| Some(encode_files(&files)));
+            short(send, found, served).await
         }
         Request::Has(blobs) => {
             let mut out = Vec::new();
@@ -174,10 +211,10 @@ async fn short(
 /// Sends groups with what proves them, a piece at a time.
 async fn slice(
     send: &mut SendStream,
-    blob: Digest,
-    groups: Groups,
+    (blob, groups): (Digest, Groups),
     shelf: &Shelf,
     served: &Served,
+    asker: &Asker,
 ) -> Option<()> {
     let len = match shelf.blob_len(blob).await {
         Ok(Some(len)) => len,
@@ -196,6 +233,13 @@ async fn slice(
                 Step::Group { len, .. } => len,
             };
             piece.push(step);
+        }
+        if !asker.may_have(size as u64, served) {
+            if !begun {
+                return say(send, Status::Busy).await;
+            }
+            drop(send.reset(quinn::VarInt::from_u32(u32::from(Status::Busy.byte()))));
+            return None;
         }
         let bytes = match shelf.steps(blob, piece).await {
             Ok(Some(bytes)) => bytes,

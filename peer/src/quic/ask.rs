@@ -10,10 +10,11 @@ use quinn::{Connection, RecvStream};
 
 use super::take::Taker;
 use crate::groups::Groups;
+use crate::limits::LATEST_LEN_MAX;
 use crate::shelf::Shelf;
 use crate::slice::{self, SliceError};
 use crate::swarm::End;
-use crate::wire::{Request, Status, WireError};
+use crate::wire::{Request, Status, WireError, decode_files};
 
 /// Why an answer did not come.
 #[derive(Debug)]
@@ -112,6 +113,21 @@ pub async fn metadata(
     let asked = asked.min(u32::try_from(neap_depot::limits::METADATA_LEN_MAX).unwrap_or(u32::MAX));
     let request = Request::Metadata { name: name.to_owned(), len_max: asked };
     whole(connection, &request, u64::from(asked)).await
+}
+
+/// Asks for the newest metadata of groups, without the files that are `kept`. Nothing in it was
+/// verified.
+///
+/// # Errors
+/// If no answer comes.
+pub async fn latest(
+    connection: &Connection,
+    groups: Vec<String>,
+    kept: Vec<String>,
+) -> Result<Vec<(String, Vec<u8>)>, AskError> {
+    let request = Request::Latest { groups, kept };
+    let bytes = whole(connection, &request, LATEST_LEN_MAX).await?.unwrap_or_default();
+    decode_files(&bytes).map_err(AskError::Wire)
 }
 
 /// Gives a receipt.

@@ -14,6 +14,7 @@ use quinn::Connection;
 use tokio::runtime::Handle;
 
 use super::ask::{self, AskError};
+use crate::limits::LATEST_GROUPS_MAX;
 use crate::shelf::Shelf;
 use crate::slice;
 
@@ -41,7 +42,7 @@ pub async fn sync(
     wanted: Wanted,
 ) -> Result<Checked, Refusal> {
     let Some(connection) = from else { return read(Origin::Own, Vec::new(), shelf, wanted).await };
-    let ahead = prefetch(&connection, shelf).await;
+    let ahead = prefetch(&connection, shelf, &wanted.groups).await;
     read(Origin::Peer(connection), ahead, shelf, wanted).await
 }
 
@@ -65,8 +66,14 @@ async fn read(
 ) -> Result<Checked, Refusal> {
     let (handle, own) = (Handle::current(), shelf.clone());
     let checking = tokio::task::spawn_blocking(move || {
-        let carrier =
-            Far { handle, from, shelf: own, read: Mutex::new(ahead), documents: Mutex::default() };
+        let carrier = Far {
+            handle,
+            from,
+            shelf: own,
+            ahead,
+            read: Mutex::default(),
+            documents: Mutex::default(),
+        };
         let groups: Vec<_> = wanted.groups.iter().map(String::as_str).collect();
         let (root, clock) = (wanted.root.as_deref(), wanted.clock);
         let ask = Ask { groups: &groups, root, clock, seen: None };
@@ -105,23 +112,31 @@ fn copied_root(state: &StateFolder, pinned: Option<&[u8]>) -> MemoryState {
 }
 
 /// Asks at once for what is certainly read, so that one round trip brings it.
-async fn prefetch(connection: &Connection, shelf: &Shelf) -> Vec<(String, Option<Vec<u8>>)> {
+async fn prefetch(
+    connection: &Connection,
+    shelf: &Shelf,
+    groups: &[String],
+) -> Vec<(String, Option<Vec<u8>>)> {
     let mut root = 1;
     while let Ok(Some(_)) = shelf.metadata(&format!("{root}.root.json"), ROOT_LEN_MAX).await {
         root += 1;
     }
     let roots = (root..=root + ROOTS_PROBED).map(|version| format!("{version}.root.json"));
-    let names = roots.map(|name| (name, ROOT_LEN_MAX));
-    let names = names.chain([("timestamp.json".to_owned(), TIMESTAMP_LEN_MAX)]);
-    let asks = names.map(|(name, len_max)| {
+    let asks = roots.map(|name| {
         let connection = connection.clone();
         tokio::spawn(async move {
-            let found = ask::metadata(&connection, &name, len_max).await;
+            let found = ask::metadata(&connection, &name, ROOT_LEN_MAX).await;
             found.ok().map(|found| (name, found))
         })
     });
-    let mut ahead = Vec::new();
-    for asked in asks.collect::<Vec<_>>() {
+    let asks: Vec<_> = asks.collect();
+    let groups: Vec<_> = groups.iter().take(LATEST_GROUPS_MAX).cloned().collect();
+    let own = shelf.latest(groups.clone(), Vec::new()).await.unwrap_or_default();
+    let kept = own.into_iter().map(|(name, _)| name).filter(|name| name != "timestamp.json");
+    // A peer that does not answer this is asked for one file after the other.
+    let latest = ask::latest(connection, groups, kept.collect()).await.unwrap_or_default();
+    let mut ahead: Vec<_> = latest.into_iter().map(|(name, bytes)| (name, Some(bytes))).collect();
+    for asked in asks {
         ahead.extend(asked.await.ok().flatten());
     }
     ahead
@@ -140,7 +155,9 @@ struct Far {
     handle: Handle,
     from: Origin,
     shelf: Shelf,
-    /// What came, or was not there.
+    /// What a peer gave ahead: whatever it chose.
+    ahead: Vec<(String, Option<Vec<u8>>)>,
+    /// What was used, or was not there.
     read: Mutex<Vec<(String, Option<Vec<u8>>)>>,
     documents: Mutex<Vec<(Digest, Vec<u8>)>>,
 }
@@ -154,9 +171,21 @@ impl Far {
         (files, self.documents.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// What was used before, or came ahead. Of the latter only what is used is kept: the rest was
+    /// never asked for.
     fn known(&self, name: &str) -> Option<Option<Vec<u8>>> {
-        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        read.iter().find(|(known, _)| known == name).map(|(_, bytes)| bytes.clone())
+        let named = |files: &[(String, Option<Vec<u8>>)]| {
+            files.iter().find(|(known, _)| known == name).map(|(_, bytes)| bytes.clone())
+        };
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = named(&read);
+        if used.is_none()
+            && let Some(bytes) = named(&self.ahead)
+        {
+            read.push((name.to_owned(), bytes.clone()));
+            return Some(bytes);
+        }
+        used
     }
 }
 

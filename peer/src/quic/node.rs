@@ -13,7 +13,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, VarInt};
 use tokio::sync::mpsc;
 
-use super::answer::{Served, answer_all};
+use super::answer::{Asker, Served, answer_all};
 use super::door::{Origin, accept, bind, coming, is_near, mapped, server_config};
 pub use super::error::DialError;
 use super::notices::{self, Broken};
@@ -24,6 +24,7 @@ use crate::limits::{
     HELLO_MS_MAX, NOTICES_BURST, NOTICES_PER_S, REQUEST_MS_MAX, TELLS_MAX,
 };
 use crate::link::{Class, Profile};
+use crate::quota::Quota;
 use crate::shelf::Shelf;
 use crate::tls::{self, Admission, Identity};
 use crate::wire::{Address, Hello, Notice, VERSION};
@@ -43,6 +44,8 @@ pub struct Settings {
     pub lan: Profile,
     /// The link over which others come in.
     pub incoming: Profile,
+    /// Bytes of blobs that one peer may be sent in 24 hours, unless it is a member of the site.
+    pub peer_day_bytes: Option<u64>,
 }
 
 /// How long peers may take.
@@ -92,11 +95,13 @@ pub enum Event {
 
 pub(super) struct Inner {
     pub(super) endpoint: Endpoint,
+    socket: std::net::UdpSocket,
     pub(super) settings: Settings,
     me: String,
     shelf: Shelf,
     pub(super) patience: Patience,
     served: Arc<Served>,
+    quota: Option<Arc<Mutex<Quota>>>,
     next: AtomicU64,
     events: mpsc::Sender<Event>,
     state: Mutex<State>,
@@ -138,6 +143,7 @@ impl Node {
     ) -> io::Result<(Self, mpsc::Receiver<Event>)> {
         let local = settings.listen.unwrap_or_else(|| SocketAddr::from(([0_u16; 8], 0)));
         let socket = bind(local)?;
+        let same_socket = socket.try_clone()?;
         let server = match settings.listen {
             Some(_) => Some(server_config(&settings, &settings.incoming)?),
             None => None,
@@ -149,14 +155,17 @@ impl Node {
         let runtime = Arc::new(quinn::TokioRuntime);
         let endpoint = Endpoint::new(endpoint_config, server, socket, runtime)?;
         let (events, received) = mpsc::channel(EVENTS);
+        let quota = settings.peer_day_bytes.map(|bytes| Arc::new(Mutex::new(Quota::new(bytes))));
         let me = settings.identity.certificate.device().to_string();
         let inner = Arc::new(Inner {
             endpoint,
+            socket: same_socket,
             settings,
             me,
             shelf,
             patience,
             served: Arc::default(),
+            quota,
             next: AtomicU64::new(1),
             events,
             state: Mutex::default(),
@@ -228,6 +237,16 @@ impl Node {
         for peer in peers.iter().filter(|peer| peer.same_site) {
             peer.tell(Notice::Fresh(timestamp.clone()));
         }
+    }
+
+    /// Shows every peer the address that we have now, after it may have changed: connections that
+    /// we dialled migrate (RFC 9000, section 9). One packet to each.
+    ///
+    /// # Errors
+    /// If the system gives no more sockets.
+    pub fn migrate(&self) -> io::Result<()> {
+        // The same socket: its port stays, and the system chooses the address it sends from.
+        self.inner.endpoint.rebind(self.inner.socket.try_clone()?)
     }
 
     /// Ends connections of peers that are not admitted any more.
@@ -360,8 +379,13 @@ pub(super) async fn greet(
             }
         }
     });
+    let asker = Asker {
+        name: peer.name.clone(),
+        quota: inner.quota.clone().filter(|_| !peer.same_site),
+        patience: inner.patience.request,
+    };
     let (shelf, served) = (inner.shelf.clone(), Arc::clone(&inner.served));
-    tokio::spawn(answer_all(connection, shelf, served, inner.patience.request));
+    tokio::spawn(answer_all(connection, shelf, served, asker));
     tokio::spawn(listen(Arc::clone(inner), Arc::clone(&peer), heard));
     Ok(peer)
 }

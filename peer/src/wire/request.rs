@@ -9,7 +9,8 @@ use super::WireError;
 use super::bytes::{Reader, check_len, put_groups, put_text};
 use crate::groups::Groups;
 use crate::limits::{
-    HAS_COUNT_MAX, RANGE_COUNT_MAX, RECEIPT_DEVICES_MAX, REQUEST_GROUPS_MAX, REQUEST_LEN_MAX,
+    HAS_COUNT_MAX, LATEST_GROUPS_MAX, LATEST_KEPT_MAX, RANGE_COUNT_MAX, RECEIPT_DEVICES_MAX,
+    REQUEST_GROUPS_MAX, REQUEST_LEN_MAX,
 };
 
 /// What one peer asks of another.
@@ -51,6 +52,14 @@ pub enum Request {
     /// Which of these blobs are there whole? After [`Status::Ok`]: for each its length in eight
     /// bytes, or eight times 255.
     Has(Vec<Digest>),
+    /// The newest metadata. After [`Status::Ok`]: files, to the end: the timestamp, and the
+    /// snapshot, the targets and the groups' roles that it leads to, without those that are kept.
+    Latest {
+        /// Groups whose roles are asked for.
+        groups: Vec<String>,
+        /// Names of files that the asker has.
+        kept: Vec<String>,
+    },
 }
 
 /// How an answer begins.
@@ -103,6 +112,13 @@ impl Request {
                 out.push(KIND_HAS);
                 blobs.iter().for_each(|blob| out.extend_from_slice(&blob.0));
             }
+            Self::Latest { groups, kept } => {
+                out.push(KIND_LATEST);
+                for names in [groups, kept] {
+                    out.push(u8::try_from(names.len()).expect("names are few"));
+                    names.iter().for_each(|name| put_text(name, &mut out));
+                }
+            }
         }
         assert!(out.len() <= REQUEST_LEN_MAX, "a request of {} bytes", out.len());
         out
@@ -149,6 +165,10 @@ impl Request {
                 }
                 Self::Has(blobs)
             }
+            KIND_LATEST => Self::Latest {
+                groups: names(&mut reader, "groups", LATEST_GROUPS_MAX)?,
+                kept: names(&mut reader, "files", LATEST_KEPT_MAX)?,
+            },
             other => return Err(WireError::Kind(other)),
         };
         reader.finish()?;
@@ -167,6 +187,7 @@ impl Request {
             // Every device's folder is listed.
             Self::Receipts => 256,
             Self::Has(blobs) => 1 + blobs.len() as u64 / 4,
+            Self::Latest { groups, .. } => 3 + groups.len() as u64,
         }
     }
 }
@@ -220,6 +241,53 @@ pub fn decode_receipts(bytes: &[u8]) -> Result<Vec<(Device, u64)>, WireError> {
     Ok(receipts)
 }
 
+/// The answer to [`Request::Latest`], after its status.
+///
+/// # Panics
+/// If a file is of 4 GiB or more.
+#[must_use]
+pub fn encode_files(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, bytes) in files {
+        put_text(name, &mut out);
+        let len = u32::try_from(bytes.len()).expect("metadata is short");
+        out.extend_from_slice(&len.to_le_bytes());
+        out.extend_from_slice(bytes);
+    }
+    out
+}
+
+/// What [`encode_files`] made.
+///
+/// # Errors
+/// If it is no such list.
+pub fn decode_files(bytes: &[u8]) -> Result<Vec<(String, Vec<u8>)>, WireError> {
+    let mut reader = Reader::new("files", bytes);
+    let mut files = Vec::new();
+    while !reader.is_empty() {
+        check_len("files", files.len() + 1, LATEST_KEPT_MAX)?;
+        let name = reader.text("name", FILE_NAME_LEN_MAX)?;
+        let len = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
+        files.push((name, reader.take(len)?.to_vec()));
+    }
+    Ok(files)
+}
+
+/// Bytes that a file takes in such a list.
+pub(crate) fn file_len(name: &str, bytes: &[u8]) -> u64 {
+    1 + name.len() as u64 + 4 + bytes.len() as u64
+}
+
+fn names(
+    reader: &mut Reader<'_>,
+    what: &'static str,
+    max: usize,
+) -> Result<Vec<String>, WireError> {
+    let count = usize::from(reader.u8()?);
+    check_len(what, count, max)?;
+    (0..count).map(|_| reader.text("name", FILE_NAME_LEN_MAX)).collect()
+}
+
 fn device(reader: &mut Reader<'_>) -> Result<Device, WireError> {
     let name = reader.text("device", DEVICE_LEN_MAX)?;
     Device::new(&name).ok_or(WireError::Value { what: "device" })
@@ -231,6 +299,7 @@ const KIND_PUT_RECEIPT: u8 = 3;
 const KIND_RECEIPTS: u8 = 4;
 const KIND_RECEIPT: u8 = 5;
 const KIND_HAS: u8 = 6;
+const KIND_LATEST: u8 = 7;
 
 #[cfg(test)]
 mod tests {
@@ -247,6 +316,10 @@ mod tests {
             Request::Receipts,
             Request::Receipt { device, sequence: u64::MAX },
             Request::Has(vec![blob; HAS_COUNT_MAX]),
+            Request::Latest {
+                groups: vec!["crew".into(); LATEST_GROUPS_MAX],
+                kept: vec!["9.snapshot.json".into(); LATEST_KEPT_MAX],
+            },
         ];
         for request in all {
             let bytes = request.encode();
@@ -264,8 +337,25 @@ mod tests {
         assert!(Request::decode(&none.encode()).is_err());
         let outside = [&[KIND_RECEIPT, 8][..], b"../../et", &[0; 8]].concat();
         assert!(Request::decode(&outside).is_err(), "a name that leaves its folder");
-        assert!(Request::decode(&[7]).is_err());
+        let kept = vec!["9.snapshot.json".into(); LATEST_KEPT_MAX + 1];
+        let more = Request::Latest { groups: Vec::new(), kept };
+        assert!(Request::decode(&more.encode()).is_err());
+        assert!(Request::decode(&[8]).is_err());
         assert!(Status::of(5).is_err());
+    }
+
+    #[test]
+    fn files_come_back_and_lengths_that_lie_are_refused() {
+        let files = vec![("timestamp.json".to_owned(), vec![1; 300]), ("a".to_owned(), Vec::new())];
+        let bytes = encode_files(&files);
+        assert_eq!(decode_files(&bytes).expect("files"), files);
+        let len: u64 = files.iter().map(|(name, bytes)| file_len(name, bytes)).sum();
+        assert_eq!(len, bytes.len() as u64);
+        assert!(decode_files(&bytes[..bytes.len() - 1]).is_err(), "cut");
+        let huge = [&[1, b'a'][..], &u32::MAX.to_le_bytes(), &[0; 8]].concat();
+        assert!(decode_files(&huge).is_err(), "a length beyond the answer's end");
+        let many = encode_files(&vec![("a".to_owned(), Vec::new()); LATEST_KEPT_MAX + 1]);
+        assert!(decode_files(&many).is_err(), "more files than can be asked for");
     }
 
     #[test]
@@ -281,6 +371,7 @@ mod tests {
             (Request::Receipts, "receipts"),
             (Request::Receipt { device, sequence: 1 }, "receipt"),
             (Request::Has(Vec::new()), "has"),
+            (Request::Latest { groups: Vec::new(), kept: Vec::new() }, "latest"),
         ] {
             let row = format!("| {} | {name} | ", request.encode()[0]);
             assert!(document.contains(&row), "{row}");

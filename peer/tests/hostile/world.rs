@@ -84,6 +84,11 @@ impl World {
     }
 
     pub fn with(patience: Patience, crl: Option<Crl>) -> Self {
+        Self::allowing(patience, crl, None)
+    }
+
+    /// One that sends each peer so much in a day.
+    pub fn allowing(patience: Patience, crl: Option<Crl>, peer_day_bytes: Option<u64>) -> Self {
         let (ca, refused) = (Ca::new(1), Arc::default());
         let bytes = noise(300_000);
         let (shelf, blob) = shelf(Some(&bytes), Use::Reads);
@@ -94,6 +99,7 @@ impl World {
             admission: admission(&ca, crl, &refused),
             lan: Profile::of_class("lan", Class::Lan),
             incoming: Profile::of_class("port", Class::Port),
+            peer_day_bytes,
         };
         let (node, events) = Node::start_with(settings, shelf, patience).expect("it starts");
         let at = node.address().expect("it listens");
@@ -123,6 +129,7 @@ impl World {
             admission: admission(&self.ca, None, &Arc::default()),
             lan: Profile::of_class("lan", Class::Lan),
             incoming: Profile::of_class("port", Class::Port),
+            peer_day_bytes: None,
         };
         let (node, mut events) = Node::start(settings, shelf).expect("it starts");
         tokio::spawn(async move { while events.recv().await.is_some() {} });

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use super::super::way::Way;
 use super::super::{ask, mirror};
 use super::{Done, FetchError, Fetched, Progress, Site, Want, costly_id, peer_id, window_groups};
 use crate::groups::Groups;
@@ -46,6 +47,7 @@ impl Site {
             tasks: BTreeMap::new(),
             blame: BTreeMap::new(),
             moved: Instant::now(),
+            way: Way::default(),
         };
         self.started = Instant::now();
         for (index, costly) in self.costly.iter().enumerate() {
@@ -111,12 +113,25 @@ impl Site {
                 _ = tick.tick() => {
                     self.count();
                     progress(&self.progress(run));
+                    self.migrate_if_moved(run);
                     if redial.elapsed() > REDIAL {
                         redial = Instant::now();
                         self.dial_near();
                     }
                 }
             }
+        }
+    }
+
+    /// Whoever only receives does not notice that its address has changed, nor that a router on the
+    /// way has forgotten it: what is sent to it goes to where it was.
+    fn migrate_if_moved(&self, run: &mut Run) {
+        let peers = self.costly.iter().filter_map(|costly| costly.peer.as_ref());
+        let remotes: Vec<_> = peers.map(|peer| peer.connection.remote_address()).collect();
+        let is_waiting = !run.tasks.is_empty();
+        if run.way.may_have_moved(&remotes, is_waiting.then_some(run.moved)) {
+            // Without it a new connection is dialled, later.
+            drop(self.node.migrate());
         }
     }
 
@@ -284,6 +299,7 @@ pub(super) struct Run {
     tasks: BTreeMap<RequestId, JoinHandle<()>>,
     blame: BTreeMap<(String, Fault), u64>,
     moved: Instant,
+    way: Way,
 }
 
 /// How long whoever fetches for the site may come no further.
