@@ -193,7 +193,7 @@ impl Fetch<'_> {
         let mut ignored = std::collections::BTreeSet::new();
         // Peers at places on the LAN that are no members of the site.
         for peer in site.neighbours() {
-            if let Some(checked) = self.asked(site, &peer, &wanted, &mut refused).await {
+            if let Some(checked) = self.heard(site, &peer, &wanted).await {
                 return Ok(checked);
             }
         }
@@ -203,7 +203,7 @@ impl Fetch<'_> {
                 kept.as_deref() != Some(&shown[..]) && !ignored.contains(&peer.name)
             });
             if let Some((peer, _)) = newer {
-                if let Some(checked) = self.asked(site, &peer, &wanted, &mut refused).await {
+                if let Some(checked) = self.heard(site, &peer, &wanted).await {
                     return Ok(checked);
                 }
                 ignored.insert(peer.name.clone());
@@ -269,6 +269,17 @@ impl Fetch<'_> {
             }
         }
         metadata::sync(None, &self.shelf, wanted.clone()).await.ok()
+    }
+
+    /// From a peer that is not the shore: if what it has is refused, that is said, and others are
+    /// asked.
+    async fn heard(&self, site: &Site, peer: &Peer, wanted: &Wanted) -> Option<Checked> {
+        let mut refused = None;
+        let checked = self.asked(site, peer, wanted, &mut refused).await;
+        if let Some((name, refusal)) = refused.filter(|_| !self.args.common.quiet) {
+            eprintln!("{name}: {refusal}; others are asked");
+        }
+        checked
     }
 
     /// From one peer; what was wrong with it goes to `refused`.
