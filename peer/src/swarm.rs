@@ -346,11 +346,14 @@ impl Swarm {
         &self.taken
     }
 
-    /// Whether each member of the site that takes part has all of it, so that nobody needs us.
+    /// Whether each member of the site that takes part has all of it, so that nobody needs us. What
+    /// one says that gave wrong bytes counts for nothing.
     #[must_use]
     pub fn is_site_complete(&self) -> bool {
         let whole = 0..self.count;
-        let mut members = self.sources.values().filter(|source| source.kind == Kind::Site);
+        let member =
+            |source: &&Source| source.kind == Kind::Site && !self.banned.contains(&source.name);
+        let mut members = self.sources.values().filter(member);
         self.is_complete() && members.all(|source| !source.takes_part || source.have.covers(&whole))
     }
 

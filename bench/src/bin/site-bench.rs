@@ -62,6 +62,9 @@ fn measure(options: &Options) -> Result<(), Box<dyn Error>> {
         let done = node.done_s.map_or_else(|| "never".into(), |done_s| format!("{done_s:.2} s"));
         eprintln!("{}: {}, complete: {done}", node.name, node.end);
     }
+    for (name, devices) in &record.blamed {
+        eprintln!("{name} gave wrong bytes: {devices} devices say so");
+    }
     if options.json {
         println!("{json}");
     } else {

@@ -166,6 +166,13 @@ fn neap(scenario: &Scenario, folder: &Path) -> io::Result<Plan> {
         });
     }
     devices.remove(0);
+    if let Some(index) = scenario.liar {
+        let at = usize::try_from(index).unwrap_or(usize::MAX).wrapping_sub(1);
+        let device = devices.get_mut(at).ok_or_else(|| io::Error::other("no such liar"))?;
+        let liar = std::env::current_exe()?.with_file_name("site-liar");
+        let config = folder.join(format!("dev{index}.toml"));
+        device.fetch = vec![text(&liar), text(&config), scenario.blob_bytes.to_string()];
+    }
     let shore = [&neap, "serve", "--config", &text(&folder.join("shore.toml"))];
     Ok(Plan { shore: shore.map(str::to_owned).to_vec(), ready: Ready::Said, devices })
 }
@@ -184,12 +191,11 @@ fn config(
     };
     let site = if node == Node::Shore { "shore" } else { "ship" };
     let mut text = format!(
-        "depot = {depot:?}\nstate = {:?}\nsite = \"{site}\"\nlisten = \"{}:{QUIC_PORT}\"\n\
+        "depot = {depot:?}\nstate = {:?}\nsite = \"{site}\"\nlisten = \"[::]:{QUIC_PORT}\"\n\
          groups = [\"{GROUP}\"]\nproduct = \"{PRODUCT}\"\nroot = {:?}\n\n\
          [identity]\ncertificate = {certificate:?}\nkey = {:?}\nauthority = {:?}\n\n\
          [discovery]\nmdns = false\n",
         folder.join(format!("{name}.state")),
-        Site::address(node),
         folder.join("depot/metadata/1.root.json"),
         folder.join(format!("{name}.key")),
         folder.join("ca/ca.pem"),

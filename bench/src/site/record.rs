@@ -1,5 +1,7 @@
 //! What was measured on a site, and its row of the table.
 
+use std::collections::BTreeMap;
+
 use neap_sim::bed::NS_PER_S;
 use neap_sim::bed::site::LanBytes;
 use neap_sim::bed::tally::Tally;
@@ -43,6 +45,12 @@ pub struct SiteRecord {
     pub nodes: Vec<NodeRecord>,
     /// Processes killed, and when that was.
     pub kills: Vec<Kill>,
+    /// Devices that got another address, and when that was.
+    pub readdressed: Vec<Kill>,
+    /// The device that lies, if one does.
+    pub liar: Option<u32>,
+    /// Who gave wrong bytes, and how many devices say so.
+    pub blamed: BTreeMap<String, u32>,
     /// Outages, first second and last, until the end.
     pub outages: Vec<(f64, f64)>,
     /// What devices had, over time.
@@ -103,7 +111,8 @@ impl SiteRecord {
             mebibytes(self.nodes.iter().filter(of).map(|node| node.peak_rss).max().unwrap_or(0))
         };
         let shore = peak(&|node| node.lan.is_none());
-        let device = peak(&|node| node.lan.is_some());
+        let liar = self.liar.map(|index| format!("dev{index}"));
+        let device = peak(&|node| node.lan.is_some() && Some(&node.name) != liar.as_ref());
         let lan: u64 = self.nodes.iter().filter_map(|node| Some(node.lan?.sent)).sum();
         let optional = |value: Option<String>| value.unwrap_or_else(|| "–".into());
         let percent =
@@ -191,6 +200,9 @@ pub(crate) mod tests {
             rival_goodput: None,
             emulator_cpu_s: 0.1,
             nodes: vec![node("shore", None), node("dev1", Some(LanBytes::default()))],
+            readdressed: Vec::new(),
+            liar: None,
+            blamed: BTreeMap::new(),
             kills: vec![Kill { device: 1, t_s: 3.0 }],
             outages: vec![(5.0, 7.0)],
             samples: samples(),

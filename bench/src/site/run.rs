@@ -1,5 +1,6 @@
 //! A scenario from beginning to end: builds the site, starts, watches, kills, restarts, counts.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -60,8 +61,8 @@ pub fn run(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Site
         device.check_result(&digest)?;
         nodes.push(device.record(node, lan.get(&node).copied())?);
     }
-    let complete = watch.devices.iter().all(|device| device.done_s.is_some());
-    let Watch { samples, kills, devices, rival, .. } = watch;
+    let complete = watch.honest().all(|device| device.done_s.is_some());
+    let Watch { samples, kills, readdressed, devices, rival, .. } = watch;
     drop((devices, rival, shore, rival_shore));
     let totals = site.finish()?;
     let (outages, rate) = (scenario.link.outages(), scenario.link.rate_bit_s(Way::Down));
@@ -84,6 +85,9 @@ pub fn run(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Site
         emulator_cpu_s: totals.cpu_s,
         nodes,
         kills,
+        readdressed,
+        liar: scenario.liar,
+        blamed: blamed(scenario, folder),
         outages: outages
             .before(wall_ns)
             .into_iter()
@@ -114,6 +118,9 @@ struct Watch {
     kills: Vec<Kill>,
     /// Kills that are still to come.
     due: Vec<Kill>,
+    readdressed: Vec<Kill>,
+    /// Changes of address that are still to come.
+    moves: Vec<Kill>,
     samples: Vec<Sample>,
     next_sample_s: f64,
 }
@@ -147,6 +154,8 @@ impl Watch {
             rival,
             kills: Vec::new(),
             due: scenario.kill_at.clone(),
+            readdressed: Vec::new(),
+            moves: scenario.readdress_at.clone(),
             samples: Vec::new(),
             next_sample_s: 0.0,
         })
@@ -156,9 +165,11 @@ impl Watch {
     fn step(&mut self, site: &Site) -> Result<bool, BedError> {
         let t_s = self.begun.elapsed().as_secs_f64();
         self.kill(t_s)?;
+        self.readdress(site, t_s)?;
         let mut open = false;
         for device in &mut self.devices {
-            open |= device.step(site, t_s)?;
+            // A liar never ends.
+            open |= device.step(site, t_s)? && self.scenario.liar != Some(device.index);
         }
         let over = !open || t_s >= self.scenario.time_limit;
         if over || t_s >= self.next_sample_s {
@@ -169,6 +180,22 @@ impl Watch {
             }
         }
         Ok(over)
+    }
+
+    /// Changes of address whose time has come.
+    fn readdress(&mut self, site: &Site, t_s: f64) -> Result<(), BedError> {
+        let (now, later) = self.moves.iter().partition::<Vec<Kill>, _>(|due| due.t_s <= t_s);
+        self.moves = later;
+        for due in now {
+            site.readdress(due.device)?;
+            self.readdressed.push(Kill { t_s, ..due });
+        }
+        Ok(())
+    }
+
+    /// All devices but one that lies.
+    fn honest(&self) -> impl Iterator<Item = &Device> {
+        self.devices.iter().filter(|device| self.scenario.liar != Some(device.index))
     }
 
     /// Kills whose time has come; one that has ended already is not killed.
@@ -190,7 +217,7 @@ impl Watch {
 
     /// When the last device had all, or now.
     fn wall_s(&self) -> f64 {
-        let done: Option<Vec<f64>> = self.devices.iter().map(|device| device.done_s).collect();
+        let done: Option<Vec<f64>> = self.honest().map(|device| device.done_s).collect();
         let last = done.and_then(|done| done.into_iter().reduce(f64::max));
         last.unwrap_or_else(|| self.begun.elapsed().as_secs_f64())
     }
@@ -255,6 +282,25 @@ fn end_of(process: &mut Process) -> Result<String, BedError> {
         Some(ended) if ended.status.success() => ended.status.to_string(),
         Some(ended) => format!("{}: {}", ended.status, process.complaint()),
     })
+}
+
+/// Whom devices blame, by what `neap fetch --json` says, and how many do.
+fn blamed(scenario: &Scenario, folder: &Path) -> BTreeMap<String, u32> {
+    let mut blamed = BTreeMap::new();
+    for index in 1..=scenario.devices {
+        let said = fs::read(folder.join(format!("dev{index}.out"))).unwrap_or_default();
+        let said: serde_json::Value = serde_json::from_slice(&said).unwrap_or_default();
+        let files = said["files"].as_array().into_iter().flatten();
+        let blame = files.flat_map(|file| file["blame"].as_array().into_iter().flatten());
+        let names: BTreeSet<_> = blame
+            .filter(|blame| blame["what"] == "WrongBytes")
+            .filter_map(|blame| blame["device"].as_str())
+            .collect();
+        for name in names {
+            *blamed.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    blamed
 }
 
 /// Removes an earlier run, and nothing else.

@@ -29,6 +29,12 @@ pub struct Scenario {
     /// Start a killed process again after this many seconds
     #[arg(long, default_value_t = 2.0, value_name = "S")]
     pub restart_after: f64,
+    /// Give a device another address at a second, as 2:30; may be given more than once
+    #[arg(long, value_name = "DEVICE:SECOND")]
+    pub readdress_at: Vec<Kill>,
+    /// Let this device say that it has everything and give wrong bytes (neap)
+    #[arg(long, value_name = "DEVICE")]
+    pub liar: Option<u32>,
     /// End the run after this many seconds
     #[arg(long, default_value_t = 3600.0, value_name = "S")]
     pub time_limit: f64,
@@ -61,7 +67,7 @@ pub enum Congestion {
     Bbr,
 }
 
-/// A process that is killed.
+/// What happens to a device: its process is killed, or its address changes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Kill {
     /// The device, from 1.

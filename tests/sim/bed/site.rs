@@ -107,6 +107,22 @@ impl Site {
         self.link.network().name(&node.to_string())
     }
 
+    /// Gives a device another address on the LAN; it keeps none of the old one.
+    ///
+    /// # Errors
+    /// If there is no such device, or its network cannot be set.
+    pub fn readdress(&self, device: u32) -> Result<(), BedError> {
+        let last = u32::from(u8::MAX).checked_sub(device).filter(|last| *last > DEVICES_MAX + 10);
+        let Some(last) = last.filter(|_| (1..=self.device_count).contains(&device)) else {
+            return Err(BedError::Failed(format!("device {device} cannot get another address")));
+        };
+        let namespace = self.namespace(Node::Device(device));
+        ip(&["-n", &namespace, "addr", "flush", "dev", CABLE])?;
+        ip(&["-n", &namespace, "addr", "add", &format!("{LAN}{last}/24"), "dev", CABLE])?;
+        let gateway = Self::address(Node::Gateway);
+        ip(&["-n", &namespace, "route", "add", "default", "via", &gateway]).map(drop)
+    }
+
     /// The devices.
     pub fn devices(&self) -> impl Iterator<Item = Node> + use<> {
         (1..=self.device_count).map(Node::Device)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -278,9 +279,14 @@ impl Site {
         self.hang_up();
         let end = Instant::now() + LINGER;
         let mut tick = tokio::time::interval(TICK);
-        while !run.swarm.is_site_complete() && Instant::now() < end {
+        let (mut served, mut moved) = (0, Instant::now());
+        while !run.swarm.is_site_complete() && Instant::now() < end && moved.elapsed() < IDLE {
             if self.act(run).is_err() {
                 return;
+            }
+            let bytes = self.node.served().bytes.load(Ordering::Relaxed);
+            if std::mem::replace(&mut served, bytes) != bytes {
+                moved = Instant::now();
             }
             tokio::select! {
                 event = self.events.recv() => match event {
@@ -316,6 +322,9 @@ const REDIAL: Duration = Duration::from_secs(3);
 
 /// How long a member that has all stays for the others.
 const LINGER: Duration = Duration::from_secs(600);
+
+/// How long it stays where none of them asks it for anything: one may have stopped for good.
+const IDLE: Duration = Duration::from_secs(20);
 
 /// What a group costs on the link, in bytes: what proves it, packets and handshakes as well.
 const GROUP_COST: u64 = neap_depot::limits::GROUP_LEN as u64 * 9 / 8;
