@@ -3,6 +3,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use neap_engine::digest::Digest;
 
@@ -20,7 +21,12 @@ pub struct Partial<'a> {
     len: u64,
     files: Vec<(Name, Box<dyn Edit>)>,
     tree: Box<dyn Edit>,
+    /// The way down to what was put last, with verified values: what comes next lies beside it.
+    path: Mutex<Vec<(Subtree, Value)>>,
 }
+
+/// A chaining value.
+type Value = [u8; 32];
 
 impl Writer<'_> {
     /// Begins a blob of a known length, or goes on with it.
@@ -39,7 +45,7 @@ impl Writer<'_> {
         }
         let tree = store.edit(&Name::tree(digest).partial())?;
         tree.write_at(tree::tree_len(len) - LEN_LEN as u64, &len.to_le_bytes())?;
-        Ok(Partial { writer: self, digest: *digest, len, files, tree })
+        Ok(Partial { writer: self, digest: *digest, len, files, tree, path: Mutex::default() })
     }
 }
 
@@ -56,16 +62,33 @@ impl Partial<'_> {
         pair: &[u8; PAIR_LEN],
     ) -> Result<bool, BlobError> {
         let wrong = || BlobError::TreeDamaged { offset: first.saturating_mul(GROUP_LEN as u64) };
-        let (mut at, mut value) = (Subtree::whole(self.len), self.digest.0);
-        while (at.first, at.groups) != (first, groups) {
-            let (left, right) = at.halves().ok_or_else(wrong)?;
-            let Some(below) = self.pair(&at, &value)? else { return Ok(false) };
-            (at, value) = if first < right.first { (left, below.0) } else { (right, below.1) };
-        }
+        let Some((at, value)) = self.subtree(first, groups)? else { return Ok(false) };
         let offset = at.pair_offset().ok_or_else(wrong)?;
         tree::split(pair, &value, at.is_root).ok_or_else(wrong)?;
         self.tree.write_at(offset, pair)?;
         Ok(true)
+    }
+
+    /// The subtree that has `groups` groups from the group `first`, and its value; nothing if the
+    /// pairs above it did not come.
+    fn subtree(&self, first: u64, groups: u64) -> Result<Option<(Subtree, Value)>, BlobError> {
+        let mut path = self.path.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_in = |at: &Subtree| {
+            at.first <= first && first.saturating_add(groups) <= at.first + at.groups
+        };
+        while path.last().is_some_and(|(at, _)| !is_in(at)) {
+            path.pop();
+        }
+        let whole = (Subtree::whole(self.len), self.digest.0);
+        let (mut at, mut value) = path.last().copied().unwrap_or(whole);
+        while (at.first, at.groups) != (first, groups) {
+            let offset = first.saturating_mul(GROUP_LEN as u64);
+            let (left, right) = at.halves().ok_or(BlobError::TreeDamaged { offset })?;
+            let Some(below) = self.pair(&at, &value)? else { return Ok(None) };
+            (at, value) = if first < right.first { (left, below.0) } else { (right, below.1) };
+            path.push((at, value));
+        }
+        Ok(Some((at, value)))
     }
 
     /// Keeps a group, if the pairs above it came before: `false` if they did not.
@@ -77,11 +100,7 @@ impl Partial<'_> {
             let end = index.saturating_add(1).saturating_mul(GROUP_LEN as u64);
             return Err(BlobError::PastEnd { end, len: self.len });
         }
-        let (mut at, mut value) = (Subtree::whole(self.len), self.digest.0);
-        while let Some((left, right)) = at.halves() {
-            let Some(below) = self.pair(&at, &value)? else { return Ok(false) };
-            (at, value) = if index < right.first { (left, below.0) } else { (right, below.1) };
-        }
+        let Some((_, value)) = self.subtree(index, 1)? else { return Ok(false) };
         let offset = index * GROUP_LEN as u64;
         let expected = (self.len - offset).min(GROUP_LEN as u64);
         if bytes.len() as u64 != expected || !tree::is_group(bytes, index, self.len, &value) {

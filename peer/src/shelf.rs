@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use neap_depot::blob::{Blob, BlobError};
 use neap_depot::depot::Depot;
@@ -249,6 +250,7 @@ struct Coming<'a> {
     len: u64,
     /// Bytes that a power cut would lose.
     unsynced: u64,
+    synced: Instant,
 }
 
 struct Thread<'a> {
@@ -369,7 +371,8 @@ impl<'a> Thread<'a> {
         if len == 0 {
             have.remove(&(0..1));
         }
-        let coming = Coming { partial, have: have.clone(), len, unsynced: 0 };
+        let coming =
+            Coming { partial, have: have.clone(), len, unsynced: 0, synced: Instant::now() };
         self.partials.insert(*digest, coming);
         Ok(have)
     }
@@ -377,7 +380,7 @@ impl<'a> Thread<'a> {
     fn keep(&mut self, digest: &Digest, pieces: &[Piece]) -> io::Result<()> {
         // It may have become whole while this was on its way.
         let Some(coming) = self.partials.get_mut(digest) else { return Ok(()) };
-        let Coming { partial, have, unsynced, .. } = coming;
+        let Coming { partial, have, unsynced, synced, .. } = coming;
         for piece in pieces {
             let put = match piece {
                 Piece::Pair { first, groups, pair } => partial.put_pair(*first, *groups, pair),
@@ -391,8 +394,8 @@ impl<'a> Thread<'a> {
                 *unsynced += bytes.len() as u64;
             }
         }
-        if *unsynced >= SYNC_EVERY {
-            *unsynced = 0;
+        if *unsynced >= SYNC_EVERY && synced.elapsed() >= SYNC_TIME {
+            (*unsynced, *synced) = (0, Instant::now());
             partial.sync()?;
         }
         Ok(())
@@ -461,5 +464,8 @@ const JOBS: usize = 64;
 /// Blobs that are kept open.
 const OPEN_BLOBS: usize = 8;
 
-/// A power cut loses at most this much of what came, in bytes.
+/// A power cut loses at most this much of what came, in bytes, or what came in [`SYNC_TIME`].
 const SYNC_EVERY: u64 = 4 << 20;
+
+/// How often at the most is waited for the disk: what comes so fast comes again as fast.
+const SYNC_TIME: Duration = Duration::from_secs(1);

@@ -8,7 +8,7 @@ use neap_depot::name::Device;
 use neap_engine::digest::Digest;
 use quinn::{Connection, RecvStream};
 
-use super::take::Taker;
+use super::take::{Batch, Taker};
 use crate::groups::Groups;
 use crate::limits::LATEST_LEN_MAX;
 use crate::shelf::Shelf;
@@ -59,24 +59,42 @@ pub async fn blob(
     }
     let mut taker = Taker::new(shelf, (blob, len), groups);
     let mut chunks: [Bytes; 32] = std::array::from_fn(|_| Bytes::new());
+    let mut batch = Batch::default();
     // The one group of an empty blob is there without a byte of it.
-    let mut count = 1;
+    let mut ended = taker.verify(&mut chunks[..1], &mut batch);
+    // One batch is on its way to the disk while the next one comes: many short ones would cost more
+    // in waking threads than in bytes.
+    let mut keeping = None;
     loop {
-        let (new, ended) = taker.take(&mut chunks[..count]).await;
-        if !new.is_empty() {
-            came(Came(new));
+        if keeping.is_none() && !batch.is_empty() {
+            keeping = Some(Box::pin(taker.keep(std::mem::take(&mut batch))));
         }
-        if let Some((end, why)) = ended {
-            return (end, Some(why));
+        let may_read = ended.is_none() && batch.len < BATCH_LEN;
+        tokio::select! {
+            kept = async { keeping.as_mut().expect("it is some").await }, if keeping.is_some() => {
+                keeping = None;
+                match kept {
+                    Ok(new) if new.is_empty() => {}
+                    Ok(new) => came(Came(new)),
+                    Err((end, why)) => return (end, Some(why)),
+                }
+            }
+            read = answer.read_chunks(&mut chunks), if may_read => match read {
+                Ok(Some(count)) => ended = taker.verify(&mut chunks[..count], &mut batch),
+                Ok(None) if taker.is_done() => ended = Some((End::Done, String::new())),
+                Ok(None) => ended = Some((End::Lacking, String::new())),
+                Err(_) => ended = Some((End::Lost, String::new())),
+            },
+            else => {}
         }
-        count = match answer.read_chunks(&mut chunks).await {
-            Ok(Some(count)) => count,
-            Ok(None) if taker.is_done() => return (End::Done, None),
-            Ok(None) => return (End::Lacking, None),
-            Err(_) => return (End::Lost, None),
-        };
+        if let Some((end, why)) = ended.take_if(|_| keeping.is_none() && batch.is_empty()) {
+            return (end, Some(why).filter(|why| !why.is_empty()));
+        }
     }
 }
+
+/// Bytes that wait for those before them to be kept, of one answer.
+const BATCH_LEN: usize = 128 << 10;
 
 /// Asks for a whole short blob.
 ///

@@ -27,8 +27,21 @@ impl<'a> Taker<'a> {
 
     /// Takes bytes and keeps what they complete: which groups, and how it ended if it did.
     pub(super) async fn take(&mut self, chunks: &mut [Bytes]) -> (Groups, Option<(End, String)>) {
-        let (mut pieces, mut new) = (Vec::new(), Groups::default());
-        let mut wrong = None;
+        let mut batch = Batch::default();
+        let wrong = self.verify(chunks, &mut batch);
+        match self.keep(batch).await {
+            Ok(new) => (new, wrong),
+            Err(lost) => (Groups::default(), Some(lost)),
+        }
+    }
+
+    /// Adds what these bytes complete to a batch; says what is wrong with them if anything is.
+    pub(super) fn verify(
+        &mut self,
+        chunks: &mut [Bytes],
+        batch: &mut Batch,
+    ) -> Option<(End, String)> {
+        let Batch { pieces, new, len } = batch;
         for chunk in chunks {
             let pushed = self.decoder.push::<SliceError>(&std::mem::take(chunk), &mut |verified| {
                 pieces.push(match verified {
@@ -37,21 +50,48 @@ impl<'a> Taker<'a> {
                     }
                     Verified::Group { index, bytes } => {
                         new.insert(index..index + 1);
+                        *len += bytes.len();
                         Piece::Group { index, bytes: bytes.to_vec() }
                     }
                 });
                 Ok(())
             });
             if let Err(error) = pushed {
-                wrong = Some((End::Wrong, error.to_string()));
-                break;
+                return Some((End::Wrong, error.to_string()));
             }
         }
-        if !pieces.is_empty()
-            && let Err(error) = self.shelf.keep(self.blob, pieces).await
-        {
-            return (Groups::default(), Some((End::Lost, error.to_string())));
+        None
+    }
+
+    /// Keeps a batch: which groups those are, or how it ended. What is polled does not borrow the
+    /// taker, so that the next batch is verified meanwhile.
+    pub(super) fn keep(
+        &self,
+        batch: Batch,
+    ) -> impl Future<Output = Result<Groups, (End, String)>> + use<> {
+        let (shelf, blob) = (self.shelf.clone(), self.blob);
+        async move {
+            if !batch.pieces.is_empty() {
+                let kept = shelf.keep(blob, batch.pieces).await;
+                kept.map_err(|error| (End::Lost, error.to_string()))?;
+            }
+            Ok(batch.new)
         }
-        (new, wrong)
+    }
+}
+
+/// Pieces that were verified and are not kept yet.
+#[derive(Default)]
+pub(super) struct Batch {
+    pieces: Vec<Piece>,
+    new: Groups,
+    /// Bytes of its groups.
+    pub(super) len: usize,
+}
+
+impl Batch {
+    /// Whether there is nothing to keep.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
     }
 }
