@@ -56,12 +56,7 @@ impl Partial<'_> {
         pair: &[u8; PAIR_LEN],
     ) -> Result<bool, BlobError> {
         let wrong = || BlobError::TreeDamaged { offset: first.saturating_mul(GROUP_LEN as u64) };
-        let (mut at, mut value) = (Subtree::whole(self.len), self.digest.0);
-        while (at.first, at.groups) != (first, groups) {
-            let (left, right) = at.halves().ok_or_else(wrong)?;
-            let Some(below) = self.pair(&at, &value)? else { return Ok(false) };
-            (at, value) = if first < right.first { (left, below.0) } else { (right, below.1) };
-        }
+        let Some((at, value)) = self.subtree(first, groups)? else { return Ok(false) };
         let offset = at.pair_offset().ok_or_else(wrong)?;
         tree::split(pair, &value, at.is_root).ok_or_else(wrong)?;
         self.tree.write_at(offset, pair)?;
@@ -90,6 +85,71 @@ impl Partial<'_> {
         let (file, inside) = self.place(offset);
         file.write_at(inside, bytes)?;
         Ok(true)
+    }
+
+    /// Keeps the groups of a subtree and all its pairs at once, if the pairs above it came before:
+    /// nothing if they did not. Else the numbers of the groups that were wrong: they are not kept.
+    ///
+    /// # Errors
+    /// If `pairs` are not those of this subtree: [`BlobError::TreeDamaged`]; nothing is kept then.
+    ///
+    /// # Panics
+    /// If there are not as many pairs and bytes as the subtree has.
+    pub fn put_subtree(
+        &self,
+        at: &Subtree,
+        pairs: &[u8],
+        bytes: &[u8],
+    ) -> Result<Option<Vec<u64>>, BlobError> {
+        let offset = at.first * GROUP_LEN as u64;
+        let wrong = || BlobError::TreeDamaged { offset };
+        let Some((at, value)) = self.subtree(at.first, at.groups)? else { return Ok(None) };
+        let values = at.values(value, pairs);
+        assert_eq!(bytes.len().div_ceil(GROUP_LEN).max(1), values.len(), "groups of a subtree");
+        let values: Option<Vec<_>> = values.into_iter().collect();
+        let values = values.ok_or_else(wrong)?;
+        self.tree.write_at(at.base * PAIR_LEN as u64, pairs)?;
+        let mut refused = Vec::new();
+        let mut good: Range<usize> = 0..0;
+        let groups = bytes.chunks(GROUP_LEN).zip((at.first..).zip(&values));
+        for (group, (index, value)) in groups {
+            if tree::is_group(group, index, self.len, value) {
+                good.end += group.len();
+                continue;
+            }
+            refused.push(index);
+            self.write_across(offset, bytes, &good)?;
+            good = good.end + group.len()..good.end + group.len();
+        }
+        self.write_across(offset, bytes, &good)?;
+        Ok(Some(refused))
+    }
+
+    /// Writes a part of `bytes`, which begin at `offset` of the blob, into the files of its data.
+    fn write_across(&self, offset: u64, bytes: &[u8], part: &Range<usize>) -> io::Result<()> {
+        let part_len = self.writer.depot.part_len;
+        let (mut at, mut rest) = (offset + part.start as u64, &bytes[part.clone()]);
+        while !rest.is_empty() {
+            let (file, inside) = self.place(at);
+            let room = usize::try_from(part_len - inside).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(rest.len().min(room));
+            file.write_at(inside, now)?;
+            at += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// A subtree and its value, if the pairs above it came.
+    fn subtree(&self, first: u64, groups: u64) -> Result<Option<(Subtree, [u8; 32])>, BlobError> {
+        let (mut at, mut value) = (Subtree::whole(self.len), self.digest.0);
+        while (at.first, at.groups) != (first, groups) {
+            let offset = first.saturating_mul(GROUP_LEN as u64);
+            let (left, right) = at.halves().ok_or(BlobError::TreeDamaged { offset })?;
+            let Some(below) = self.pair(&at, &value)? else { return Ok(None) };
+            (at, value) = if first < right.first { (left, below.0) } else { (right, below.1) };
+        }
+        Ok(Some((at, value)))
     }
 
     /// The pair of a subtree as it was put, not verified again: who is given it does that. Nothing
