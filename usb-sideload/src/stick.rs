@@ -11,6 +11,7 @@ use neap_depot::posix::Posix;
 use neap_depot::store::Kind;
 use neap_engine::digest::Digest;
 use neap_trust::carrier::Carrier as _;
+use neap_trust::client::is_group;
 use neap_trust::limits::TIMESTAMP_LEN_MAX;
 
 use crate::code::Code;
@@ -130,17 +131,7 @@ impl Stick {
     /// # Errors
     /// If they cannot be listed.
     pub fn groups(&self) -> io::Result<Vec<String>> {
-        let entries = self.depot.store().list(&Folder::Metadata)?;
-        let groups = entries.iter().filter(|entry| entry.kind == Kind::File).filter_map(|entry| {
-            match Folder::Metadata.meaning(&entry.file) {
-                Meaning::Role(_, role) => role.strip_prefix("g.").map(str::to_owned),
-                _ => None,
-            }
-        });
-        let mut groups: Vec<_> = groups.collect();
-        groups.sort_unstable();
-        groups.dedup();
-        Ok(groups)
+        groups(&self.depot)
     }
 
     /// The blobs that lie on it, as they lie there, in order.
@@ -163,6 +154,24 @@ impl Stick {
         let blobs = self.blobs()?;
         Ok(timestamp.map(|timestamp| Code::of(&timestamp, &blobs)))
     }
+}
+
+/// The groups whose roles lie in a depot, in order.
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn groups(depot: &Depot) -> io::Result<Vec<String>> {
+    let entries = depot.store().list(&Folder::Metadata)?;
+    let groups = entries.iter().filter(|entry| entry.kind == Kind::File).filter_map(|entry| {
+        match Folder::Metadata.meaning(&entry.file) {
+            Meaning::Role(_, role) => role.strip_prefix("g.").map(str::to_owned),
+            _ => None,
+        }
+    });
+    let mut groups: Vec<_> = groups.filter(|group| is_group(group)).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    Ok(groups)
 }
 
 /// Room on the file system that a stick is mounted from.

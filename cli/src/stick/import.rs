@@ -1,0 +1,260 @@
+//! `neap stick import`: takes what a stick has for this device or ship, and gives it receipts.
+
+use std::collections::BTreeSet;
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use clap::Args as Group;
+use neap_depot::depot::Depot;
+use neap_depot::writer::{Present, Writer};
+use neap_engine::digest::Digest;
+use neap_trust::client::Offer;
+use neap_usb_sideload::back::{self, Given};
+use neap_usb_sideload::error::StickError;
+use neap_usb_sideload::import::{self, Taken};
+use neap_usb_sideload::stick::{self, Stick};
+use serde_json::{Value, json};
+
+use super::{Here, of_io, of_stick, staleness, verified};
+use crate::args::Common;
+use crate::exit::Exit;
+use crate::failure::{Failure, io_exit};
+use crate::outcome::Outcome;
+use crate::size::exact;
+
+#[derive(Debug, Group)]
+pub(super) struct Args {
+    /// The stick: where it is mounted, or a copy of its folder
+    stick: PathBuf,
+    /// The depot of this device or ship, made if it is missing [default: the configured one]
+    #[arg(long, value_name = "DEPOT")]
+    to: Option<PathBuf>,
+    /// Take one product only; may be given more than once
+    #[arg(long)]
+    product: Vec<String>,
+    /// Write receipts to the stick, and take nothing from it
+    #[arg(long)]
+    receipts_only: bool,
+    #[command(flatten)]
+    here: Here,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// What came of one file.
+struct Row {
+    path: String,
+    digest: Digest,
+    len: u64,
+    taken: Taken,
+}
+
+pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
+    let config = args.here.load()?;
+    let place = args.to.clone().unwrap_or_else(|| config.depot.clone());
+    let stick = args.here.open(&args.stick, &config)?;
+    let depot = Depot::make(&place.to_string_lossy())
+        .map_err(|error| Failure::open("depot", &place, &error))?;
+    let given = give(&depot, &stick, &args.here);
+    if args.receipts_only {
+        let (text, json) = (told(&stick, &given), as_json(&stick, None, &[], &given));
+        return match &given {
+            Ok(_) => Ok(Outcome { text, json }),
+            Err(error) => Err(of_stick(error, &args.stick)),
+        };
+    }
+    let code = stick.code().map_err(|error| of_io(&error, &args.stick.display().to_string()))?;
+    let code = code.map(|code| code.to_string());
+    let verified = verified(&stick, &config, &args.stick)?;
+    let offers: Vec<&Offer> =
+        verified.checked.groups.iter().flat_map(|group| &group.offers).collect();
+    let writer = depot.writer("neap stick import").map_err(|error| {
+        Failure::new(Exit::Error, format!("{}: {error}", place.display()), "wait until it ends")
+    })?;
+    for document in &verified.documents {
+        let added = writer.add(&mut Cursor::new(document), Present::Verify);
+        added.map_err(|error| {
+            let error = format!("{}: {error}", place.display());
+            Failure::new(Exit::Error, error, "check the depot")
+        })?;
+    }
+    let rows = blobs(args, &stick, &depot, &writer, &offers, &place)?;
+    writer.mirror(&verified.files).map_err(|error| of_stick(&error.into(), &place))?;
+    let mut text = String::new();
+    for row in &rows {
+        let came = match (row.taken.is_whole, row.taken.came) {
+            (true, 0) => "there already".to_owned(),
+            (true, _) => "verified".to_owned(),
+            (false, _) => format!("not whole: {}", lacks(&row.taken)),
+        };
+        text += &format!("{}  {} bytes, {came}\n", row.path, exact(row.len));
+    }
+    text += &staleness(&verified.checked);
+    text += &told(&stick, &given);
+    text += &format!("code     {}\n", code.as_deref().unwrap_or("none"));
+    let json = as_json(&stick, code.as_deref(), &rows, &given);
+    if rows.iter().any(|row| !row.taken.is_whole) {
+        let found: Vec<_> = rows.iter().filter(|row| !row.taken.is_whole).collect();
+        let lines = found.iter().map(|row| format!("{}: {}", row.path, lacks(&row.taken)));
+        return Err(Failure {
+            state: format!("what came is kept in {}; nothing else is", place.display()),
+            found: lines.collect(),
+            ..Failure::new(
+                Exit::Interrupted,
+                format!("{}: {} files are not whole yet", args.stick.display(), found.len()),
+                "put the stick back, or use another one, and run the same command again",
+            )
+        });
+    }
+    Ok(Outcome { text, json })
+}
+
+/// Receipts go first: whoever pulls the stick early has them. A stick that cannot be written is no
+/// reason to take nothing from it.
+fn give(depot: &Depot, stick: &Stick, here: &Here) -> Result<Given, StickError> {
+    back::give(depot, stick, here.encrypt_to.as_ref())
+}
+
+/// Takes every file that is offered and lies on the stick.
+fn blobs(
+    args: &Args,
+    stick: &Stick,
+    depot: &Depot,
+    writer: &Writer<'_>,
+    offers: &[&Offer],
+    place: &Path,
+) -> Result<Vec<Row>, Failure> {
+    let mut seen = BTreeSet::new();
+    let mut rows: Vec<Row> = Vec::new();
+    for offer in offers {
+        let is_wanted = args.product.is_empty() || args.product.contains(&offer.custom.product);
+        let Some(digest) = Digest::from_hex(&offer.custom.blake3).filter(|_| is_wanted) else {
+            continue;
+        };
+        if !seen.insert(digest.0) {
+            continue;
+        }
+        let blob = stick.depot().blob(&digest);
+        let blob = blob.map_err(|error| failed(&digest, error, &args.stick, offer))?;
+        let Some(blob) = blob else { continue };
+        if blob.len() != offer.len {
+            let (found, expected) = (blob.len(), offer.len);
+            let error = StickError::BlobLength { digest, found, expected };
+            return Err(of_stick(&error, &args.stick));
+        }
+        let (path, len) = (offer.path.clone(), offer.len);
+        if depot.blob(&digest).is_ok_and(|there| there.is_some_and(|there| there.len() == len)) {
+            let taken = Taken { before: len, is_whole: true, ..Taken::default() };
+            rows.push(Row { path, digest, len, taken });
+            continue;
+        }
+        check_room(place, len)?;
+        if !args.common.quiet {
+            eprintln!("{path}: {} bytes", exact(len));
+        }
+        let taken = import::take(&blob, writer, &mut |_| {});
+        let taken = taken.map_err(|error| Failure {
+            state: "what came is kept; nothing that was not verified is".into(),
+            ..of_stick(&error, &args.stick)
+        })?;
+        let is_gone = taken.gone.is_some();
+        rows.push(Row { path, digest, len, taken });
+        if is_gone {
+            break;
+        }
+    }
+    Ok(rows)
+}
+
+fn failed(
+    digest: &Digest,
+    error: neap_depot::blob::BlobError,
+    stick: &Path,
+    offer: &Offer,
+) -> Failure {
+    use neap_depot::blob::BlobError;
+    match &error {
+        BlobError::Io(closed) if closed.kind() == std::io::ErrorKind::PermissionDenied => {
+            Failure::new(
+                Exit::Error,
+                format!("{}: {}: {closed}", stick.display(), offer.path),
+                "give the key of this site with --identity, or bring the stick for this site",
+            )
+        }
+        _ => of_stick(&StickError::Blob { digest: *digest, error }, stick),
+    }
+}
+
+/// Refuses what would not fit, before it begins.
+fn check_room(place: &Path, len: u64) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        let error = (io_exit(&error), format!("{}: {error}", place.display()));
+        Failure::new(error.0, error.1, "check the depot")
+    };
+    let free = stick::room(place).map_err(failed)?.free;
+    match free >= len {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Exit::NoSpace,
+            format!("{}: {} bytes are needed, {} are free", place.display(), len, free),
+            "make room, or use neap stick install, which needs no copy",
+        )),
+    }
+}
+
+fn lacks(taken: &Taken) -> String {
+    let mut text = format!("{} bytes came", exact(taken.before + taken.came));
+    if taken.altered > 0 {
+        text += &format!(", {} are wrong on this stick", exact(taken.altered));
+    }
+    if taken.unreadable > 0 {
+        text += &format!(", {} cannot be read from it", exact(taken.unreadable));
+    }
+    if let Some(error) = &taken.gone {
+        text += &format!(", then it was gone: {error}");
+    }
+    text
+}
+
+fn told(stick: &Stick, given: &Result<Given, StickError>) -> String {
+    let mut text = format!("stick    {}, number {}\n", stick.title(), stick.id());
+    match given {
+        Ok(given) => {
+            let Given { devices, written, refused } = given;
+            text += &format!("receipts {written} written to it, of {devices} devices\n");
+            for why in refused {
+                text += &format!("note     {why}\n");
+            }
+        }
+        Err(error) => text += &format!("note     receipts were not written to it: {error}\n"),
+    }
+    text
+}
+
+fn as_json(
+    stick: &Stick,
+    code: Option<&str>,
+    rows: &[Row],
+    given: &Result<Given, StickError>,
+) -> Value {
+    let files = rows.iter().map(|row| {
+        json!({
+            "path": row.path,
+            "blake3": row.digest.to_string(),
+            "len": row.len,
+            "before": row.taken.before,
+            "came": row.taken.came,
+            "altered": row.taken.altered,
+            "unreadable": row.taken.unreadable,
+            "whole": row.taken.is_whole,
+        })
+    });
+    json!({
+        "schema": "neap.stick-import.v1",
+        "id": stick.id(),
+        "code": code,
+        "files": files.collect::<Vec<_>>(),
+        "receipts_written": given.as_ref().ok().map(|given| given.written),
+        "receipts_error": given.as_ref().err().map(ToString::to_string),
+    })
+}
