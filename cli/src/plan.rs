@@ -105,13 +105,6 @@ impl Running {
     }
 }
 
-impl Running {
-    /// The digest of an image, as many bytes of it as `--size` says.
-    pub(crate) fn digest_of_image(&self, path: &Path) -> Result<Option<String>, Failure> {
-        digest_of(path, self.size).map(Some)
-    }
-}
-
 fn installed(text: &str) -> Result<(String, String), String> {
     let (product, version) = text.split_once('=').ok_or("expected PRODUCT=VERSION")?;
     Ok((product.trim().into(), version.trim().into()))

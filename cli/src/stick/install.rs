@@ -1,13 +1,14 @@
 //! `neap stick install`: a release, straight from a stick to a device.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use clap::Args as Group;
 use neap_depot::depot::Depot;
 use neap_depot::plan::{Offer, plan};
 use neap_engine::digest::Digest;
-use neap_engine::io::drive;
-use neap_engine::io::file::PatchInput;
+use neap_engine::io::file::{FileSource, PatchInput};
+use neap_engine::io::{Source as _, drive};
 use neap_peer::config::Config;
 use neap_trust::client::Checked;
 use neap_trust::receipt::{Carrier, Outcome as Became, Receipt};
@@ -24,7 +25,7 @@ use crate::apply;
 use crate::args::{Apply, Common};
 use crate::ca;
 use crate::exit::Exit;
-use crate::failure::Failure;
+use crate::failure::{Failure, io_exit};
 use crate::net;
 use crate::outcome::Outcome;
 use crate::plan::{Running, refused};
@@ -117,7 +118,11 @@ fn chosen<'a>(
         // The image that runs may be named by a version that is not on the stick.
         let mut device = args.running.device(product, &group.offers)?;
         if device.image.is_none() {
-            device.image = args.running.digest_of_image(&args.source)?;
+            device.image = image_of(&args.source, &group.offers, product)?;
+        }
+        if device.version.is_none() {
+            let runs = group.offers.iter().find(|o| o.custom.to.is_some() && o.custom.to == device.image);
+            device.version = runs.map(|offer| offer.custom.version.clone());
         }
         match plan(&there, &device) {
             Ok(planned) => {
@@ -140,6 +145,37 @@ fn chosen<'a>(
         Some(reason) => refused(&reason, product),
         None => Failure::new(Exit::Error, format!("{product}: not offered"), next),
     })
+}
+
+/// The digest of the image that a source begins with: of those that are known, by their lengths,
+/// since a device is larger than the image on it. Nothing if it is none of them.
+fn image_of(path: &Path, offers: &[Offer], product: &str) -> Result<Option<String>, Failure> {
+    let source = FileSource::open(path).map_err(|error| Failure::open("source", path, &error))?;
+    let size = source.size();
+    let of_product = offers.iter().filter(|offer| offer.custom.product == product);
+    let known: BTreeSet<_> =
+        of_product.clone().flat_map(|o| [&o.custom.to, &o.custom.from]).flatten().collect();
+    let lens = of_product.filter_map(|offer| offer.custom.to_len).filter(|len| *len < size);
+    let lens: BTreeSet<u64> = lens.chain([size]).collect();
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    for end in lens {
+        while at < end {
+            let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            source.read_at(at, &mut buffer[..len]).map_err(|error| {
+                let (exit, text) = (io_exit(&error), format!("{}: {error}", path.display()));
+                Failure::new(exit, text, "check the device")
+            })?;
+            hasher.update(&buffer[..len]);
+            at += len as u64;
+        }
+        let digest = hasher.finalize().to_hex().to_string();
+        if known.contains(&digest) {
+            return Ok(Some(digest));
+        }
+    }
+    Ok(None)
 }
 
 /// The patch, after its header was held against what is signed.

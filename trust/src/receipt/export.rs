@@ -103,8 +103,6 @@ pub fn service_report(verified: &Verified, printed: Timestamp) -> String {
 
 /// What programs call an outcome.
 #[must_use]
-pub /// The word for what became of an update.
-#[must_use]
 pub fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Inventory => "inventory",

@@ -1,0 +1,293 @@
+//! A stick from shore to a site without a link and back: written, read, pulled, copied by a
+//! scanning station, and brought home with receipts.
+
+mod common;
+mod signing;
+
+use std::fs;
+use std::path::Path;
+
+use signing::Town;
+
+/// Bytes that no coder makes smaller, with a few changed by version.
+fn image(version: u64) -> Vec<u8> {
+    let mut bytes = common::noise(5, 900_000);
+    for at in 0..usize::try_from(version).expect("few") {
+        bytes[at * 50_000 + 17] ^= 0x55;
+    }
+    bytes
+}
+
+/// A town that has released version 1.0 and 1.1 of a radar, and knows a fleet's devices.
+struct Fleet(Town);
+
+impl Fleet {
+    fn new() -> Self {
+        let fleet = Self(Town::published());
+        let desk = &fleet.0.depot;
+        desk.run("key new coast").expect_code(0);
+        desk.run("ca init ca --key coast --name coast").expect_code(0);
+        fleet.release(1);
+        fleet.release(2);
+        fs::create_dir(desk.path("stick")).expect("a mount point");
+        fleet
+    }
+
+    fn run(&self, arguments: &str) -> common::Run {
+        self.0.depot.run(arguments)
+    }
+
+    fn release(&self, version: u64) {
+        let file = format!("{version}.img");
+        self.0.depot.write(&file, &image(version));
+        let from = if version > 1 { "--from last:2" } else { "" };
+        let create = format!(
+            "release create depot --group fleet --product radar --version 1.{} --image {file} \
+             --quiet {from}",
+            version - 1
+        );
+        self.run(&create).expect_code(0);
+        self.0.sign_and_publish("g.fleet");
+    }
+
+    /// Gives a device a certificate and a configuration, and the image that it runs.
+    fn device(&self, name: &str, runs: u64) {
+        let ask = format!("ca request {name} --new-key {name}.key -o {name}.csr --json");
+        let asked = self.run(&ask).expect_code(0).json();
+        let digest = asked["key"].as_str().expect("a digest").to_owned();
+        self.run(&format!("ca allow ca {name} --digest {digest}")).expect_code(0);
+        let issued = self.run(&format!("ca issue ca {name}.csr --key coast --json"));
+        let issued = issued.expect_code(0).json();
+        let path = issued["issued"][0]["certificate"].as_str().expect("a path").to_owned();
+        let desk = &self.0.depot;
+        fs::copy(desk.path(&path), desk.path(&format!("{name}.crt"))).expect("copied");
+        let path = |file: &str| desk.path(file);
+        let text = format!(
+            "depot = {:?}\nstate = {:?}\ngroups = [\"fleet\"]\nproduct = \"radar\"\nroot = {:?}\n\
+             [identity]\ncertificate = {:?}\nkey = {:?}\nauthority = {:?}\n",
+            path(&format!("{name}.depot")),
+            path(&format!("{name}.state")),
+            path("depot/metadata/1.root.json"),
+            path(&format!("{name}.crt")),
+            path(&format!("{name}.key")),
+            path("ca/ca.pem"),
+        );
+        desk.write(&format!("{name}.toml"), text.as_bytes());
+        desk.write(&format!("{name}.a"), &image(runs));
+    }
+
+    /// The device says what it runs, as an agent would.
+    fn inventory(&self, name: &str, version: &str, image: &str) {
+        let digest = blake3::hash(&self.0.depot.read(image)).to_hex().to_string();
+        let create = format!(
+            "receipt create {name}.depot/receipts/{name} --device {name} --key {name}.key \
+             --outcome inventory --product radar --version {version} --read-back {digest}"
+        );
+        self.run(&create).expect_code(0);
+    }
+
+    fn collect(&self, stick: &str) -> common::Run {
+        self.run(&format!(
+            "stick collect {stick} depot --ca ca/ca.pem --certificate ca/certificates --json"
+        ))
+    }
+}
+
+fn blobs(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).expect("listed");
+    let names = entries.map(|e| e.expect("read").file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.len() == 64).count()
+}
+
+#[test]
+fn site_without_a_link_is_updated_and_brings_proof_back() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    fleet.inventory("radar-7", "1.0", "radar-7.a");
+    // The first visit only collects.
+    fleet.run("stick export depot stick --deltas-only").expect_code(0);
+    let visit = fleet.run("stick import stick --receipts-only --config radar-7.toml --json");
+    assert_eq!(visit.expect_code(0).json()["receipts_written"], 1);
+    let home = fleet.collect("stick").expect_code(0).json();
+    assert_eq!(home["devices"][0]["device"], "radar-7");
+    assert_eq!(home["devices"][0]["new"][0]["version"], "1.0");
+
+    // The second stick has exactly the patch that it needs.
+    fs::create_dir(fleet.0.depot.path("usb")).expect("a mount point");
+    let dry = fleet.run("stick export depot usb --deltas-only --dry-run --json").expect_code(0);
+    assert!(common::is_empty(&fleet.0.depot.path("usb")), "nothing is written");
+    assert_eq!(dry.json()["devices"][0]["takes"], "path");
+    let out = fleet.run("stick export depot usb --deltas-only --json").expect_code(0).json();
+    assert_eq!(out["files"].as_array().map(Vec::len), Some(1), "{out}");
+    assert!(out["files"][0]["path"].as_str().is_some_and(|p| p.contains("1.1/from-")), "{out}");
+    let code = out["code"].as_str().expect("a code").to_owned();
+    assert_eq!(code.len(), 14, "{code}");
+    let shown = fleet.run("stick show usb --json").expect_code(0).json();
+    assert_eq!(shown["code"], code.as_str());
+
+    // On site: a copy into the device's depot, or straight to the device.
+    let taken = fleet.run("stick import usb --config radar-7.toml --json").expect_code(0).json();
+    assert_eq!(taken["code"], code.as_str());
+    assert_eq!(taken["files"][0]["whole"], true);
+    assert_eq!(blobs(&fleet.0.depot.path("radar-7.depot/blobs")), 1);
+    let check = "check radar-7.depot --group fleet --root depot/metadata/1.root.json";
+    fleet.run(check).expect_code(0);
+    let install = "stick install usb --config radar-7.toml --source radar-7.a --target radar-7.b";
+    let done = fleet.run(&format!("{install} --json")).expect_code(0).json();
+    assert_eq!((&done["version"], &done["receipt"]), (&"1.1".into(), &2.into()));
+    assert!(fleet.0.depot.read("radar-7.b") == image(2));
+    let again = "stick install usb --config radar-7.toml --source radar-7.b --target radar-7.a";
+    fleet.run(again).expect_error(3, &["1.1 is there already"]);
+
+    // On shore: verified, added, and known to the next export.
+    let home = fleet.collect("usb").expect_code(0).json();
+    let new = &home["devices"][0]["new"];
+    assert_eq!(new.as_array().map(Vec::len), Some(1), "{home}");
+    assert_eq!((&new[0]["outcome"], &new[0]["carrier"]), (&"committed".into(), &"stick".into()));
+    assert_eq!(new[0]["carrier_id"], shown["id"]);
+    assert_eq!(home["devices"][0]["before"]["version"], "1.0");
+    let next = fleet.run("stick export depot usb --deltas-only --dry-run --json");
+    assert_eq!(next.expect_code(0).json()["devices"][0]["takes"], "nothing");
+    let verify = "receipt verify depot/receipts/radar-7 --ca ca/ca.pem --certificate ca/certificates";
+    fleet.run(verify).expect_code(0);
+    fleet.run("depot fsck usb/neap").expect_code(13);
+}
+
+#[test]
+fn stick_that_went_through_a_scanning_station_is_as_good() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    let out = fleet.run("stick export depot stick --json").expect_code(0).json();
+    // Names in capitals, foreign files, and a copy of the folder alone.
+    let (from, to) = (fleet.0.depot.path("stick/neap"), fleet.0.depot.path("copied"));
+    copy_in_capitals(&from, &to);
+    fs::write(to.join("._BLOBS"), b"x").expect("written");
+    fs::create_dir(to.join("System Volume Information")).expect("made");
+    std::os::unix::fs::symlink("/etc/passwd", to.join("RECEIPTS")).expect("linked");
+    let shown = fleet.run("stick show copied --json");
+    shown.expect_error(10, &[]);
+    fs::remove_file(to.join("RECEIPTS")).expect("removed");
+    let taken = fleet.run("stick import copied --config radar-7.toml --json");
+    let taken = taken.expect_code(0).json();
+    assert_eq!(taken["code"], out["code"]);
+    assert!(taken["files"].as_array().is_some_and(|files| !files.is_empty()), "{taken}");
+    let install =
+        "stick install copied --config radar-7.toml --source radar-7.a --target radar-7.b";
+    fleet.run(install).expect_code(0);
+    assert!(fleet.0.depot.read("radar-7.b") == image(2));
+    fleet.collect("copied").expect_code(0);
+}
+
+/// Copies a tree as a station would that knows capitals only.
+fn copy_in_capitals(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("made");
+    let entries = fs::read_dir(from).expect("listed").map(|entry| entry.expect("read"));
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.file_name()));
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().to_uppercase();
+        if entry.file_type().expect("told").is_dir() {
+            copy_in_capitals(&entry.path(), &to.join(name));
+        } else {
+            fs::copy(entry.path(), to.join(name)).expect("copied");
+        }
+    }
+}
+
+#[test]
+fn older_and_foreign_and_expired_sticks_are_refused_by_name_and_reason() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    fs::create_dir(fleet.0.depot.path("new")).expect("a mount point");
+    fleet.run("stick export depot stick").expect_code(0);
+    fleet.release(3);
+    fleet.run("stick export depot new").expect_code(0);
+    let import = |stick: &str| fleet.run(&format!("stick import {stick} --config radar-7.toml"));
+    import("new").expect_code(0);
+    import("stick").expect_error(7, &["stick: timestamp is version", "this device has seen"]);
+    let install = "stick install stick --config radar-7.toml --source radar-7.a --target b";
+    fleet.run(install).expect_error(7, &["stick: timestamp is version", "nothing was installed"]);
+    assert!(!fleet.0.depot.path("b").exists());
+    // The older release is not written over the newer one.
+    fs::create_dir(fleet.0.depot.path("none")).expect("a mount point");
+    import("none").expect_error(1, &["no folder `neap`"]);
+    let other = fleet.run("stick import new --config radar-7.toml --group galley");
+    other.expect_error(1, &["it is for fleet, and this device is of galley"]);
+}
+
+#[test]
+fn encrypted_images_and_receipts_are_for_their_own_key_alone() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    fleet.inventory("radar-7", "1.0", "radar-7.a");
+    let key = |file: &str| {
+        let made = fleet.run(&format!("stick new-key {file} --json")).expect_code(0).json();
+        made["recipient"].as_str().expect("a recipient").to_owned()
+    };
+    let (site, shore) = (key("radar-7.state/stick.key"), key("shore.key"));
+    assert_eq!(fleet.0.depot.mode("shore.key"), 0o600);
+    fleet.run("stick new-key shore.key").expect_error(1, &["there already"]);
+    fleet.run(&format!("stick export depot stick --encrypt-to {site}")).expect_code(0);
+    let import = format!("stick import stick --config radar-7.toml --encrypt-to {shore}");
+    fleet.run(&format!("{import} --identity shore.key")).expect_error(1, &["encrypted"]);
+    let taken = fleet.run(&format!("{import} --json")).expect_code(0).json();
+    assert!(taken["files"].as_array().is_some_and(|files| !files.is_empty()));
+    fleet.run("depot fsck radar-7.depot").expect_code(13);
+    let install = format!(
+        "stick install stick --config radar-7.toml --source radar-7.a --target b \
+         --encrypt-to {shore}"
+    );
+    fleet.run(&install).expect_code(0);
+    assert!(fleet.0.depot.read("b") == image(2));
+    assert!(!fleet.0.depot.path("stick/neap/receipts").exists());
+    let closed = fleet.collect("stick").expect_code(0).json();
+    assert_eq!((&closed["closed"], &closed["devices"]), (&2.into(), &serde_json::json!([])));
+    let opened = fleet.run(
+        "stick collect stick depot --ca ca/ca.pem --certificate ca/certificates \
+         --identity shore.key --json",
+    );
+    let opened = opened.expect_code(0).json();
+    assert_eq!(opened["devices"][0]["new"].as_array().map(Vec::len), Some(2), "{opened}");
+}
+
+#[test]
+fn forged_receipts_are_refused_and_good_ones_beside_them_are_taken() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    fleet.device("radar-8", 1);
+    for device in ["radar-7", "radar-8"] {
+        fleet.inventory(device, "1.0", &format!("{device}.a"));
+        fleet.run("stick export depot stick").expect_code(0);
+        let import = format!("stick import stick --receipts-only --config {device}.toml");
+        fleet.run(&import).expect_code(0);
+    }
+    let forged = fleet.0.depot.path("stick/neap/receipts/radar-8/1.cose");
+    let mut bytes = fs::read(&forged).expect("read");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&forged, bytes).expect("written");
+    // A receipt of one device under the name of another.
+    let other = fleet.0.depot.path("stick/neap/receipts/radar-9");
+    fs::create_dir(&other).expect("made");
+    let good = fleet.0.depot.path("stick/neap/receipts/radar-7/1.cose");
+    fs::copy(good, other.join("1.cose")).expect("copied");
+    let home = fleet.collect("stick");
+    let home = home.expect_error(6, &["2 receipts are refused", "it is receipt 1 of radar-7"]);
+    assert!(home.stderr.contains("1 receipts were added"), "{}", home.stderr);
+    assert!(fleet.0.depot.path("depot/receipts/radar-7/1.cose").exists());
+    assert!(!fleet.0.depot.path("depot/receipts/radar-9").exists());
+}
+
+#[test]
+fn site_whose_crew_must_approve_is_not_written_without() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    let profile = "repo add profile depot fleet --site Aurora --stale-days 90 --approval crew";
+    fleet.run(profile).expect_code(0);
+    fleet.0.sign_and_publish("g.fleet");
+    fleet.run("stick export depot stick --site Aurora").expect_code(0);
+    fleet.run("stick export depot stick --site Borealis").expect_error(1, &["Borealis"]);
+    let install = "stick install stick --config radar-7.toml --source radar-7.a --target b";
+    fleet.run(install).expect_error(9, &["the crew of Aurora must approve radar 1.1 first"]);
+    assert!(!fleet.0.depot.path("b").exists());
+}
