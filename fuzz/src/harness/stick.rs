@@ -18,7 +18,7 @@ use neap_usb_sideload::stick::Stick;
 
 /// A key that is secret to nobody, so that seeds are encrypted to it.
 pub const KEY: &str =
-    "AGE-SECRET-KEY-1QYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSKWF4LQ";
+    "AGE-SECRET-KEY-1QYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZ9K4CN";
 
 /// The key itself.
 ///
