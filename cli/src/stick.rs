@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args as Group, Subcommand};
 use neap_peer::config::Config;
 use neap_trust::client::directory::StateFolder;
-use neap_trust::client::{Ask, Checked};
+use neap_trust::client::{Ask, Checked, Refusal};
 use neap_usb_sideload::error::StickError;
 use neap_usb_sideload::limits::IDENTITY_LEN_MAX;
 use neap_usb_sideload::recorder::{self, Verified};
@@ -206,8 +206,13 @@ fn verified(stick: &Stick, config: &Config, place: &Path) -> Result<Verified, Fa
     let root = config.root.as_ref().map(|path| check::read_root(path)).transpose()?;
     let mut state = StateFolder::new(config.state.join("trust"));
     let ask = Ask { groups: &groups, root: root.as_deref(), clock: check::clock(), seen: None };
-    recorder::verified(stick.depot(), &mut state, &ask)
-        .map_err(|refusal| check::of_refusal(&refusal, &shown.to_string(), Some(&config.state)))
+    recorder::verified(stick.depot(), &mut state, &ask).map_err(|refusal| {
+        let failure = check::of_refusal(&refusal, &shown.to_string(), Some(&config.state));
+        match &refusal {
+            Refusal::Unreadable { error, .. } => Failure { exit: system_exit(error), ..failure },
+            _ => failure,
+        }
+    })
 }
 
 /// A line that says how old what was verified may be, if that is not plain.
@@ -235,6 +240,9 @@ fn of_stick(error: &StickError, place: &Path) -> Failure {
         }
         _ => format!("{shown}: {error}"),
     };
+    if let Some(error) = error.io() {
+        return of_system(error, text);
+    }
     let (exit, next) = match error {
         StickError::NoStick { .. } => {
             (Exit::Error, "check that the stick is mounted there; neap stick export writes one")
@@ -250,22 +258,42 @@ fn of_stick(error: &StickError, place: &Path) -> Failure {
         }
         StickError::ReadBack { .. } => (Exit::VerificationFailed, "use another stick"),
         StickError::Lock(_) => (Exit::Error, "wait until it ends, then run this again"),
-        _ => match error.io().map(io_exit) {
-            Some(Exit::NoSpace) => (Exit::NoSpace, "make room, then run the same command again"),
-            Some(Exit::DeviceIo) => (
-                Exit::Interrupted,
-                "put the stick back, or use another one, and run the same command again",
-            ),
-            _ => (Exit::Error, "check the stick; the same command goes on from there"),
-        },
+        _ => (Exit::Error, "write the stick again; the same command goes on from there"),
     };
     Failure::new(exit, text, next)
 }
 
 fn of_io(error: &io::Error, what: &str) -> Failure {
-    let exit = match io_exit(error) {
-        Exit::DeviceIo => Exit::Interrupted,
-        exit => exit,
+    of_system(error, format!("{what}: {error}"))
+}
+
+/// What the system says of a stick, or of the depot on the other side.
+fn of_system(error: &io::Error, text: String) -> Failure {
+    let exit = system_exit(error);
+    let next = match exit {
+        Exit::NoSpace => "make room, then run the same command again",
+        Exit::Interrupted => {
+            "put the stick back, or use another one, and run the same command again"
+        }
+        _ if error.kind() == io::ErrorKind::PermissionDenied => {
+            "if it is encrypted, give the key of this site with --identity; else check who may read"
+        }
+        _ => "write the stick again, or use another one",
     };
-    Failure::new(exit, format!("{what}: {error}"), "put the stick back and run it again")
+    Failure::new(exit, text, next)
+}
+
+/// A stick that is gone or fails can be put back; one that holds what it must not cannot.
+fn system_exit(error: &io::Error) -> Exit {
+    use io::ErrorKind as Kind;
+    // ELOOP: a link, where none is followed.
+    let is_link = error.raw_os_error() == Some(40);
+    match error.kind() {
+        Kind::FileTooLarge | Kind::InvalidData | Kind::InvalidInput => Exit::Error,
+        _ if is_link => Exit::Error,
+        _ => match io_exit(error) {
+            Exit::DeviceIo => Exit::Interrupted,
+            exit => exit,
+        },
+    }
 }

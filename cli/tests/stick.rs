@@ -80,13 +80,17 @@ fn stick_that_went_through_a_scanning_station_is_as_good() {
     copy_in_capitals(&from, &to);
     fs::write(to.join("._BLOBS"), b"x").expect("written");
     fs::create_dir(to.join("System Volume Information")).expect("made");
-    std::os::unix::fs::symlink("/etc/passwd", to.join("RECEIPTS")).expect("linked");
-    let shown = fleet.run("stick show copied --json");
-    shown.expect_error(10, &[]);
-    fs::remove_file(to.join("RECEIPTS")).expect("removed");
+    // A link where receipts would go leads nowhere.
+    fleet.inventory("radar-7", "1.0", "radar-7.a");
+    fs::create_dir(fleet.0.depot.path("elsewhere")).expect("made");
+    let elsewhere = fleet.0.depot.path("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, to.join("RECEIPTS")).expect("linked");
     let taken = fleet.run("stick import copied --config radar-7.toml --json");
     let taken = taken.expect_code(0).json();
     assert_eq!(taken["code"], out["code"]);
+    assert!(taken["receipts_error"].is_string(), "{taken}");
+    assert!(common::is_empty(&elsewhere), "no link is followed");
+    fs::remove_file(to.join("RECEIPTS")).expect("removed");
     assert!(taken["files"].as_array().is_some_and(|files| !files.is_empty()), "{taken}");
     let install =
         "stick install copied --config radar-7.toml --source radar-7.a --target radar-7.b";

@@ -104,11 +104,15 @@ impl<F: Files> Folded<F> {
         Ok(Some(entry.file.clone()))
     }
 
-    /// How a folder's path is spelled, if it is there.
+    /// How a folder's path is spelled, if it is there. A link or a file of that name is no folder.
     fn folder(&self, folder: &str) -> io::Result<Option<String>> {
         let mut path = String::new();
         for part in folder.split('/').filter(|part| !part.is_empty()) {
             let Some(found) = self.spelled(&path, part)? else { return Ok(None) };
+            let is_folder = |entry: &Entry| entry.kind == Kind::Folder;
+            if !self.listed(&path)?.get(&part.to_ascii_lowercase()).is_some_and(is_folder) {
+                return Ok(None);
+            }
             if !path.is_empty() {
                 path.push('/');
             }

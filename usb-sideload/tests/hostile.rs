@@ -85,7 +85,9 @@ const CASES: &[Case] = &[
         name: "foreign files of other systems",
         spoil: |neap, _| {
             fs::create_dir_all(neap.join("System Volume Information")).expect("made");
-            for file in ["._metadata", ".Trashes", "blobs/._x", "Thumbs.db", "autorun.inf"] {
+            fs::create_dir_all(neap.join("receipts")).expect("made");
+            for file in ["._metadata", ".Trashes", "blobs/._x", "receipts/Thumbs.db", "autorun.inf"]
+            {
                 fs::write(neap.join(file), b"x").expect("written");
             }
         },
@@ -110,7 +112,7 @@ const CASES: &[Case] = &[
             fs::rename(neap.join("metadata"), neap.join("moved")).expect("moved");
             symlink("metadata", neap.join("metadata")).expect("linked");
         },
-        says: Some("metadata"),
+        says: Some("timestamp.json: not on the carrier"),
     },
     Case {
         name: "the timestamp is a link out of the stick",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as Group;
 use neap_depot::depot::Depot;
+use neap_depot::name::Name;
 use neap_depot::writer::{Present, Writer};
 use neap_engine::digest::Digest;
 use neap_trust::client::Offer;
@@ -135,7 +136,8 @@ fn blobs(
             continue;
         }
         let blob = stick.depot().blob(&digest);
-        let blob = blob.map_err(|error| failed(&digest, error, &args.stick, offer))?;
+        let blob = blob.map_err(|error| StickError::Blob { digest, error });
+        let blob = blob.map_err(|error| of_stick(&error, &args.stick))?;
         let Some(blob) = blob else { continue };
         if blob.len() != offer.len {
             let (found, expected) = (blob.len(), offer.len);
@@ -148,7 +150,10 @@ fn blobs(
             rows.push(Row { path, digest, len, taken });
             continue;
         }
-        check_room(place, len)?;
+        let begun = depot.store().open(&Name::tree(&digest).partial());
+        if matches!(begun, Ok(None)) {
+            check_room(place, len)?;
+        }
         if !args.common.quiet {
             eprintln!("{path}: {} bytes", exact(len));
         }
@@ -164,25 +169,6 @@ fn blobs(
         }
     }
     Ok(rows)
-}
-
-fn failed(
-    digest: &Digest,
-    error: neap_depot::blob::BlobError,
-    stick: &Path,
-    offer: &Offer,
-) -> Failure {
-    use neap_depot::blob::BlobError;
-    match &error {
-        BlobError::Io(closed) if closed.kind() == std::io::ErrorKind::PermissionDenied => {
-            Failure::new(
-                Exit::Error,
-                format!("{}: {}: {closed}", stick.display(), offer.path),
-                "give the key of this site with --identity, or bring the stick for this site",
-            )
-        }
-        _ => of_stick(&StickError::Blob { digest: *digest, error }, stick),
-    }
 }
 
 /// Refuses what would not fit, before it begins.
