@@ -212,3 +212,41 @@ fn site_whose_crew_must_approve_is_not_written_without() {
     fleet.run(install).expect_error(9, &["the crew of Aurora must approve radar 1.1 first"]);
     assert!(!fleet.0.depot.path("b").exists());
 }
+
+/// What a device has: 32 MiB for an install of any size, and no room for a copy.
+#[test]
+fn install_needs_little_memory_and_no_copy() {
+    const TIME: &str = "/usr/bin/time";
+    if !Path::new(TIME).exists() {
+        println!("SKIPPED: {TIME} is not there (package time)");
+        return;
+    }
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    let desk = &fleet.0.depot;
+    desk.write("big.img", &common::noise(9, 96 << 20));
+    fleet.run(
+        "release create depot --group fleet --product radar --version 2.0 --image big.img --quiet \
+         --from none",
+    );
+    fleet.0.sign_and_publish("g.fleet");
+    fleet.run("stick export depot stick --quiet").expect_code(0);
+    let neap = env!("CARGO_BIN_EXE_neap");
+    let arguments = "stick install stick --config radar-7.toml --source radar-7.a --target b";
+    let ran = std::process::Command::new(TIME)
+        .args(["-f", "%M", neap])
+        .args(arguments.split(' '))
+        .current_dir(desk.path("."))
+        .output()
+        .expect("it starts");
+    let ran = common::Run::new(&ran).expect_code(0);
+    let peak = ran.stderr.lines().last().and_then(|line| line.parse::<u64>().ok());
+    println!("{peak:?} KiB at the most");
+    assert!(peak.is_some_and(|peak| peak <= 32 << 10), "{peak:?} KiB");
+    assert!(desk.read("b") == desk.read("big.img"));
+    let largest = |folder: &str| {
+        let entries = fs::read_dir(desk.path(folder)).expect("listed");
+        entries.map(|e| e.expect("read").metadata().expect("told").len()).max().unwrap_or(0)
+    };
+    assert!(largest("radar-7.state") < 1 << 20, "no copy is kept");
+}

@@ -219,7 +219,7 @@ fn documents(offers: &[Offer], needed: &mut Chosen) {
         matches!(offer.custom.kind, Kind::SiteProfile | Kind::Crl)
     });
     for offer in standing {
-        let entry = latest.entry((&offer.custom.product, offer.name())).or_insert(offer);
+        let entry = latest.entry((&*offer.custom.product, offer.name())).or_insert(offer);
         if version::compare(&offer.custom.version, &entry.custom.version).is_gt() {
             *entry = offer;
         }
