@@ -180,8 +180,7 @@ fn sweep_install(seed: u64, tally: &mut Tally) {
         let (mut target, mut journal) = (port.clone(), port.clone());
         let options = Options { one_thread: true, checkpoint_len: 65_536, ..Options::default() };
         let mut patch = PatchInput::pipe(BlobInput::new(blob));
-        let source = &pair.source[..];
-        drive::apply(&mut patch, &source, &mut target, &mut journal, options, &|_| {})
+        drive::apply(&mut patch, &pair.source, &mut target, &mut journal, options, &|_| {})
             .map(drop)
             .map_err(|stopped| stopped.error.to_string())
     };

@@ -33,13 +33,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("neap-usb-sideload", Layer::Uses(&["neap-depot", "neap-trust", "neap-engine"])),
     (
         "neap",
-        Layer::Uses(&[
-            "neap-engine",
-            "neap-trust",
-            "neap-depot",
-            "neap-peer",
-            "neap-usb-sideload",
-        ]),
+        Layer::Uses(&["neap-engine", "neap-trust", "neap-depot", "neap-peer", "neap-usb-sideload"]),
     ),
     ("neap-bench", Layer::Top),
     ("neap-corpus", Layer::Top),

@@ -39,7 +39,8 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Write to a stick what the devices of a site need, from what their receipts say
-    #[command(after_help = "Examples:\n  neap stick export /srv/depot /media/stick --site 'MV Aurora'\n  \
+    #[command(after_help = "Examples:\n  \
+        neap stick export /srv/depot /media/stick --site 'MV Aurora'\n  \
         neap stick export /srv/depot /media/stick --group bridge --full --dry-run\n\n\
         Exit codes: 7 the stick holds a newer release; 8 the depot's metadata has expired;\n\
         12 too little room. Pulling the stick is safe: run the same command again.")]
@@ -201,7 +202,11 @@ fn verified(stick: &Stick, config: &Config, place: &Path) -> Result<Verified, Fa
         let ours = config.groups.join(", ");
         let theirs = if there.is_empty() { "nobody".into() } else { there.join(", ") };
         let error = format!("{shown}: it is for {theirs}, and this device is of {ours}");
-        return Err(Failure::new(Exit::Error, error, "bring the stick that was made for this site"));
+        return Err(Failure::new(
+            Exit::Error,
+            error,
+            "bring the stick that was made for this site",
+        ));
     }
     let root = config.root.as_ref().map(|path| check::read_root(path)).transpose()?;
     let mut state = StateFolder::new(config.state.join("trust"));

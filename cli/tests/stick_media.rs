@@ -46,11 +46,8 @@ fn run(words: &[&str], paths: &[&Path]) -> Result<String, String> {
     let (program, arguments) = words.split_first().expect("a program");
     let ran = Command::new(program).args(arguments).args(paths).output();
     let ran = ran.map_err(|error| format!("{program}: {error}"))?;
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&ran.stdout),
-        String::from_utf8_lossy(&ran.stderr)
-    );
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     if ran.status.success() { Ok(text) } else { Err(format!("{program}: {text}")) }
 }
 
@@ -114,7 +111,8 @@ fn carries(kind: &Kind) {
     medium.plug().expect("it was mounted before");
     let taken = fleet.run("stick import medium --config radar-7.toml --json");
     assert_eq!(taken.expect_code(0).json()["code"], out["code"]);
-    let install = "stick install medium --config radar-7.toml --source radar-7.a --target radar-7.b";
+    let install =
+        "stick install medium --config radar-7.toml --source radar-7.a --target radar-7.b";
     fleet.run(install).expect_code(0);
     assert!(desk.read("radar-7.b") == image(2));
     fleet.release(3);

@@ -193,8 +193,7 @@ fn ask(root: &[u8]) -> Ask<'_> {
 pub(crate) fn exported(shore: &Memory, stick: impl Files, world: &World) -> Result<(), String> {
     let shore = depot(shore);
     let stick = Stick::on(Paced::new(stick, STEP_LEN), None).map_err(|e| e.to_string())?;
-    let verified =
-        recorder::verified(&shore, &mut MemoryState::default(), &ask(&world.root));
+    let verified = recorder::verified(&shore, &mut MemoryState::default(), &ask(&world.root));
     let verified = verified.map_err(|error| error.to_string())?;
     let mut metadata = export::roots(&shore).map_err(|error| error.to_string())?;
     metadata.extend(verified.files);

@@ -197,8 +197,8 @@ fn sealed_name(file: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use neap_depot::memory::Memory;
     use neap_depot::directory::Directory;
+    use neap_depot::memory::Memory;
     use neap_trust::device_key::file::{DeviceFileKey, Kind as KeyKind};
     use neap_trust::receipt::{Carrier, Outcome};
     use neap_trust::time::Source;

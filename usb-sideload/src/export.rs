@@ -186,9 +186,9 @@ pub fn write(
     job.put(MANIFEST, &job.manifest.bytes())?;
     job.put(readme::FILE, &readme::text(&job.manifest.id))?;
     job.metadata(&draft.metadata)?;
-    let failed = |error| StickError::of(stick.title(), "metadata", error);
-    let code = stick.code().map_err(failed)?;
-    let code = code.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
+    let code = stick.code()?.ok_or_else(|| {
+        StickError::of(stick.title(), "metadata/timestamp.json", io::ErrorKind::NotFound.into())
+    })?;
     Ok(Written { code, id: job.manifest.id, blobs, bytes })
 }
 

@@ -244,7 +244,8 @@ mod tests {
         let memory = Memory::default();
         put(&memory, "METADATA", "TIMESTAMP.JSON");
         let files = Folded::new(memory.clone());
-        assert_eq!(content(&files, "metadata", "timestamp.json").as_deref(), Some("TIMESTAMP.JSON"));
+        let found = content(&files, "metadata", "timestamp.json");
+        assert_eq!(found.as_deref(), Some("TIMESTAMP.JSON"));
         assert_eq!(content(&files, "metadata", "1.root.json"), None);
         assert_eq!(content(&files, "blobs", "x"), None);
         files.make_folder("metadata").expect("it is there");

@@ -41,10 +41,7 @@ pub fn take(
     writer: &Writer<'_>,
     told: &mut dyn FnMut(u64),
 ) -> Result<Taken, StickError> {
-    let kept = |error: BlobError| StickError::Io {
-        what: "the depot".into(),
-        error: error.into(),
-    };
+    let kept = |error: BlobError| StickError::Io { what: "the depot".into(), error: error.into() };
     let partial = writer.partial(blob.digest(), blob.len()).map_err(|e| kept(e.into()))?;
     let missing = partial.missing().map_err(kept)?;
     let lacks: u64 = missing.iter().map(|range| range.end - range.start).sum();

@@ -28,8 +28,8 @@
 //! - Nothing is believed because it lies on a stick: metadata is verified against keys that the
 //!   device has, every blob against what is signed.
 //! - What is kept or parsed is the very bytes that were verified.
-//! - A stick that is pulled at any instant, or whose power goes, loses nothing that was good before,
-//!   on either side, and the same command goes on from there.
+//! - A stick that is pulled at any instant, or whose power goes, loses nothing that was good
+//!   before, on either side, and the same command goes on from there.
 //! - Nothing on a stick is ever executed, and no link on it is followed.
 //!
 //! # Limits

@@ -95,8 +95,7 @@ impl Manifest {
             sealed: sealed.sealed.to_string(),
             to: sealed.to.clone(),
         });
-        let file =
-            File { schema: SCHEMA.into(), id: self.id.clone(), sealed: entries.collect() };
+        let file = File { schema: SCHEMA.into(), id: self.id.clone(), sealed: entries.collect() };
         let mut bytes = serde_json::to_vec_pretty(&file).expect("texts and numbers are JSON");
         bytes.push(b'\n');
         bytes

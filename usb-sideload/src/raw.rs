@@ -39,7 +39,7 @@ impl<F: Files> Raw for F {
         let Some(object) = self.open(folder, file)? else { return Ok(None) };
         let len = object.len();
         if len > len_max {
-            let text = format!("{file}: {len} bytes, at most {len_max} allowed");
+            let text = format!("{len} bytes, at most {len_max} allowed");
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
         }
         let mut content = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];

@@ -124,8 +124,7 @@ mod tests {
         let mut state = MemoryState::default();
         let first = verified(&repository.files, &mut state, &ask(&root)).expect("verified");
         let names: Vec<_> = first.files.iter().map(|(name, _)| name.as_str()).collect();
-        let all =
-            ["1.g.bridge.json", "2.snapshot.json", "2.targets.json", "timestamp.json"];
+        let all = ["1.g.bridge.json", "2.snapshot.json", "2.targets.json", "timestamp.json"];
         assert_eq!(names, all);
         let again = verified(&repository.files, &mut state, &ask(&root)).expect("verified");
         assert_eq!(again.files, first.files);

@@ -215,9 +215,8 @@ fn whole(offers: &[Offer], product: &str, chosen: &mut Chosen) {
 /// Profiles and revocation lists, of each the latest, and the documents of versions that are taken.
 fn documents(offers: &[Offer], needed: &mut Chosen) {
     let mut latest: BTreeMap<(&str, &str), &Offer> = BTreeMap::new();
-    let standing = offers.iter().filter(|offer| {
-        matches!(offer.custom.kind, Kind::SiteProfile | Kind::Crl)
-    });
+    let standing =
+        offers.iter().filter(|offer| matches!(offer.custom.kind, Kind::SiteProfile | Kind::Crl));
     for offer in standing {
         let entry = latest.entry((&*offer.custom.product, offer.name())).or_insert(offer);
         if version::compare(&offer.custom.version, &entry.custom.version).is_gt() {
@@ -240,10 +239,10 @@ const LOOK_BACK: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use neap_trust::client::{Ask, check};
     use neap_trust::fixture::Repository;
     use neap_trust::receipt::Carrier;
     use neap_trust::state::MemoryState;
-    use neap_trust::client::{Ask, check};
     use neap_trust::time::{Clock, Source, Timestamp};
     use sha2::{Digest as _, Sha256};
 
@@ -264,9 +263,13 @@ mod tests {
         // The image that `release` makes has the digest of its path.
         made.delta("bridge", "radar", "1.2", "g/bridge/radar/1.1/full");
         made.release("bridge", "charts", "2026.11");
-        made.profile("bridge", 1, &serde_json::json!({
-            "neap_profile": 1, "site": "MV Aurora", "stale_days": 90,
-        }));
+        made.profile(
+            "bridge",
+            1,
+            &serde_json::json!({
+                "neap_profile": 1, "site": "MV Aurora", "stale_days": 90,
+            }),
+        );
         made.publish(&["g.bridge", "targets"]);
         let root = made.first_root();
         let clock = Clock { rtc: Some(now), build: now };

@@ -50,6 +50,11 @@ pub struct Room {
     pub cluster: u64,
 }
 
+impl Room {
+    /// Free bytes where nobody says how many.
+    pub const UNKNOWN: u64 = u64::MAX;
+}
+
 impl Stick {
     /// Opens a stick that there is: its mount point, or a copy of the folder `neap` of one.
     ///
@@ -149,9 +154,11 @@ impl Stick {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn code(&self) -> io::Result<Option<Code>> {
-        let timestamp = self.depot.metadata("timestamp.json", TIMESTAMP_LEN_MAX)?;
-        let blobs = self.blobs()?;
+    pub fn code(&self) -> Result<Option<Code>, StickError> {
+        let failed = |what: &'static str| move |error| StickError::of(&self.title, what, error);
+        let timestamp = self.depot.metadata("timestamp.json", TIMESTAMP_LEN_MAX);
+        let timestamp = timestamp.map_err(failed("metadata/timestamp.json"))?;
+        let blobs = self.blobs().map_err(failed("blobs"))?;
         Ok(timestamp.map(|timestamp| Code::of(&timestamp, &blobs)))
     }
 }
@@ -174,14 +181,19 @@ pub fn groups(depot: &Depot) -> io::Result<Vec<String>> {
     Ok(groups)
 }
 
-/// Room on the file system that a stick is mounted from.
+/// Room on the file system that a stick is mounted from. Some in user space do not say: then a full
+/// one is noticed when it is written.
 ///
 /// # Errors
 /// If it cannot be asked.
 pub fn room(place: &Path) -> io::Result<Room> {
     let found = rustix::fs::statvfs(place)?;
     let cluster = found.f_frsize.max(1);
-    Ok(Room { free: found.f_bavail.saturating_mul(cluster), cluster })
+    let free = match found.f_blocks {
+        0 => Room::UNKNOWN,
+        _ => found.f_bavail.saturating_mul(cluster),
+    };
+    Ok(Room { free, cluster })
 }
 
 /// The folder that is ours, if there is one: `place/neap` in any case, or `place` itself.

@@ -6,9 +6,7 @@ use std::io;
 use neap_depot::depot::Depot;
 use neap_depot::limits::PART_LEN;
 use neap_depot::name::{Folder, Meaning, Name};
-use neap_depot::store::{
-    Edit, Listed, Lock, LockError, Object, Put, Stamp, Store,
-};
+use neap_depot::store::{Edit, Listed, Lock, LockError, Object, Put, Stamp, Store};
 use neap_depot::tree;
 
 use crate::manifest::{Manifest, Sealed};

@@ -228,8 +228,7 @@ const CASES: &[Case] = &[
             let text = format!(
                 "{{\"schema\":\"neap.stick.v1\",\"id\":\"00000000\",\"sealed\":[{{\"blob\":\"{}\",\
                  \"len\":{},\"sealed\":\"{other}\",\"to\":\"0000000000000000\"}}]}}",
-                shore.image,
-                shore.image_len,
+                shore.image, shore.image_len,
             );
             fs::write(neap.join("stick.json"), text).expect("written");
             for end in ["", ".obao"] {

@@ -1,5 +1,5 @@
-//! `stick-bench`: export and import of a stick against `cp` and `sync` of the same bytes between the
-//! same folders, in the same run.
+//! `stick-bench`: export and import of a stick against `cp` and `sync` of the same bytes between
+//! the same folders, in the same run.
 
 use std::error::Error;
 use std::fs;
@@ -159,9 +159,7 @@ fn copy_and_read(shore: &Path, medium: &Path) -> Result<(f64, f64), Box<dyn Erro
     forget(medium)?;
     let read = timed(|| {
         for entry in fs::read_dir(medium.join("blobs"))? {
-            program(
-                Command::new("cat").arg(entry?.path()).stdout(std::process::Stdio::null()),
-            )?;
+            program(Command::new("cat").arg(entry?.path()).stdout(std::process::Stdio::null()))?;
         }
         Ok(())
     })?;

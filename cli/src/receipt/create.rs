@@ -131,8 +131,8 @@ impl From<By> for receipt::Carrier {
 pub(super) fn create(args: &Create) -> Result<Outcome, Failure> {
     let signer = ca::device_key(&args.key, &args.secrets)?;
     let at = args.at.unwrap_or_else(now);
-    let (path, verified) = append(&args.folder, &args.device, &*signer, |sequence, previous| {
-        Receipt {
+    let (path, verified) =
+        append(&args.folder, &args.device, &*signer, |sequence, previous| Receipt {
             device: args.device.to_string(),
             sequence,
             previous,
@@ -152,8 +152,7 @@ pub(super) fn create(args: &Create) -> Result<Outcome, Failure> {
             carrier: args.carrier.into(),
             carrier_id: args.carrier_id.clone(),
             approvals: args.approval.clone(),
-        }
-    })?;
+        })?;
     let sequence = verified.receipt.sequence;
     let text = format!("receipt {sequence} of {}: {}\n", args.device, path.display());
     Ok(Outcome { text, json: export::json(&verified) })

@@ -68,7 +68,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         let merge = Merge { args, keys: &keys, depot: &depot, writer: &writer, device };
         rows.push(merge.run(found, &mut refused)?);
     }
-    let (text, json) = (text(args, &rows, brought.closed), as_json(&rows, &refused, brought.closed));
+    let closed = brought.closed;
+    let (text, json) = (text(args, &rows, closed), as_json(&rows, &refused, closed));
     let faults: Vec<String> = rows.iter().flat_map(broken).collect();
     let count: usize = rows.iter().map(|row| row.new.len()).sum();
     let state = format!("{count} receipts were added to {}; none was replaced", args.depot);
@@ -82,7 +83,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         let error = format!("{}: {} chains are broken", args.stick.display(), faults.len());
         let next = "find out who else has the key of this device";
         let found = faults.into_iter().collect();
-        return Err(Failure { state, found, ..Failure::new(Exit::VerificationFailed, error, next) });
+        return Err(Failure {
+            state,
+            found,
+            ..Failure::new(Exit::VerificationFailed, error, next)
+        });
     }
     Ok(Outcome { text, json })
 }
@@ -131,8 +136,8 @@ impl Merge<'_> {
         }
         let mut all: Vec<_> = known.iter().chain(&new).cloned().collect();
         let faults = chain::order(self.device.as_str(), None, &mut all);
-        let is_kept = |v: &Verified| !known.iter().any(|k| k.receipt.sequence == v.receipt.sequence);
-        new.retain(is_kept);
+        let is_known = |sequence| known.iter().any(|known| known.receipt.sequence == sequence);
+        new.retain(|verified| !is_known(verified.receipt.sequence));
         Ok(Row { device: self.device, new, before, faults })
     }
 

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args as Group;
 use neap_depot::depot::Depot;
+use neap_trust::carrier::Carrier as _;
 use neap_trust::client::{self, Ask};
 use neap_trust::limits::ROOT_LEN_MAX;
-use neap_trust::carrier::Carrier as _;
 use neap_trust::state::MemoryState;
 use neap_usb_sideload::export::{self, Draft, Piece, Wanted, Written};
 use neap_usb_sideload::recorder::{self, Verified};
@@ -203,10 +203,13 @@ fn outcome(
     let shown = args.stick.display();
     match written {
         None => {
+            let free = match room.free {
+                Room::UNKNOWN => "an unknown number".to_owned(),
+                free => exact(free),
+            };
             text += &format!(
-                "would write {} bytes to {shown}, where {} are free; nothing was written\n",
-                exact(draft.write_len),
-                exact(room.free)
+                "would write {} bytes to {shown}, where {free} are free; nothing was written\n",
+                exact(draft.write_len)
             );
         }
         Some(written) => {
@@ -263,7 +266,7 @@ fn as_json(
         "files": pieces.collect::<Vec<_>>(),
         "notes": notes,
         "write_len": draft.write_len,
-        "free_len": room.free,
+        "free_len": Some(room.free).filter(|free| *free != Room::UNKNOWN),
         "id": written.map(|written| &written.id),
         "code": written.map(|written| written.code.to_string()),
         "written_files": written.map(|written| written.blobs),

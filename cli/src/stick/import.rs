@@ -16,7 +16,7 @@ use neap_usb_sideload::import::{self, Taken};
 use neap_usb_sideload::stick::{self, Stick};
 use serde_json::{Value, json};
 
-use super::{Here, of_io, of_stick, staleness, verified};
+use super::{Here, of_stick, staleness, verified};
 use crate::args::Common;
 use crate::exit::Exit;
 use crate::failure::{Failure, io_exit};
@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
             Err(error) => Err(of_stick(error, &args.stick)),
         };
     }
-    let code = stick.code().map_err(|error| of_io(&error, &args.stick.display().to_string()))?;
+    let code = stick.code().map_err(|error| of_stick(&error, &args.stick))?;
     let code = code.map(|code| code.to_string());
     let verified = verified(&stick, &config, &args.stick)?;
     let offers: Vec<&Offer> =

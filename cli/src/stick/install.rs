@@ -121,7 +121,9 @@ fn chosen<'a>(
             device.image = image_of(&args.source, &group.offers, product)?;
         }
         if device.version.is_none() {
-            let runs = group.offers.iter().find(|o| o.custom.to.is_some() && o.custom.to == device.image);
+            let makes =
+                |offer: &&Offer| offer.custom.to.is_some() && offer.custom.to == device.image;
+            let runs = group.offers.iter().find(makes);
             device.version = runs.map(|offer| offer.custom.version.clone());
         }
         match plan(&there, &device) {

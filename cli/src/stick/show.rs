@@ -24,7 +24,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let shown = args.stick.display().to_string();
     let stick = Stick::open(&args.stick, None).map_err(|error| of_stick(&error, &args.stick))?;
     let failed = |error: std::io::Error| of_io(&error, &shown);
-    let code = stick.code().map_err(failed)?.map(|code| code.to_string());
+    let code = stick.code().map_err(|error| of_stick(&error, &args.stick))?;
+    let code = code.map(|code| code.to_string());
     let groups = stick.groups().map_err(failed)?;
     let blobs = stick.blobs().map_err(failed)?.len();
     let sealed = stick.manifest().map_or(0, |manifest| manifest.sealed.len());

@@ -17,8 +17,7 @@ use neap_usb_sideload::seal::{Identity, Opened, open_short};
 use neap_usb_sideload::stick::Stick;
 
 /// A key that is secret to nobody, so that seeds are encrypted to it.
-pub const KEY: &str =
-    "AGE-SECRET-KEY-1QYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZ9K4CN";
+pub const KEY: &str = "AGE-SECRET-KEY-1QYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZQGPQYQSZ9K4CN";
 
 /// The key itself.
 ///
