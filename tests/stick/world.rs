@@ -18,6 +18,7 @@ use neap_trust::state::MemoryState;
 use neap_trust::time::{Clock, Source, Timestamp};
 use neap_usb_sideload::export::{self, Wanted};
 use neap_usb_sideload::paced::Paced;
+use neap_usb_sideload::seal::Identity;
 use neap_usb_sideload::stick::{Room, Stick};
 use neap_usb_sideload::{back, import, recorder};
 use serde_json::json;
@@ -32,6 +33,8 @@ pub(crate) struct World {
     pub(crate) second: Memory,
     first: Memory,
     root: Vec<u8>,
+    /// What images are encrypted to, in every other world.
+    key: Option<Identity>,
     /// Receipts of a device that the stick has visited before.
     earlier: Vec<Vec<u8>>,
     /// Receipts of the device that is visited now.
@@ -61,7 +64,8 @@ impl World {
         repository.publish(&["g.fleet"]);
         publish(&repository, &memory);
         let (earlier, own) = (receipts("radar-1", 2), receipts("radar-7", 3));
-        Self { seed, second: memory, first, root: repository.first_root(), earlier, own }
+        let key = (!seed.is_multiple_of(2)).then(Identity::generate);
+        Self { seed, second: memory, first, root: repository.first_root(), key, earlier, own }
     }
 
     /// A stick with the first release, and the receipts of another device.
@@ -197,16 +201,18 @@ pub(crate) fn exported(shore: &Memory, stick: impl Files, world: &World) -> Resu
     let verified = verified.map_err(|error| error.to_string())?;
     let mut metadata = export::roots(&shore).map_err(|error| error.to_string())?;
     metadata.extend(verified.files);
+    let to = world.key.as_ref().map(Identity::recipient);
     let wanted = Wanted {
         needed: &verified.checked.groups[0].offers,
         welcome: &[],
         metadata: &metadata,
         timestamp: verified.checked.timestamp,
-        to: None,
+        to: to.as_ref(),
+        read_back: true,
     };
     let room = Room { free: u64::MAX, cluster: 4096 };
     let draft = export::draft(&stick, &wanted, room).map_err(|error| error.to_string())?;
-    let written = export::write(&shore, &stick, &draft, None, &mut |_| {});
+    let written = export::write(&shore, &stick, &draft, &mut |_| {});
     written.map(drop).map_err(|error| error.to_string())
 }
 
@@ -217,7 +223,8 @@ pub(crate) fn imported(
     state: &mut MemoryState,
     world: &World,
 ) -> Result<(), String> {
-    let stick = Stick::on(Paced::new(stick, STEP_LEN), None).map_err(|e| e.to_string())?;
+    let stick = Stick::on(Paced::new(stick, STEP_LEN), world.key.clone());
+    let stick = stick.map_err(|error| error.to_string())?;
     back::give(home, &stick, None).map_err(|error| error.to_string())?;
     let verified = recorder::verified(stick.depot(), state, &ask(&world.root));
     let verified = verified.map_err(|error| error.to_string())?;
@@ -239,7 +246,7 @@ pub(crate) fn imported(
 
 /// The release that a device sees on a stick, whole.
 pub(crate) fn release_on(stick: &Memory, world: &World) -> Result<u64, String> {
-    let stick = Stick::on(stick.copy(), None).map_err(|error| error.to_string())?;
+    let stick = Stick::on(stick.copy(), world.key.clone()).map_err(|error| error.to_string())?;
     release_of(stick.depot(), world)
 }
 

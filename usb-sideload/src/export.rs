@@ -32,6 +32,10 @@ pub struct Draft {
     pub metadata: Vec<(String, Vec<u8>)>,
     /// Bytes that will be written, rounded up to clusters.
     pub write_len: u64,
+    /// Whom images are encrypted to, if they are.
+    pub to: Option<Recipient>,
+    /// Whether blobs are read back from the medium.
+    pub read_back: bool,
 }
 
 /// A blob that is to be on the stick.
@@ -75,6 +79,9 @@ pub struct Wanted<'a> {
     pub timestamp: u64,
     /// Whom images are encrypted to, if they are.
     pub to: Option<&'a Recipient>,
+    /// Whether blobs are read back from the medium, and those that are there are read and checked.
+    /// Without it what a bad stick did to them stays unseen until a device reads it.
+    pub read_back: bool,
 }
 
 /// What to write, if there is room for it.
@@ -91,7 +98,9 @@ pub fn draft(stick: &Stick, wanted: &Wanted<'_>, room: Room) -> Result<Draft, St
     // A folder's own clusters, the list of what is encrypted, and the text for people.
     let around = 8 * rounded(1);
     let write_len = metadata.iter().map(|(_, bytes)| rounded(bytes.len() as u64)).sum::<u64>();
-    let mut draft = Draft { pieces: Vec::new(), metadata, write_len: write_len + around };
+    let (pieces, write_len) = (Vec::new(), write_len + around);
+    let (to, read_back) = (wanted.to.cloned(), wanted.read_back);
+    let mut draft = Draft { pieces, metadata, write_len, to, read_back };
     let free = room.free.saturating_sub(RESERVE_LEN);
     let needed = wanted.needed.iter().map(|offer| (offer, true));
     for (offer, must) in needed.chain(wanted.welcome.iter().map(|offer| (offer, false))) {
@@ -147,8 +156,7 @@ pub fn roots(depot: &Depot) -> Result<Vec<(String, Vec<u8>)>, StickError> {
     Ok(roots)
 }
 
-/// Writes a draft to a stick; what is there already is read and checked. `told` is called with
-/// each piece that is done.
+/// Writes a draft to a stick. `told` is called with each piece that is done.
 ///
 /// # Errors
 /// If the stick cannot be written, or reads back otherwise. What it held before is still good.
@@ -156,7 +164,6 @@ pub fn write(
     depot: &Depot,
     stick: &Stick,
     draft: &Draft,
-    to: Option<&Recipient>,
     told: &mut dyn FnMut(&Piece),
 ) -> Result<Written, StickError> {
     let writer = stick.depot().writer("neap stick export")?;
@@ -165,7 +172,7 @@ pub fn write(
         Some(manifest) => manifest.clone(),
         None => Manifest::new(number()?),
     };
-    let mut job = Job { stick, writer, manifest };
+    let mut job = Job { stick, writer, manifest, read_back: draft.read_back };
     let (mut blobs, mut bytes) = (0, 0);
     for piece in &draft.pieces {
         let blob = depot.blob(&piece.digest);
@@ -175,7 +182,7 @@ pub fn write(
             StickError::of(&depot.store().title(), &file, io::ErrorKind::NotFound.into())
         };
         let blob = blob.ok_or_else(missing)?;
-        let wrote = match to.filter(|_| piece.is_sealed) {
+        let wrote = match draft.to.as_ref().filter(|_| piece.is_sealed) {
             None => job.plain(&blob, piece.len)?,
             Some(to) => job.sealed(&blob, to)?,
         };
@@ -220,18 +227,19 @@ struct Job<'a> {
     stick: &'a Stick,
     writer: Writer<'a>,
     manifest: Manifest,
+    read_back: bool,
 }
 
 impl Job<'_> {
     /// Writes a blob as it is, and reads it back from the medium: whether it was not there.
     fn plain(&self, blob: &Blob, len: u64) -> Result<bool, StickError> {
         let digest = *blob.digest();
-        if is_good(self.stick.depot(), &digest, len) {
+        if self.is_good(&digest, Some(len)) {
             return Ok(false);
         }
         let added = self.writer.add_known(&digest, len, &mut blob.reader(), Present::Verify);
         added.map_err(|error| StickError::Add { digest, error })?;
-        match is_good(self.stick.depot(), &digest, len) {
+        match self.is_good(&digest, Some(len)) {
             true => Ok(true),
             false => Err(StickError::ReadBack { digest }),
         }
@@ -240,10 +248,8 @@ impl Job<'_> {
     /// Writes a blob encrypted, reads that back from the medium, and enters it in the list.
     fn sealed(&mut self, blob: &Blob, to: &Recipient) -> Result<bool, StickError> {
         let digest = *blob.digest();
-        let is_whole =
-            |digest: &Digest| blob_of(self.stick.depot(), digest).is_some_and(|b| checks_out(&b));
         let there = self.manifest.sealed_to(&digest, &to.short());
-        if there.is_some_and(|entry| is_whole(&entry.sealed)) {
+        if there.is_some_and(|entry| self.is_good(&entry.sealed, None)) {
             return Ok(false);
         }
         // What it is called is known only when it is made.
@@ -256,7 +262,7 @@ impl Job<'_> {
         let mut file = made.map_err(|error| StickError::Io { what: what(), error })?;
         let added = self.writer.add(&mut file, Present::Verify);
         let added = added.map_err(|error| StickError::Add { digest, error })?;
-        if !is_whole(&added.digest) {
+        if !self.is_good(&added.digest, None) {
             return Err(StickError::ReadBack { digest: added.digest });
         }
         let (len, sealed) = (blob.len(), added.digest);
@@ -265,6 +271,14 @@ impl Job<'_> {
         entered.map_err(|error| StickError::Manifest { title: title.to_owned(), error })?;
         self.put(MANIFEST, &self.manifest.bytes())?;
         Ok(true)
+    }
+
+    /// Whether a blob is there and, as far as it is to be read, reads well from the medium.
+    fn is_good(&self, digest: &Digest, len: Option<u64>) -> bool {
+        let Some(blob) = blob_of(self.stick.depot(), digest) else { return false };
+        let reads_well =
+            || blob.forget().is_ok() && blob.check().is_ok_and(|checked| checked.is_good());
+        len.is_none_or(|len| blob.len() == len) && (!self.read_back || reads_well())
     }
 
     /// Puts a file beside the depot, unless it is there as it is.
@@ -296,13 +310,4 @@ impl Job<'_> {
         }
         Ok(())
     }
-}
-
-fn is_good(depot: &Depot, digest: &Digest, len: u64) -> bool {
-    blob_of(depot, digest).is_some_and(|blob| blob.len() == len && checks_out(&blob))
-}
-
-/// Whether all of a blob reads well from the medium.
-fn checks_out(blob: &Blob) -> bool {
-    blob.forget().is_ok() && blob.check().is_ok_and(|checked| checked.is_good())
 }

@@ -45,6 +45,9 @@ pub(super) struct Args {
     /// Encrypt images to a site, as `neap stick new-key` names it there
     #[arg(long, value_name = "RECIPIENT")]
     encrypt_to: Option<Recipient>,
+    /// Do not read the stick back; what a bad one did to the files stays unseen
+    #[arg(long)]
+    no_read_back: bool,
     /// The root that the depot must follow from [default: the depot's own first one]
     #[arg(long, value_name = "ROOT.json")]
     root: Option<PathBuf>,
@@ -91,6 +94,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         metadata: &chosen.metadata,
         timestamp: chosen.timestamp,
         to: args.encrypt_to.as_ref(),
+        read_back: !args.no_read_back,
     };
     let draft = export::draft(&stick, &wanted, room).map_err(failed)?;
     if args.dry_run {
@@ -101,7 +105,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
             eprintln!("{}: {}", piece.path, human(piece.len));
         }
     };
-    let written = export::write(&depot, &stick, &draft, args.encrypt_to.as_ref(), told);
+    let written = export::write(&depot, &stick, &draft, told);
     let written = written.map_err(|error| Failure {
         state: "what was on the stick before is good; what was written to the end is kept".into(),
         ..failed(error)
@@ -214,11 +218,12 @@ fn outcome(
         }
         Some(written) => {
             text += &format!(
-                "stick    {shown}, number {}: {} files of {} bytes written and read back\n\
+                "stick    {shown}, number {}: {} files of {} bytes written{}\n\
                  code     {}\n",
                 written.id,
                 written.blobs,
                 exact(written.bytes),
+                if args.no_read_back { ", not read back" } else { " and read back" },
                 written.code
             );
         }

@@ -87,10 +87,11 @@ impl Shore {
             metadata: &metadata,
             timestamp: verified.checked.timestamp,
             to: None,
+            read_back: true,
         };
         let room = Room { free: 1 << 40, cluster: 4096 };
         let draft = export::draft(&stick, &wanted, room).expect("it fits");
-        export::write(&self.depot, &stick, &draft, None, &mut |_| {}).expect("written");
+        export::write(&self.depot, &stick, &draft, &mut |_| {}).expect("written");
         folder
     }
 }
