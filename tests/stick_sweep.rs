@@ -24,9 +24,10 @@ use pulled::{Cable, Pulled};
 use world::{World, depot, exported, imported, release_on};
 
 /// Ways in which what was not synced is lost, beside all and nothing.
-const MIXED: u64 = 6;
+const MIXED: u64 = 4;
 
-/// States that one test looks at in a small sweep.
+/// States that one test looks at in a small sweep, of two worlds at the least: one whose images are
+/// encrypted.
 const SMALL: u64 = 700;
 
 /// How many states this run wants of each of the three stories.
@@ -222,7 +223,7 @@ fn no_pull_of_an_export_loses_a_release_or_a_receipt() {
     let mut tally = Tally::default();
     for seed in 0.. {
         sweep_export(&World::new(seed), false, &mut tally);
-        if tally.points >= points() {
+        if seed >= 1 && tally.points >= points() {
             break;
         }
     }
@@ -235,7 +236,7 @@ fn no_pull_or_cut_of_an_import_damages_a_depot_or_loses_a_receipt() {
     let mut tally = Tally::default();
     for seed in 0.. {
         sweep_import(&World::new(seed), &mut tally);
-        if tally.points >= points() {
+        if seed >= 1 && tally.points >= points() {
             break;
         }
     }
@@ -248,7 +249,7 @@ fn no_pull_or_cut_of_an_install_makes_another_image() {
     let mut tally = Tally::default();
     for seed in 0.. {
         sweep_install(seed, &mut tally);
-        if tally.points >= points() {
+        if seed >= 1 && tally.points >= points() {
             break;
         }
     }
