@@ -5,6 +5,7 @@ mod collect;
 mod export;
 mod import;
 mod install;
+mod proof;
 mod show;
 
 use std::fs;
@@ -48,7 +49,7 @@ enum Verb {
     /// Take from a stick what is for this device or this ship, verified, and write receipts to it
     #[command(after_help = "Examples:\n  neap stick import /media/stick\n  \
         neap stick import /media/stick --to /srv/depot --group bridge --root root.json\n  \
-        neap stick import /media/stick --receipts-only\n\n\
+        neap stick import /media/stick --receipts-only --image /dev/sda2 --version 1.4.0\n\n\
         Exit codes: 6 a signature or role refused; 7 an older stick than this device knows;\n\
         8 expired; 10 not all came: the same command, with this or another stick, goes on.")]
     Import(Box<import::Args>),
@@ -252,9 +253,10 @@ fn of_stick(error: &StickError, place: &Path) -> Failure {
         StickError::NoStick { .. } => {
             (Exit::Error, "check that the stick is mounted there; neap stick export writes one")
         }
-        StickError::NoRoom { .. } => {
-            (Exit::NoSpace, "use a larger stick, or neap depot gc on its folder neap")
-        }
+        StickError::NoRoom { .. } => (
+            Exit::NoSpace,
+            "use a larger stick, or empty this one once its receipts were collected",
+        ),
         StickError::Newer { .. } => {
             (Exit::Rollback, "bring the depot up to date, or use another stick")
         }

@@ -20,11 +20,12 @@ fn blobs(folder: &Path) -> usize {
 fn site_without_a_link_is_updated_and_brings_proof_back() {
     let fleet = Fleet::new();
     fleet.device("radar-7", 1);
-    fleet.inventory("radar-7", "1.0", "radar-7.a");
-    // The first visit only collects.
+    // The first visit only collects: what the device runs is signed on the way, and once.
     fleet.run("stick export depot stick --deltas-only").expect_code(0);
-    let visit = fleet.run("stick import stick --receipts-only --config radar-7.toml --json");
-    assert_eq!(visit.expect_code(0).json()["receipts_written"], 1);
+    let visit = "stick import stick --receipts-only --config radar-7.toml --image radar-7.a \
+                 --version 1.0 --json";
+    assert_eq!(fleet.run(visit).expect_code(0).json()["receipts_written"], 1);
+    assert_eq!(fleet.run(visit).expect_code(0).json()["receipts_written"], 0);
     let home = fleet.collect("stick").expect_code(0).json();
     assert_eq!(home["devices"][0]["device"], "radar-7");
     assert_eq!(home["devices"][0]["new"][0]["version"], "1.0");

@@ -204,7 +204,8 @@ fn clear(stick: &Stick) -> Result<(), StickError> {
     for folder in ["", "metadata", "blobs"] {
         let failed = |error| StickError::of(stick.title(), folder, error);
         for entry in stick.raw().entries(folder).map_err(failed)? {
-            if Folder::Blobs.meaning(&entry.file) == Meaning::Temporary {
+            let is_left = Folder::Blobs.meaning(&entry.file) == Meaning::Temporary;
+            if is_left && entry.kind == store::Kind::File {
                 stick.raw().clear(folder, &entry.file).map_err(failed)?;
             }
         }

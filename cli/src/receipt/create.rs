@@ -145,7 +145,7 @@ pub(super) fn create(args: &Create) -> Result<Outcome, Failure> {
             outcome: args.outcome.into(),
             exit: args.exit,
             detail: args.detail.clone(),
-            at: Timestamp::from_second(at.as_second()).unwrap_or(at),
+            at: whole_seconds(at),
             at_source: Source::Rtc,
             stale_s: 0,
             timestamp_version: 0,
@@ -156,6 +156,11 @@ pub(super) fn create(args: &Create) -> Result<Outcome, Failure> {
     let sequence = verified.receipt.sequence;
     let text = format!("receipt {sequence} of {}: {}\n", args.device, path.display());
     Ok(Outcome { text, json: export::json(&verified) })
+}
+
+/// A time as receipts have it.
+pub(crate) fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
 }
 
 /// Signs a device's next receipt and keeps it in the folder of its receipts: `fill` is given its

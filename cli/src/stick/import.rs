@@ -16,6 +16,7 @@ use neap_usb_sideload::import::{self, Taken};
 use neap_usb_sideload::stick::{self, Stick};
 use serde_json::{Value, json};
 
+use super::proof::Inventory;
 use super::{Here, of_stick, staleness, verified};
 use crate::args::Common;
 use crate::exit::Exit;
@@ -37,6 +38,8 @@ pub(super) struct Args {
     #[arg(long)]
     receipts_only: bool,
     #[command(flatten)]
+    inventory: Inventory,
+    #[command(flatten)]
     here: Here,
     #[command(flatten)]
     pub(super) common: Common,
@@ -56,6 +59,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let stick = args.here.open(&args.stick, &config)?;
     let depot = Depot::make(&place.to_string_lossy())
         .map_err(|error| Failure::open("depot", &place, &error))?;
+    args.inventory.keep(&config, args.product.first(), &place)?;
     let given = give(&depot, &stick, &args.here);
     if args.receipts_only {
         let (text, json) = (told(&stick, &given), as_json(&stick, None, &[], &given));

@@ -12,7 +12,6 @@ use neap_engine::io::{Source as _, drive};
 use neap_peer::config::Config;
 use neap_trust::client::Checked;
 use neap_trust::receipt::{Carrier, Outcome as Became, Receipt};
-use neap_trust::time::Timestamp;
 use neap_usb_sideload::back;
 use neap_usb_sideload::error::StickError;
 use neap_usb_sideload::patch::BlobInput;
@@ -20,13 +19,11 @@ use neap_usb_sideload::stick::{Stick, folder};
 use serde_json::json;
 
 use super::approval::{Question, asked};
-use super::{Here, of_stick, staleness, verified};
+use super::{Here, of_stick, proof, staleness, verified};
 use crate::apply;
 use crate::args::{Apply, Common};
-use crate::ca;
 use crate::exit::Exit;
 use crate::failure::{Failure, io_exit};
-use crate::net;
 use crate::outcome::Outcome;
 use crate::plan::{Running, refused};
 use crate::receipt::create;
@@ -225,14 +222,9 @@ impl Proof<'_> {
     /// number of the new one; nothing if this device was given no key.
     fn keep(self) -> Result<Option<(u64, String)>, Failure> {
         let Self { args, config, checked, offer, approvals, stick } = self;
-        let Some(files) = &config.identity else { return Ok(None) };
-        let authority = ca::authority(&files.authority)?;
-        let (certificate, key) = net::own(files, &authority)?;
-        let device = certificate.device();
-        let receipts = config.depot.join("receipts").join(device.as_str());
         let digest = |hex: &Option<String>| hex.as_deref().and_then(Digest::from_hex).map(|d| d.0);
         let time = checked.staleness.time;
-        let made = create::append(&receipts, device, &key, |sequence, previous| Receipt {
+        let signed = proof::sign(config, &config.depot, |device, sequence, previous| Receipt {
             device: device.to_string(),
             sequence,
             previous,
@@ -245,7 +237,7 @@ impl Proof<'_> {
             outcome: Became::Committed,
             exit: 0,
             detail: "written and read back; not started yet".into(),
-            at: Timestamp::from_second(time.at.as_second()).unwrap_or(time.at),
+            at: create::whole_seconds(time.at),
             at_source: time.source,
             stale_s: checked.staleness.stale_s(),
             timestamp_version: checked.timestamp,
@@ -253,12 +245,11 @@ impl Proof<'_> {
             carrier_id: stick.id().to_owned(),
             approvals,
         });
-        let (_, verified) = made?;
-        let place = config.depot.display().to_string();
-        let depot = Depot::make(&place);
+        let Some(signed) = signed? else { return Ok(None) };
+        let depot = Depot::make(&config.depot.display().to_string());
         let depot = depot.map_err(|error| Failure::open("depot", &config.depot, &error))?;
         back::give(&depot, stick, args.here.encrypt_to.as_ref())
             .map_err(|error| of_stick(&error, &args.stick))?;
-        Ok(Some((verified.receipt.sequence, device.to_string())))
+        Ok(Some((signed.receipt.sequence, signed.receipt.device)))
     }
 }
