@@ -62,23 +62,27 @@ impl Tally {
 }
 
 /// Exports the second release onto a stick that has the first one, and receipts; the stick is
-/// pulled in call after call.
+/// pulled, or fails once, in call after call.
 fn sweep_export(world: &World, lies: bool, tally: &mut Tally) {
     let before = world.stick();
     if lies {
         before.lie();
     }
     for call in 0.. {
-        let disk = before.copy();
-        let cable = Cable::pulled_at(call);
-        let told = exported(&world.second, Pulled::new(disk.clone(), &cable), world);
-        let done = told.is_ok();
-        for fate in fates(call) {
-            let left = disk.after_cut(fate);
-            let judged = judge_stick(world, &left, done);
-            tally.judge(&format!("world {}, export, call {call}, {fate:?}", world.seed), judged);
+        let mut goes_on = false;
+        for cable in [Cable::pulled_at(call), Cable::fails_at(call)] {
+            let disk = before.copy();
+            let told = exported(&world.second, Pulled::new(disk.clone(), &cable), world);
+            let done = told.is_ok();
+            for fate in fates(call) {
+                let left = disk.after_cut(fate);
+                let judged = judge_stick(world, &left, done);
+                let what = format!("world {}, export, call {call}, {fate:?}", world.seed);
+                tally.judge(&what, judged);
+            }
+            goes_on |= cable.was_reached();
         }
-        if done && !cable.is_pulled() {
+        if !goes_on {
             return;
         }
     }
@@ -100,23 +104,29 @@ fn judge_stick(world: &World, left: &Memory, done: bool) -> Result<(), String> {
     }
 }
 
-/// Imports from a stick that is pulled in call after call, into a depot whose power goes then too.
+/// Imports from a stick that is pulled, or fails once, in call after call, into a depot whose power
+/// goes then too.
 fn sweep_import(world: &World, tally: &mut Tally) {
     let full = world.stick();
     exported(&world.second, full.clone(), world).expect("nothing stops it");
     let full = full.after_cut(Fate::Lost);
     for call in 0.. {
-        let (disk, home) = (full.copy(), world.home());
-        let cable = Cable::pulled_at(call);
-        let mut state = world.state();
-        let told = imported(Pulled::new(disk.clone(), &cable), &depot(&home), &mut state, world);
-        let done = told.is_ok();
-        for fate in fates(call) {
-            let (stick, home) = (disk.after_cut(fate), home.after_cut(fate));
-            let judged = judge_home(world, &stick, &home, &mut state.clone());
-            tally.judge(&format!("world {}, import, call {call}, {fate:?}", world.seed), judged);
+        let mut goes_on = false;
+        for cable in [Cable::pulled_at(call), Cable::fails_at(call)] {
+            let (disk, home) = (full.copy(), world.home());
+            let mut state = world.state();
+            let files = Pulled::new(disk.clone(), &cable);
+            // Whether it came to its end says the next try.
+            drop(imported(files, &depot(&home), &mut state, world));
+            for fate in fates(call) {
+                let (stick, home) = (disk.after_cut(fate), home.after_cut(fate));
+                let judged = judge_home(world, &stick, &home, &mut state.clone());
+                let what = format!("world {}, import, call {call}, {fate:?}", world.seed);
+                tally.judge(&what, judged);
+            }
+            goes_on |= cable.was_reached();
         }
-        if done && !cable.is_pulled() {
+        if !goes_on {
             break;
         }
     }
@@ -163,7 +173,8 @@ fn release_on_depot(depot: &Depot, world: &World) -> Result<u64, String> {
     world::release_of(depot, world)
 }
 
-/// Installs from a stick that is pulled in call after call, on a machine whose power goes too.
+/// Installs from a stick that is pulled, or fails once, in call after call; and then on a machine
+/// whose power goes.
 fn sweep_install(seed: u64, tally: &mut Tally) {
     let pair = Pair::new(400_000 + usize::try_from(seed % 7).expect("small") * 33_333, seed);
     let memory = Memory::default();
@@ -196,10 +207,15 @@ fn sweep_install(seed: u64, tally: &mut Tally) {
     };
     let port = || Port::new(Machine::new(vec![0x5A; pair.target.len()], false, seed));
     for call in 0.. {
-        let (cable, port) = (Cable::pulled_at(call), port());
-        let done = install(&cable, &port).is_ok();
-        tally.judge(&format!("pair {seed}, install, call {call}"), finish(&port));
-        if done && !cable.is_pulled() {
+        let mut goes_on = false;
+        for cable in [Cable::pulled_at(call), Cable::fails_at(call)] {
+            let port = port();
+            // Whether it came to its end says the next try.
+            drop(install(&cable, &port));
+            tally.judge(&format!("pair {seed}, install, call {call}"), finish(&port));
+            goes_on |= cable.was_reached();
+        }
+        if !goes_on {
             break;
         }
     }

@@ -1,4 +1,5 @@
-//! A stick whose cable is pulled in one call: from then on every call fails, reads too.
+//! A stick whose cable is pulled in one call, so that from then on every call fails, reads too; or
+//! that fails once and is well again.
 
 use std::io;
 use std::sync::Arc;
@@ -7,9 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use neap_depot::files::Files;
 use neap_depot::store::{Edit, Listed, Lock, LockError, Object};
 
-/// Counts calls, and is pulled in one of them.
+/// Counts calls, and is pulled in one of them, or lets that one fail.
 #[derive(Debug, Clone)]
-pub(crate) struct Cable(Arc<(AtomicU64, u64)>);
+pub(crate) struct Cable(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    calls: AtomicU64,
+    at: u64,
+    for_good: bool,
+}
 
 impl Default for Cable {
     fn default() -> Self {
@@ -20,19 +28,26 @@ impl Default for Cable {
 impl Cable {
     /// A cable that is pulled in this call, counted from 0.
     pub(crate) fn pulled_at(call: u64) -> Self {
-        Self(Arc::new((AtomicU64::new(0), call)))
+        Self(Arc::new(Inner { calls: AtomicU64::new(0), at: call, for_good: true }))
     }
 
-    /// Whether it was pulled.
-    pub(crate) fn is_pulled(&self) -> bool {
-        self.0.0.load(Ordering::Relaxed) > self.0.1
+    /// A cable that lets this call fail, and no other.
+    pub(crate) fn fails_at(call: u64) -> Self {
+        Self(Arc::new(Inner { calls: AtomicU64::new(0), at: call, for_good: false }))
+    }
+
+    /// Whether it came to that call.
+    pub(crate) fn was_reached(&self) -> bool {
+        self.0.calls.load(Ordering::Relaxed) > self.0.at
     }
 
     fn call(&self) -> io::Result<()> {
-        match self.0.0.fetch_add(1, Ordering::Relaxed) >= self.0.1 {
-            // ENODEV, as Linux says.
-            true => Err(io::Error::from_raw_os_error(19)),
-            false => Ok(()),
+        let call = self.0.calls.fetch_add(1, Ordering::Relaxed);
+        match (call >= self.0.at, self.0.for_good) {
+            // ENODEV and EIO, as Linux says.
+            (true, true) => Err(io::Error::from_raw_os_error(19)),
+            (true, false) if call == self.0.at => Err(io::Error::from_raw_os_error(5)),
+            _ => Ok(()),
         }
     }
 }
