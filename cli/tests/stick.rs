@@ -213,6 +213,78 @@ fn site_whose_crew_must_approve_is_not_written_without() {
     assert!(!fleet.0.depot.path("b").exists());
 }
 
+#[test]
+fn bad_spots_of_one_stick_are_made_good_by_another() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    let desk = &fleet.0.depot;
+    fs::create_dir(desk.path("other")).expect("a mount point");
+    for stick in ["stick", "other"] {
+        fleet.run(&format!("stick export depot {stick} --full")).expect_code(0);
+    }
+    let spoil = |stick: &str, at: usize| {
+        let blobs = desk.path(&format!("{stick}/neap/blobs"));
+        for entry in fs::read_dir(blobs).expect("listed") {
+            let path = entry.expect("read").path();
+            let mut bytes = fs::read(&path).expect("read");
+            if path.extension().is_none() && bytes.len() > at {
+                bytes[at] ^= 1;
+                fs::write(path, bytes).expect("written");
+            }
+        }
+    };
+    spoil("stick", 100_000);
+    spoil("other", 500_000);
+    let import = |stick: &str| fleet.run(&format!("stick import {stick} --config radar-7.toml"));
+    let first = import("stick").expect_error(10, &["is not whole yet", "16,384 are wrong on this"]);
+    assert!(first.stderr.contains("put the stick back, or use another one"), "{}", first.stderr);
+    assert_eq!(blobs(&desk.path("radar-7.depot/blobs")), 0, "nothing looks whole");
+    import("other").expect_code(0);
+    assert!(blobs(&desk.path("radar-7.depot/blobs")) > 0);
+    // A stick whose file is another one is told apart, and what is good beside it is taken.
+    let tree = fs::read_dir(desk.path("other/neap/blobs")).expect("listed");
+    let tree = tree.map(|entry| entry.expect("read").path());
+    let mut trees: Vec<_> = tree.filter(|p| p.extension().is_some_and(|e| e == "obao")).collect();
+    trees.sort();
+    fs::write(&trees[0], b"short").expect("written");
+    fs::remove_dir_all(desk.path("radar-7.depot")).expect("removed");
+    import("other").expect_error(13, &["its tree is damaged", "bring another stick"]);
+}
+
+#[test]
+fn older_depot_is_not_written_over_a_newer_stick_and_a_full_one_is_refused_first() {
+    let fleet = Fleet::new();
+    let desk = &fleet.0.depot;
+    let copied = std::process::Command::new("cp")
+        .args(["-r", "depot", "old"])
+        .current_dir(desk.path("."))
+        .status();
+    assert!(copied.expect("cp is there").success());
+    fleet.release(3);
+    fleet.run("stick export depot stick").expect_code(0);
+    let shown = |stick: &str| fleet.run(&format!("stick show {stick} --json")).json();
+    let before = shown("stick");
+    fleet.run("stick export old stick").expect_error(7, &["newer than version", "another stick"]);
+    assert_eq!(shown("stick"), before);
+    // The reserve for receipts alone is more than this holds.
+    let small = desk.path("small");
+    fs::create_dir(&small).expect("a mount point");
+    let mount = |arguments: &[&str]| {
+        let ran = std::process::Command::new(arguments[0]).args(&arguments[1..]).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    };
+    let place = small.display().to_string();
+    if !mount(&["mount", "-t", "tmpfs", "-o", "size=8m", "none", &place]) {
+        println!("SKIPPED: mount is not allowed here");
+        return;
+    }
+    let full = fleet.run("stick export depot small");
+    let is_empty = common::is_empty(&small.join("neap"));
+    assert!(mount(&["umount", &place]));
+    full.expect_error(12, &["bytes are needed, and", "nothing was written"]);
+    assert!(is_empty, "it was refused before anything was written");
+}
+
 /// What a device has: 32 MiB for an install of any size, and no room for a copy.
 #[test]
 fn install_needs_little_memory_and_no_copy() {

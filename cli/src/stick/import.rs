@@ -1,7 +1,7 @@
 //! `neap stick import`: takes what a stick has for this device or ship, and gives it receipts.
 
 use std::collections::BTreeSet;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 
 use clap::Args as Group;
@@ -20,7 +20,7 @@ use super::proof::Inventory;
 use super::{Here, of_stick, staleness, verified};
 use crate::args::Common;
 use crate::exit::Exit;
-use crate::failure::{Failure, io_exit};
+use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::size::exact;
 
@@ -51,6 +51,8 @@ struct Row {
     digest: Digest,
     len: u64,
     taken: Taken,
+    /// Why nothing of it could be taken from this stick.
+    wrong: Option<String>,
 }
 
 pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
@@ -83,14 +85,15 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
             Failure::new(Exit::Error, error, "check the depot")
         })?;
     }
-    let rows = blobs(args, &stick, &depot, &writer, &offers, &place)?;
+    let visit = Visit { args, stick: &stick, depot: &depot, writer: &writer, place: &place };
+    let rows = visit.blobs(&offers)?;
     writer.mirror(&verified.files).map_err(|error| of_stick(&error.into(), &place))?;
     let mut text = String::new();
     for row in &rows {
         let came = match (row.taken.is_whole, row.taken.came) {
             (true, 0) => "there already".to_owned(),
             (true, _) => "verified".to_owned(),
-            (false, _) => format!("not whole: {}", lacks(&row.taken)),
+            (false, _) => format!("not whole: {}", row.lacks()),
         };
         text += &format!("{}  {} bytes, {came}\n", row.path, exact(row.len));
     }
@@ -98,20 +101,34 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     text += &told(&stick, &given);
     text += &format!("code     {}\n", code.as_deref().unwrap_or("none"));
     let json = as_json(&stick, code.as_deref(), &rows, &given);
-    if rows.iter().any(|row| !row.taken.is_whole) {
-        let found: Vec<_> = rows.iter().filter(|row| !row.taken.is_whole).collect();
-        let lines = found.iter().map(|row| format!("{}: {}", row.path, lacks(&row.taken)));
-        return Err(Failure {
-            state: format!("what came is kept in {}; nothing else is", place.display()),
-            found: lines.collect(),
-            ..Failure::new(
-                Exit::Interrupted,
-                format!("{}: {} files are not whole yet", args.stick.display(), found.len()),
-                "put the stick back, or use another one, and run the same command again",
-            )
-        });
+    match incomplete(args, &rows, &place) {
+        Some(failure) => Err(failure),
+        None => Ok(Outcome { text, json }),
     }
-    Ok(Outcome { text, json })
+}
+
+/// What to do about files that are not whole yet; nothing if all are.
+fn incomplete(args: &Args, rows: &[Row], place: &Path) -> Option<Failure> {
+    let lacking: Vec<_> = rows.iter().filter(|row| !row.taken.is_whole).collect();
+    let first = lacking.first()?;
+    let lines = lacking.iter().map(|row| format!("{}: {}", row.path, row.lacks()));
+    let is_wrong = lacking.iter().any(|row| row.wrong.is_some());
+    let (exit, next) = match is_wrong {
+        true => (Exit::VerificationFailed, "bring another stick: what this one has is wrong"),
+        false => (
+            Exit::Interrupted,
+            "put the stick back, or use another one, and run the same command again",
+        ),
+    };
+    let error = match lacking.len() {
+        1 => format!("{}: {} is not whole yet", args.stick.display(), first.path),
+        count => format!("{}: {count} files are not whole yet", args.stick.display()),
+    };
+    Some(Failure {
+        state: format!("what came and was verified is kept in {}", place.display()),
+        found: lines.collect(),
+        ..Failure::new(exit, error, next)
+    })
 }
 
 /// Receipts go first: whoever pulls the stick early has them. A stick that cannot be written is no
@@ -120,90 +137,108 @@ fn give(depot: &Depot, stick: &Stick, here: &Here) -> Result<Given, StickError> 
     back::give(depot, stick, here.encrypt_to.as_ref())
 }
 
-/// Takes every file that is offered and lies on the stick.
-fn blobs(
-    args: &Args,
-    stick: &Stick,
-    depot: &Depot,
-    writer: &Writer<'_>,
-    offers: &[&Offer],
-    place: &Path,
-) -> Result<Vec<Row>, Failure> {
-    let mut seen = BTreeSet::new();
-    let mut rows: Vec<Row> = Vec::new();
-    for offer in offers {
-        let is_wanted = args.product.is_empty() || args.product.contains(&offer.custom.product);
-        let Some(digest) = Digest::from_hex(&offer.custom.blake3).filter(|_| is_wanted) else {
-            continue;
-        };
-        if !seen.insert(digest.0) {
-            continue;
+/// One visit of a stick to a depot.
+struct Visit<'a> {
+    args: &'a Args,
+    stick: &'a Stick,
+    depot: &'a Depot,
+    writer: &'a Writer<'a>,
+    place: &'a Path,
+}
+
+impl Visit<'_> {
+    /// Takes every file that is offered and lies on the stick. One that is wrong there is no reason
+    /// to leave the others.
+    fn blobs(&self, offers: &[&Offer]) -> Result<Vec<Row>, Failure> {
+        let mut seen = BTreeSet::new();
+        let mut rows: Vec<Row> = Vec::new();
+        let products = &self.args.product;
+        for offer in offers {
+            let is_wanted = products.is_empty() || products.contains(&offer.custom.product);
+            let Some(digest) = Digest::from_hex(&offer.custom.blake3).filter(|_| is_wanted) else {
+                continue;
+            };
+            if !seen.insert(digest.0) {
+                continue;
+            }
+            let (path, len) = (offer.path.clone(), offer.len);
+            let (taken, wrong) = match self.take(offer, &digest) {
+                Ok(None) => continue,
+                Ok(Some(taken)) => (taken, None),
+                Err(error) if error.io().is_some() => return Err(self.failed(&error)),
+                Err(error) => (Taken::default(), Some(error.to_string())),
+            };
+            let is_gone = taken.gone.is_some();
+            rows.push(Row { path, digest, len, taken, wrong });
+            if is_gone {
+                break;
+            }
         }
-        let blob = stick.depot().blob(&digest);
-        let blob = blob.map_err(|error| StickError::Blob { digest, error });
-        let blob = blob.map_err(|error| of_stick(&error, &args.stick))?;
-        let Some(blob) = blob else { continue };
-        if blob.len() != offer.len {
-            let (found, expected) = (blob.len(), offer.len);
-            let error = StickError::BlobLength { digest, found, expected };
-            return Err(of_stick(&error, &args.stick));
+        Ok(rows)
+    }
+
+    /// Takes one file, if it lies on the stick.
+    fn take(&self, offer: &Offer, digest: &Digest) -> Result<Option<Taken>, StickError> {
+        let (digest, len) = (*digest, offer.len);
+        let blob = self.stick.depot().blob(&digest);
+        let blob = blob.map_err(|error| StickError::Blob { digest, error })?;
+        let Some(blob) = blob else { return Ok(None) };
+        if blob.len() != len {
+            return Err(StickError::BlobLength { digest, found: blob.len(), expected: len });
         }
-        let (path, len) = (offer.path.clone(), offer.len);
-        if depot.blob(&digest).is_ok_and(|there| there.is_some_and(|there| there.len() == len)) {
-            let taken = Taken { before: len, is_whole: true, ..Taken::default() };
-            rows.push(Row { path, digest, len, taken });
-            continue;
+        let there = self.depot.blob(&digest);
+        if there.is_ok_and(|there| there.is_some_and(|there| there.len() == len)) {
+            return Ok(Some(Taken { before: len, is_whole: true, ..Taken::default() }));
         }
-        let begun = depot.store().open(&Name::tree(&digest).partial());
+        let begun = self.depot.store().open(&Name::tree(&digest).partial());
         if matches!(begun, Ok(None)) {
-            check_room(place, len)?;
+            check_room(self.place, len)?;
         }
-        if !args.common.quiet {
-            eprintln!("{path}: {} bytes", exact(len));
+        if !self.args.common.quiet {
+            eprintln!("{}: {} bytes", offer.path, exact(len));
         }
-        let taken = import::take(&blob, writer, &mut |_| {});
-        let taken = taken.map_err(|error| Failure {
-            state: "what came is kept; nothing that was not verified is".into(),
-            ..of_stick(&error, &args.stick)
-        })?;
-        let is_gone = taken.gone.is_some();
-        rows.push(Row { path, digest, len, taken });
-        if is_gone {
-            break;
+        import::take(&blob, self.writer, &mut |_| {}).map(Some)
+    }
+
+    fn failed(&self, error: &StickError) -> Failure {
+        Failure {
+            state: format!("what came and was verified is kept in {}", self.place.display()),
+            ..of_stick(error, &self.args.stick)
         }
     }
-    Ok(rows)
 }
 
 /// Refuses what would not fit, before it begins.
-fn check_room(place: &Path, len: u64) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| {
-        let error = (io_exit(&error), format!("{}: {error}", place.display()));
-        Failure::new(error.0, error.1, "check the depot")
-    };
-    let free = stick::room(place).map_err(failed)?.free;
-    match free >= len {
-        true => Ok(()),
-        false => Err(Failure::new(
-            Exit::NoSpace,
-            format!("{}: {} bytes are needed, {} are free", place.display(), len, free),
-            "make room, or use neap stick install, which needs no copy",
-        )),
+fn check_room(place: &Path, len: u64) -> Result<(), StickError> {
+    let what = || place.display().to_string();
+    let room = stick::room(place).map_err(|error| StickError::Io { what: what(), error })?;
+    if room.free >= len {
+        return Ok(());
     }
+    let text = format!("{len} bytes are needed, {} are free", room.free);
+    let error = io::Error::new(io::ErrorKind::StorageFull, text);
+    Err(StickError::Io { what: what(), error })
 }
 
-fn lacks(taken: &Taken) -> String {
-    let mut text = format!("{} bytes came", exact(taken.before + taken.came));
-    if taken.altered > 0 {
-        text += &format!(", {} are wrong on this stick", exact(taken.altered));
+impl Row {
+    /// What is missing of it, and why.
+    fn lacks(&self) -> String {
+        if let Some(wrong) = &self.wrong {
+            return wrong.clone();
+        }
+        let taken = &self.taken;
+        let mut text = format!("{} bytes came", exact(taken.before + taken.came));
+        if taken.altered > 0 {
+            text += &format!(", {} are wrong on this stick", exact(taken.altered));
+        }
+        if taken.unreadable > 0 {
+            text += &format!(", {} cannot be read from it", exact(taken.unreadable));
+        }
+        if let Some(error) = &taken.gone {
+            text += &format!(", then it was gone: {error}");
+        }
+        text
     }
-    if taken.unreadable > 0 {
-        text += &format!(", {} cannot be read from it", exact(taken.unreadable));
-    }
-    if let Some(error) = &taken.gone {
-        text += &format!(", then it was gone: {error}");
-    }
-    text
 }
 
 fn told(stick: &Stick, given: &Result<Given, StickError>) -> String {
@@ -237,6 +272,7 @@ fn as_json(
             "altered": row.taken.altered,
             "unreadable": row.taken.unreadable,
             "whole": row.taken.is_whole,
+            "wrong": row.wrong,
         })
     });
     json!({
