@@ -1,5 +1,5 @@
 //! A stick whose cable is pulled in one call, so that from then on every call fails, reads too; or
-//! that fails once and is well again.
+//! that fails once, or reads one wrong byte once, and is well again.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use neap_depot::files::Files;
 use neap_depot::store::{Edit, Listed, Lock, LockError, Object};
 
-/// Counts calls, and is pulled in one of them, or lets that one fail.
+/// Counts calls, and something happens in one of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Cable(Arc<Inner>);
 
@@ -16,7 +16,14 @@ pub(crate) struct Cable(Arc<Inner>);
 struct Inner {
     calls: AtomicU64,
     at: u64,
-    for_good: bool,
+    happens: Happens,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Happens {
+    Pulled,
+    Fails,
+    Lies,
 }
 
 impl Default for Cable {
@@ -28,12 +35,16 @@ impl Default for Cable {
 impl Cable {
     /// A cable that is pulled in this call, counted from 0.
     pub(crate) fn pulled_at(call: u64) -> Self {
-        Self(Arc::new(Inner { calls: AtomicU64::new(0), at: call, for_good: true }))
+        Self::new(call, Happens::Pulled)
     }
 
-    /// A cable that lets this call fail, and no other.
-    pub(crate) fn fails_at(call: u64) -> Self {
-        Self(Arc::new(Inner { calls: AtomicU64::new(0), at: call, for_good: false }))
+    /// All that can happen in this call: it is pulled, it fails, it reads a wrong byte.
+    pub(crate) fn all(call: u64) -> [Self; 3] {
+        [Happens::Pulled, Happens::Fails, Happens::Lies].map(|happens| Self::new(call, happens))
+    }
+
+    fn new(at: u64, happens: Happens) -> Self {
+        Self(Arc::new(Inner { calls: AtomicU64::new(0), at, happens }))
     }
 
     /// Whether it came to that call.
@@ -41,13 +52,14 @@ impl Cable {
         self.0.calls.load(Ordering::Relaxed) > self.0.at
     }
 
-    fn call(&self) -> io::Result<()> {
+    /// Counts a call: whether it reads a wrong byte.
+    fn call(&self) -> io::Result<bool> {
         let call = self.0.calls.fetch_add(1, Ordering::Relaxed);
-        match (call >= self.0.at, self.0.for_good) {
+        match self.0.happens {
             // ENODEV and EIO, as Linux says.
-            (true, true) => Err(io::Error::from_raw_os_error(19)),
-            (true, false) if call == self.0.at => Err(io::Error::from_raw_os_error(5)),
-            _ => Ok(()),
+            Happens::Pulled if call >= self.0.at => Err(io::Error::from_raw_os_error(19)),
+            Happens::Fails if call == self.0.at => Err(io::Error::from_raw_os_error(5)),
+            happens => Ok(happens == Happens::Lies && call == self.0.at),
         }
     }
 }
@@ -135,8 +147,12 @@ impl<T: Edit> Object for PulledFile<T> {
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.cable.call()?;
-        self.file.read_at(offset, bytes)
+        let lies = self.cable.call()?;
+        self.file.read_at(offset, bytes)?;
+        if let Some(byte) = bytes.iter_mut().nth(7).filter(|_| lies) {
+            *byte ^= 0x20;
+        }
+        Ok(())
     }
 }
 
