@@ -149,7 +149,7 @@ impl<T: Edit> Object for PulledFile<T> {
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         let lies = self.cable.call()?;
         self.file.read_at(offset, bytes)?;
-        if let Some(byte) = bytes.iter_mut().nth(7).filter(|_| lies) {
+        if let Some(byte) = bytes.get_mut(7).filter(|_| lies) {
             *byte ^= 0x20;
         }
         Ok(())
