@@ -233,8 +233,18 @@ fn bad_spots_of_one_stick_are_made_good_by_another() {
             }
         }
     };
+    spoil("stick", 400_000);
+    spoil("other", 600_000);
+    let install = |stick: &str| {
+        let source = "--source radar-7.a --target radar-7.b";
+        fleet.run(&format!("stick install {stick} --config radar-7.toml {source}"))
+    };
+    let stopped = install("stick").expect_error(10, &["the 16384 bytes at 393216 are not those"]);
+    assert!(stopped.stderr.contains("only verified bytes were written"), "{}", stopped.stderr);
+    fleet.run("stick export depot stick --full").expect_code(0);
+    install("stick").expect_code(0);
+    assert!(desk.read("radar-7.b") == image(2));
     spoil("stick", 100_000);
-    spoil("other", 500_000);
     let import = |stick: &str| fleet.run(&format!("stick import {stick} --config radar-7.toml"));
     let first = import("stick").expect_error(10, &["is not whole yet", "16,384 are wrong on this"]);
     assert!(first.stderr.contains("put the stick back, or use another one"), "{}", first.stderr);

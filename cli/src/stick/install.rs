@@ -73,7 +73,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         no_read_back: false,
         common: args.common,
     };
-    let applied = apply::run_with(&apply, PatchInput::pipe(blob))?;
+    let applied = apply::run_with(&apply, PatchInput::pipe(blob));
+    let applied = applied.map_err(|failure| of_apply(failure, &apply.patch))?;
     let mut text = format!("release  {}\n", offer.path);
     text += &applied.text;
     text += &staleness(&checked);
@@ -95,6 +96,19 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         "receipt": receipt,
     });
     Ok(Outcome { text, json })
+}
+
+/// What stopped an apply: a stick that is gone or reads badly is no failing device.
+fn of_apply(failure: Failure, patch: &Path) -> Failure {
+    let is_stick = failure.error.starts_with(&format!("{}: ", patch.display()));
+    match failure.exit {
+        Exit::DeviceIo if is_stick => Failure {
+            exit: Exit::Interrupted,
+            next: "put the stick back, or use another one, and run the same command again".into(),
+            ..failure
+        },
+        _ => failure,
+    }
 }
 
 /// What to install, of which group: one patch, or the whole image, that lies on the stick.
