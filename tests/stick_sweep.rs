@@ -2,7 +2,7 @@
 //! export, import and install: nothing that was good is lost, nothing wrong is installed, and the
 //! next try goes on.
 //!
-//! `NEAP_STICK_POINTS=51000 cargo test --release -p neap-tests --test stick_sweep -- --nocapture`
+//! `NEAP_STICK_POINTS=60000 cargo test --release -p neap-tests --test stick_sweep -- --nocapture`
 //! sweeps ever new worlds until that many states were looked at; else it is a small sweep.
 
 #[path = "stick/pulled.rs"]
