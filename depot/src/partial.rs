@@ -328,6 +328,36 @@ mod tests {
     }
 
     #[test]
+    fn subtree_is_kept_at_once_across_parts_but_for_its_wrong_groups() {
+        let (memory, (mut bytes, digest, tree)) = (Memory::default(), made());
+        let depot = depot(&memory);
+        let writer = depot.writer("test").expect("free");
+        let partial = writer.partial(&digest, LEN as u64).expect("begun");
+        let whole = Subtree::whole(LEN as u64);
+        let (left, right) = whole.halves().expect("it has six groups");
+        let pairs = |at: &Subtree| {
+            let start = usize::try_from(at.base).expect("few") * PAIR_LEN;
+            &tree[start..start + usize::try_from(at.groups - 1).expect("few") * PAIR_LEN]
+        };
+        let middle = usize::try_from(right.first).expect("few") * GROUP_LEN;
+        let early = partial.put_subtree(&left, pairs(&left), &bytes[..middle]);
+        assert_eq!(early.expect("asked"), None, "the pair above did not come");
+        let false_pairs = vec![7; pairs(&whole).len()];
+        assert!(partial.put_subtree(&whole, &false_pairs, &bytes).is_err());
+        bytes[3 * GROUP_LEN + 5] ^= 1;
+        let put = partial.put_subtree(&whole, pairs(&whole), &bytes).expect("asked");
+        assert_eq!(put, Some(vec![3]));
+        let group = GROUP_LEN as u64;
+        assert_eq!(partial.missing().expect("read"), [3 * group..4 * group]);
+        bytes[3 * GROUP_LEN + 5] ^= 1;
+        let put = partial.put_subtree(&left, pairs(&left), &bytes[..middle]).expect("asked");
+        assert_eq!(put, Some(Vec::new()));
+        assert!(partial.finish().expect("all is there"));
+        let blob = depot.blob(&digest).expect("whole").expect("there");
+        assert!(blob.check().expect("read").is_good());
+    }
+
+    #[test]
     fn after_a_power_cut_what_is_there_is_hashed_and_nothing_assumed() {
         let (bytes, digest, tree) = made();
         for seed in 0..50 {
