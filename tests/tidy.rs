@@ -30,7 +30,11 @@ const LAYERS: &[(&str, Layer)] = &[
     ("neap-trust", Layer::Uses(&[])),
     ("neap-depot", Layer::Uses(&["neap-trust", "neap-engine"])),
     ("neap-peer", Layer::Uses(&["neap-depot", "neap-trust", "neap-engine"])),
-    ("neap", Layer::Uses(&["neap-engine", "neap-trust", "neap-depot", "neap-peer"])),
+    ("neap-usb-sideload", Layer::Uses(&["neap-depot", "neap-trust", "neap-engine"])),
+    (
+        "neap",
+        Layer::Uses(&["neap-engine", "neap-trust", "neap-depot", "neap-peer", "neap-usb-sideload"]),
+    ),
     ("neap-bench", Layer::Top),
     ("neap-corpus", Layer::Top),
     ("neap-fuzz", Layer::Top),

@@ -97,6 +97,8 @@ pub(crate) enum Verb {
     /// Take all releases of a peer, newest first, and exchange receipts
     #[command(after_help = "Example:\n  neap sync --group bridge --group engine")]
     Sync(crate::net::sync::Args),
+    /// Carry releases to a site without a link, on a stick, and bring back what devices signed
+    Stick(crate::stick::Args),
 }
 
 impl Verb {
@@ -120,6 +122,7 @@ impl Verb {
             Self::Fetch(args) => &args.common,
             Self::Peers(args) => &args.common,
             Self::Sync(args) => &args.common,
+            Self::Stick(args) => args.common(),
         }
     }
 }

@@ -24,6 +24,7 @@ mod repo;
 mod sbom;
 mod secret;
 mod size;
+mod stick;
 mod tariff;
 mod verify;
 
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Fetch(args) => net::fetch::run(&args),
         Verb::Peers(args) => net::peers::run(&args),
         Verb::Sync(args) => net::sync::run(&args),
+        Verb::Stick(args) => stick::run(&args),
     };
     outcome::print(done, common.json).into()
 }

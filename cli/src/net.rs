@@ -24,7 +24,7 @@ use neap_peer::shelf::{Shelf, Use};
 use neap_peer::tls::{Admission, Identity};
 use neap_trust::device_key::DeviceSigner;
 use neap_trust::device_key::file::DeviceFileKey;
-use neap_trust::identity::IdentityError;
+use neap_trust::identity::{Authority, Certificate, IdentityError};
 use neap_trust::time::Timestamp;
 use tokio::sync::mpsc;
 
@@ -159,20 +159,7 @@ fn identity(config: &Config, counts: Counts) -> Result<(Identity, Arc<Admission>
         return Err(Failure::new(Exit::Usage, error.into(), next));
     };
     let authority = ca::authority(&files.authority)?;
-    let of = |path: &PathBuf, error: IdentityError| ca::of_identity(path, error);
-    let shown = ca::limited(&files.certificate, CERTIFICATE_LEN_MAX)?;
-    let certificate =
-        authority.certificate(&shown).map_err(|error| of(&files.certificate, error))?;
-    let pem = ca::limited(&files.key, CERTIFICATE_LEN_MAX)?;
-    let key = String::from_utf8(pem).ok().and_then(|pem| DeviceFileKey::from_pem(&pem).ok());
-    let wrong = |fact: &str| {
-        let next = "name the key that the certificate was requested with";
-        Failure::new(Exit::Usage, format!("{}: {fact}", files.key.display()), next)
-    };
-    let key = key.ok_or_else(|| wrong("no private key of Ed25519 or P-256 in PEM"))?;
-    if key.device_key() != *certificate.key() {
-        return Err(wrong("not the key of the certificate"));
-    }
+    let (certificate, key) = own(files, &authority)?;
     let crl = files.crl.as_ref().map(|path| ca::list_of(path, &authority)).transpose()?;
     let admission = Admission::new(
         authority,
@@ -184,6 +171,28 @@ fn identity(config: &Config, counts: Counts) -> Result<(Identity, Arc<Admission>
         }),
     );
     Ok((Identity { certificate, signer: Arc::new(key) }, Arc::new(admission)))
+}
+
+/// A device's own certificate and key.
+pub(crate) fn own(
+    files: &config::Identity,
+    authority: &Authority,
+) -> Result<(Certificate, DeviceFileKey), Failure> {
+    let of = |path: &PathBuf, error: IdentityError| ca::of_identity(path, error);
+    let shown = ca::limited(&files.certificate, CERTIFICATE_LEN_MAX)?;
+    let certificate =
+        authority.certificate(&shown).map_err(|error| of(&files.certificate, error))?;
+    let pem = ca::limited(&files.key, CERTIFICATE_LEN_MAX)?;
+    let key = String::from_utf8(pem).ok().and_then(|pem| DeviceFileKey::from_pem(&pem).ok());
+    let wrong = |fact: &str| {
+        let next = "name the key that the certificate was requested with";
+        Failure::new(Exit::Usage, format!("{}: {fact}", files.key.display()), next)
+    };
+    let key = key.ok_or_else(|| wrong("no private key of Ed25519 or P-256 in PEM"))?;
+    match key.device_key() == *certificate.key() {
+        true => Ok((certificate, key)),
+        false => Err(wrong("not the key of the certificate")),
+    }
 }
 
 /// The known time: never before this program was built.

@@ -122,7 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
 }
 
 /// BLAKE3 of an image.
-fn digest_of(path: &Path, size: Option<u64>) -> Result<String, Failure> {
+pub(crate) fn digest_of(path: &Path, size: Option<u64>) -> Result<String, Failure> {
     let source = FileSource::open(path).map_err(|error| Failure::open("image", path, &error))?;
     let size = size.unwrap_or_else(|| source.size());
     let mut hasher = blake3::Hasher::new();

@@ -1,7 +1,7 @@
 //! `neap receipt`: what devices signed, verified, shown, and handed to other programs.
 
-mod create;
-mod keys;
+pub(crate) mod create;
+pub(crate) mod keys;
 
 use std::fs::{self, File};
 use std::io::{self, Read};

@@ -144,6 +144,15 @@ impl Blob {
         &*self.tree
     }
 
+    /// Lets what is read next come from the medium, not from memory.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn forget(&self) -> io::Result<()> {
+        self.data.parts.iter().try_for_each(|part| part.forget())?;
+        self.tree.forget()
+    }
+
     /// Gives bytes in order as they come, **not verified**: for transports whose receiver verifies.
     ///
     /// # Errors

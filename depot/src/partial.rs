@@ -111,6 +111,71 @@ impl Partial<'_> {
         Ok(true)
     }
 
+    /// Keeps the groups of a subtree and all its pairs at once, if the pairs above it came before:
+    /// nothing if they did not. Else the numbers of the groups that were wrong: they are not kept.
+    ///
+    /// # Errors
+    /// If `pairs` are not those of this subtree: [`BlobError::TreeDamaged`]; nothing is kept then.
+    ///
+    /// # Panics
+    /// If there are not as many pairs and bytes as the subtree has.
+    pub fn put_subtree(
+        &self,
+        at: &Subtree,
+        pairs: &[u8],
+        bytes: &[u8],
+    ) -> Result<Option<Vec<u64>>, BlobError> {
+        let offset = at.first * GROUP_LEN as u64;
+        let wrong = || BlobError::TreeDamaged { offset };
+        let Some((at, value)) = self.subtree(at.first, at.groups)? else { return Ok(None) };
+        let values = at.values(value, pairs);
+        assert_eq!(bytes.len().div_ceil(GROUP_LEN).max(1), values.len(), "groups of a subtree");
+        let values: Option<Vec<_>> = values.into_iter().collect();
+        let values = values.ok_or_else(wrong)?;
+        self.tree.write_at(at.base * PAIR_LEN as u64, pairs)?;
+        let mut refused = Vec::new();
+        let mut good: Range<usize> = 0..0;
+        let groups = bytes.chunks(GROUP_LEN).zip((at.first..).zip(&values));
+        for (group, (index, value)) in groups {
+            if tree::is_group(group, index, self.len, value) {
+                good.end += group.len();
+                continue;
+            }
+            refused.push(index);
+            self.write_across(offset, bytes, &good)?;
+            good = good.end + group.len()..good.end + group.len();
+        }
+        self.write_across(offset, bytes, &good)?;
+        Ok(Some(refused))
+    }
+
+    /// Writes a part of `bytes`, which begin at `offset` of the blob, into the files of its data.
+    fn write_across(&self, offset: u64, bytes: &[u8], part: &Range<usize>) -> io::Result<()> {
+        let part_len = self.writer.depot.part_len;
+        let (mut at, mut rest) = (offset + part.start as u64, &bytes[part.clone()]);
+        while !rest.is_empty() {
+            let (file, inside) = self.place(at);
+            let room = usize::try_from(part_len - inside).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(rest.len().min(room));
+            file.write_at(inside, now)?;
+            at += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// A subtree and its value, if the pairs above it came.
+    fn subtree(&self, first: u64, groups: u64) -> Result<Option<(Subtree, [u8; 32])>, BlobError> {
+        let (mut at, mut value) = (Subtree::whole(self.len), self.digest.0);
+        while (at.first, at.groups) != (first, groups) {
+            let offset = first.saturating_mul(GROUP_LEN as u64);
+            let (left, right) = at.halves().ok_or(BlobError::TreeDamaged { offset })?;
+            let Some(below) = self.pair(&at, &value)? else { return Ok(None) };
+            (at, value) = if first < right.first { (left, below.0) } else { (right, below.1) };
+        }
+        Ok(Some((at, value)))
+    }
+
     /// The pair of a subtree as it was put, not verified again: who is given it does that. Nothing
     /// if it did not come.
     ///
@@ -281,6 +346,37 @@ mod tests {
             let put = partial.put_group(index, groups[usize::try_from(index).expect("short")]);
             assert!(put.expect("it is that group"));
         }
+        assert!(partial.finish().expect("all is there"));
+        let blob = depot.blob(&digest).expect("whole").expect("there");
+        assert!(blob.check().expect("read").is_good());
+    }
+
+    #[test]
+    fn subtree_is_kept_at_once_across_parts_but_for_its_wrong_groups() {
+        let (memory, (mut bytes, digest, tree)) = (Memory::default(), made());
+        let depot = depot(&memory);
+        let writer = depot.writer("test").expect("free");
+        let partial = writer.partial(&digest, LEN as u64).expect("begun");
+        let whole = Subtree::whole(LEN as u64);
+        let (left, right) = whole.halves().expect("it has six groups");
+        let pairs = |at: &Subtree| {
+            let start = usize::try_from(at.base).expect("few") * PAIR_LEN;
+            &tree[start..start + usize::try_from(at.groups - 1).expect("few") * PAIR_LEN]
+        };
+        let middle = usize::try_from(right.first).expect("few") * GROUP_LEN;
+        let early = partial.put_subtree(&left, pairs(&left), &bytes[..middle]);
+        assert_eq!(early.expect("asked"), None, "the pair above did not come");
+        let false_pairs = vec![7; pairs(&whole).len()];
+        assert!(partial.put_subtree(&whole, &false_pairs, &bytes).is_err());
+        bytes[3 * GROUP_LEN + 5] ^= 1;
+        let put = partial.put_subtree(&whole, pairs(&whole), &bytes).expect("asked");
+        assert_eq!(put, Some(vec![3]));
+        let group = GROUP_LEN as u64;
+        let missing = partial.missing().expect("read");
+        assert_eq!((missing.len(), &missing[0]), (1, &(3 * group..4 * group)));
+        bytes[3 * GROUP_LEN + 5] ^= 1;
+        let put = partial.put_subtree(&left, pairs(&left), &bytes[..middle]).expect("asked");
+        assert_eq!(put, Some(Vec::new()));
         assert!(partial.finish().expect("all is there"));
         let blob = depot.blob(&digest).expect("whole").expect("there");
         assert!(blob.check().expect("read").is_good());

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{Advice, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::files::Files;
@@ -49,6 +49,14 @@ impl Posix {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self { top: rustix::fs::open(path, flags, Mode::empty())?, path: path.into() })
+    }
+
+    /// A folder in it, with nothing of what is above. A link is not followed.
+    ///
+    /// # Errors
+    /// If it cannot be opened or is no folder.
+    pub fn below(&self, folder: &str) -> io::Result<Self> {
+        Ok(Self { top: self.folder(folder)?, path: self.path.join(folder) })
     }
 
     fn folder(&self, folder: &str) -> io::Result<OwnedFd> {
@@ -191,6 +199,10 @@ impl Object for PosixFile {
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(bytes, offset)
+    }
+
+    fn forget(&self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
     }
 }
 

@@ -103,6 +103,15 @@ pub trait Object: Send + Sync {
     /// If the file ends before, or cannot be read.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
 
+    /// Drops what the system keeps of it in memory, as far as it can: what is read next comes from
+    /// the medium. What was not synced stays.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    fn forget(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Gives `len` bytes from `offset` in order, as they come.
     ///
     /// # Errors

@@ -22,6 +22,9 @@ use neap_trust::repo::edit::{RoleSetup, Setup};
 use neap_trust::repo::request::Request as SigningRequest;
 use neap_trust::repo::signature::SignatureFile;
 use neap_trust::repo::{Repo, When};
+use neap_usb_sideload::code::Code;
+use neap_usb_sideload::manifest::{Manifest, Sealed};
+use neap_usb_sideload::seal::seal_short;
 
 fn main() -> io::Result<()> {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
@@ -64,7 +67,48 @@ fn main() -> io::Result<()> {
         fs::write(seeds.join("patch_sealed").join(&name), parts)?;
     }
     peer(&seeds)?;
+    stick(&seeds)?;
     depot(&seeds)
+}
+
+/// What lies on sticks.
+fn stick(seeds: &Path) -> io::Result<()> {
+    let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+    let mut manifest = Manifest::new([0x4f, 0x1c, 9, 0xab]);
+    fs::write(seeds.join("stick_json").join("empty"), manifest.bytes())?;
+    for (blob, to) in [(a, "0123456789abcdef"), (a, "fedcba9876543210"), (b, "0123456789abcdef")] {
+        let entry = Sealed { blob, len: 70_000, sealed: b, to: to.to_owned() };
+        manifest.enter(entry).map_err(io::Error::other)?;
+    }
+    fs::write(seeds.join("stick_json").join("three"), manifest.bytes())?;
+    for (seed, text) in [("spaced", Code::of(b"t", &[a]).to_string()), ("short", "123".into())] {
+        fs::write(seeds.join("stick_code").join(seed), text)?;
+    }
+    let key = neap_fuzz::harness::stick::key();
+    let sealed = seal_short(b"a receipt", &key.recipient())?;
+    fs::write(seeds.join("stick_sealed").join("short"), &sealed)?;
+    let long = seal_short(&vec![7; 70_000], &key.recipient())?;
+    fs::write(seeds.join("stick_sealed").join("two-chunks"), long)?;
+    // Files of a folder each: which folder, its name, its content.
+    let mut tree = Vec::new();
+    let blob = Digest::of(b"kept").to_string();
+    let tail = 4_u64.to_le_bytes();
+    for (folder, name, content) in [
+        (1, "timestamp.json", &br#"{"signed":{"_type":"timestamp","version":1}}"#[..]),
+        (2, "3.G.FLEET.JSON", b"{}"),
+        (3, &*blob, b"kept"),
+        (4, &*format!("{}.OBAO", blob.to_uppercase()), &tail),
+        (6, "1.cose", b"\xd2\x84"),
+        (7, &*format!("{blob}.age"), &sealed),
+        (0, "stick.json", &manifest.bytes()),
+    ] {
+        tree.push(folder);
+        tree.extend_from_slice(name.as_bytes());
+        tree.push(0xFE);
+        tree.extend_from_slice(content);
+        tree.push(0xFF);
+    }
+    fs::write(seeds.join("stick_tree").join("all"), tree)
 }
 
 /// What peers say, and files of a node.

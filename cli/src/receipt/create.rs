@@ -2,10 +2,11 @@
 //! the receipts before it, whose last one gives the number and the digest.
 
 use std::fs::{self, File, TryLockError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use neap_engine::digest::Digest;
+use neap_trust::device_key::{DeviceKey, DeviceSigner};
 use neap_trust::identity::DeviceName;
 use neap_trust::limits::RECEIPT_LEN_MAX;
 use neap_trust::receipt::chain::order;
@@ -129,57 +130,77 @@ impl From<By> for receipt::Carrier {
 
 pub(super) fn create(args: &Create) -> Result<Outcome, Failure> {
     let signer = ca::device_key(&args.key, &args.secrets)?;
-    let _lock = locked(args)?;
-    let before = before(args, &signer.device_key())?;
-    let last = before.last();
     let at = args.at.unwrap_or_else(now);
-    let receipt = Receipt {
-        device: args.device.to_string(),
-        sequence: last.map_or(1, |last| last.receipt.sequence + 1),
-        previous: last.map(|last| last.digest),
-        hardware: args.hardware.clone(),
-        product: args.product.clone(),
-        version: args.version.clone(),
-        from: args.from.map(|digest| digest.0),
-        to: args.to.map(|digest| digest.0),
-        read_back: args.read_back.map(|digest| digest.0),
-        outcome: args.outcome.into(),
-        exit: args.exit,
-        detail: args.detail.clone(),
-        at: Timestamp::from_second(at.as_second()).unwrap_or(at),
-        at_source: Source::Rtc,
-        stale_s: 0,
-        timestamp_version: 0,
-        carrier: args.carrier.into(),
-        carrier_id: args.carrier_id.clone(),
-        approvals: args.approval.clone(),
-    };
-    let bytes = receipt.sign(&*signer).map_err(|why| {
+    let (path, verified) =
+        append(&args.folder, &args.device, &*signer, |sequence, previous| Receipt {
+            device: args.device.to_string(),
+            sequence,
+            previous,
+            hardware: args.hardware.clone(),
+            product: args.product.clone(),
+            version: args.version.clone(),
+            from: args.from.map(|digest| digest.0),
+            to: args.to.map(|digest| digest.0),
+            read_back: args.read_back.map(|digest| digest.0),
+            outcome: args.outcome.into(),
+            exit: args.exit,
+            detail: args.detail.clone(),
+            at: whole_seconds(at),
+            at_source: Source::Rtc,
+            stale_s: 0,
+            timestamp_version: 0,
+            carrier: args.carrier.into(),
+            carrier_id: args.carrier_id.clone(),
+            approvals: args.approval.clone(),
+        })?;
+    let sequence = verified.receipt.sequence;
+    let text = format!("receipt {sequence} of {}: {}\n", args.device, path.display());
+    Ok(Outcome { text, json: export::json(&verified) })
+}
+
+/// A time as receipts have it.
+pub(crate) fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+/// Signs a device's next receipt and keeps it in the folder of its receipts: `fill` is given its
+/// number and the digest of the one before.
+pub(crate) fn append(
+    folder: &Path,
+    device: &DeviceName,
+    signer: &dyn DeviceSigner,
+    fill: impl FnOnce(u64, Option<[u8; 32]>) -> Receipt,
+) -> Result<(PathBuf, Verified), Failure> {
+    let _lock = locked(folder)?;
+    let before = before(folder, device, &signer.device_key())?;
+    let last = before.last();
+    let sequence = last.map_or(1, |last| last.receipt.sequence + 1);
+    let receipt = fill(sequence, last.map(|last| last.digest));
+    let bytes = receipt.sign(signer).map_err(|why| {
         let next = "shorten the field, or check the key";
-        Failure::new(Exit::Error, format!("{}: {why}", args.device), next)
+        Failure::new(Exit::Error, format!("{device}: {why}"), next)
     })?;
-    let path = args.folder.join(format!("{}.cose", receipt.sequence));
+    let path = folder.join(format!("{sequence}.cose"));
     ca::whole(&path, &bytes, 0o644).map_err(|error| {
         let shown = path.display();
         Failure::new(io_exit(&error), format!("{shown}: {error}"), format!("check {shown}"))
     })?;
     let verified = Receipt::verify(&bytes, &signer.device_key()).map_err(|error| {
-        Failure::new(Exit::Refused, format!("{}: {error}", args.key), "the signer is broken")
+        Failure::new(Exit::Refused, format!("{device}: {error}"), "the signer is broken")
     })?;
-    let text = format!("receipt {} of {}: {}\n", receipt.sequence, args.device, path.display());
-    Ok(Outcome { text, json: export::json(&verified) })
+    Ok((path, verified))
 }
 
 /// The folder, for one writer at a time: two would make two receipts of one number.
-fn locked(args: &Create) -> Result<File, Failure> {
-    let shown = args.folder.display().to_string();
+fn locked(folder: &Path) -> Result<File, Failure> {
+    let shown = folder.display().to_string();
     let failed = |error: std::io::Error| {
         Failure::new(io_exit(&error), format!("{shown}: {error}"), format!("check {shown}"))
     };
-    fs::create_dir_all(&args.folder).map_err(failed)?;
-    let folder = File::open(&args.folder).map_err(failed)?;
-    match folder.try_lock() {
-        Ok(()) => Ok(folder),
+    fs::create_dir_all(folder).map_err(failed)?;
+    let opened = File::open(folder).map_err(failed)?;
+    match opened.try_lock() {
+        Ok(()) => Ok(opened),
         Err(TryLockError::Error(error)) => Err(failed(error)),
         Err(TryLockError::WouldBlock) => {
             let text = format!("{shown}: another neap is writing a receipt");
@@ -189,13 +210,10 @@ fn locked(args: &Create) -> Result<File, Failure> {
 }
 
 /// The receipts before, which must be whole: a gap would be this device's own.
-fn before(
-    args: &Create,
-    key: &neap_trust::device_key::DeviceKey,
-) -> Result<Vec<Verified>, Failure> {
+fn before(folder: &Path, device: &DeviceName, key: &DeviceKey) -> Result<Vec<Verified>, Failure> {
     let mut receipts = Vec::new();
-    let opened = |path: &std::path::Path, error| Failure::open("receipt", path, &error);
-    for path in below(&args.folder).map_err(|error| opened(&args.folder, error))? {
+    let opened = |path: &Path, error| Failure::open("receipt", path, &error);
+    for path in below(folder).map_err(|error| opened(folder, error))? {
         let bytes = limited(&path, RECEIPT_LEN_MAX).map_err(|error| opened(&path, error))?;
         let read = match Receipt::verify(&bytes, key) {
             // The device had another key then; the chain goes on under the new one.
@@ -208,12 +226,12 @@ fn before(
             Failure::new(Exit::Refused, format!("{}: {error}", path.display()), next)
         })?);
     }
-    let faults = order(args.device.as_str(), None, &mut receipts);
+    let faults = order(device.as_str(), None, &mut receipts);
     match faults.first() {
         None => Ok(receipts),
         Some(fault) => Err(Failure::new(
             Exit::VerificationFailed,
-            format!("{}: {fault}", args.folder.display()),
+            format!("{}: {fault}", folder.display()),
             "bring back the receipts that are missing, or name the folder of this device",
         )),
     }

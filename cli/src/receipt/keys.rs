@@ -41,7 +41,7 @@ pub(crate) struct By {
 }
 
 /// The keys themselves.
-pub(super) enum Keys {
+pub(crate) enum Keys {
     One(DeviceKey),
     /// Certificates by the id of their key.
     Certified {
@@ -61,7 +61,7 @@ pub(crate) struct Worth {
 }
 
 impl By {
-    pub(super) fn open(&self) -> Result<Keys, Failure> {
+    pub(crate) fn open(&self) -> Result<Keys, Failure> {
         let (Some(ca), Some(path)) = (&self.ca, &self.certificate) else {
             let path = self.key.as_deref().unwrap_or(Path::new(""));
             return Ok(Keys::One(device_key(path)?));
@@ -96,7 +96,7 @@ impl By {
 
 impl Keys {
     /// Verifies one receipt.
-    pub(super) fn verify(
+    pub(crate) fn verify(
         &self,
         path: &Path,
         bytes: &[u8],

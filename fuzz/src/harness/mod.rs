@@ -12,6 +12,7 @@ pub mod repo;
 pub mod roundtrip;
 pub mod seal;
 pub mod sparse;
+pub mod stick;
 pub mod swarm;
 pub mod trust;
 pub mod whole;
@@ -43,6 +44,10 @@ pub const HARNESSES: &[Named] = &[
     ("signature", repo::signature),
     ("slice", wire::slice),
     ("staged", repo::staged),
+    ("stick_code", stick::code),
+    ("stick_json", stick::manifest),
+    ("stick_sealed", stick::sealed),
+    ("stick_tree", stick::tree),
     ("swarm", swarm::swarm),
     ("trust_metadata", trust::metadata),
     ("trust_signed", trust::signed),

@@ -1,0 +1,334 @@
+//! A stick from shore to a site without a link and back: written, read, pulled, copied by a
+//! scanning station, and brought home with receipts.
+
+mod common;
+mod fleet;
+mod signing;
+
+use std::fs;
+use std::path::Path;
+
+use fleet::{Fleet, image};
+
+fn blobs(folder: &Path) -> usize {
+    let entries = fs::read_dir(folder).expect("listed");
+    let names = entries.map(|e| e.expect("read").file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.len() == 64).count()
+}
+
+#[test]
+fn site_without_a_link_is_updated_and_brings_proof_back() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    // The first visit only collects: what the device runs is signed on the way, and once.
+    fleet.run("stick export depot stick --deltas-only").expect_code(0);
+    let visit = "stick import stick --receipts-only --config radar-7.toml --image radar-7.a \
+                 --version 1.0 --json";
+    assert_eq!(fleet.run(visit).expect_code(0).json()["receipts_written"], 1);
+    assert_eq!(fleet.run(visit).expect_code(0).json()["receipts_written"], 0);
+    let home = fleet.collect("stick").expect_code(0).json();
+    assert_eq!(home["devices"][0]["device"], "radar-7");
+    assert_eq!(home["devices"][0]["new"][0]["version"], "1.0");
+
+    // The second stick has exactly the patch that it needs.
+    fs::create_dir(fleet.0.depot.path("usb")).expect("a mount point");
+    let dry = fleet.run("stick export depot usb --deltas-only --dry-run --json").expect_code(0);
+    assert!(common::is_empty(&fleet.0.depot.path("usb")), "nothing is written");
+    assert_eq!(dry.json()["devices"][0]["takes"], "path");
+    let out = fleet.run("stick export depot usb --deltas-only --json").expect_code(0).json();
+    assert_eq!(out["files"].as_array().map(Vec::len), Some(1), "{out}");
+    assert!(out["files"][0]["path"].as_str().is_some_and(|p| p.contains("1.1/from-")), "{out}");
+    let code = out["code"].as_str().expect("a code").to_owned();
+    assert_eq!(code.len(), 14, "{code}");
+    let shown = fleet.run("stick show usb --json").expect_code(0).json();
+    assert_eq!(shown["code"], code.as_str());
+
+    // On site: a copy into the device's depot, or straight to the device.
+    let taken = fleet.run("stick import usb --config radar-7.toml --json").expect_code(0).json();
+    assert_eq!(taken["code"], code.as_str());
+    assert_eq!(taken["files"][0]["whole"], true);
+    assert_eq!(blobs(&fleet.0.depot.path("radar-7.depot/blobs")), 1);
+    let check = "check radar-7.depot --group fleet --root depot/metadata/1.root.json";
+    fleet.run(check).expect_code(0);
+    let install = "stick install usb --config radar-7.toml --source radar-7.a --target radar-7.b";
+    let done = fleet.run(&format!("{install} --json")).expect_code(0).json();
+    assert_eq!((&done["version"], &done["receipt"]), (&"1.1".into(), &2.into()));
+    assert!(fleet.0.depot.read("radar-7.b") == image(2));
+    let again = "stick install usb --config radar-7.toml --source radar-7.b --target radar-7.a";
+    fleet.run(again).expect_error(3, &["1.1 is there already"]);
+
+    // On shore: verified, added, and known to the next export.
+    let home = fleet.collect("usb").expect_code(0).json();
+    let new = &home["devices"][0]["new"];
+    assert_eq!(new.as_array().map(Vec::len), Some(1), "{home}");
+    assert_eq!((&new[0]["outcome"], &new[0]["carrier"]), (&"committed".into(), &"stick".into()));
+    assert_eq!(new[0]["carrier_id"], shown["id"]);
+    assert_eq!(home["devices"][0]["before"]["version"], "1.0");
+    let next = fleet.run("stick export depot usb --deltas-only --dry-run --json");
+    assert_eq!(next.expect_code(0).json()["devices"][0]["takes"], "nothing");
+    let verify =
+        "receipt verify depot/receipts/radar-7 --ca ca/ca.pem --certificate ca/certificates";
+    fleet.run(verify).expect_code(0);
+}
+
+#[test]
+fn stick_that_went_through_a_scanning_station_is_as_good() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    let out = fleet.run("stick export depot stick --json").expect_code(0).json();
+    // Names in capitals, foreign files, and a copy of the folder alone.
+    let (from, to) = (fleet.0.depot.path("stick/neap"), fleet.0.depot.path("copied"));
+    copy_in_capitals(&from, &to);
+    fs::write(to.join("._BLOBS"), b"x").expect("written");
+    fs::create_dir(to.join("System Volume Information")).expect("made");
+    // A link where receipts would go leads nowhere.
+    fleet.inventory("radar-7", "1.0", "radar-7.a");
+    fs::create_dir(fleet.0.depot.path("elsewhere")).expect("made");
+    let elsewhere = fleet.0.depot.path("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, to.join("RECEIPTS")).expect("linked");
+    let taken = fleet.run("stick import copied --config radar-7.toml --json");
+    let taken = taken.expect_code(0).json();
+    assert_eq!(taken["code"], out["code"]);
+    assert!(common::is_empty(&elsewhere), "no link is followed");
+    fs::remove_file(to.join("RECEIPTS")).expect("removed");
+    assert!(taken["files"].as_array().is_some_and(|files| !files.is_empty()), "{taken}");
+    let install =
+        "stick install copied --config radar-7.toml --source radar-7.a --target radar-7.b";
+    fleet.run(install).expect_code(0);
+    assert!(fleet.0.depot.read("radar-7.b") == image(2));
+    fleet.collect("copied").expect_code(0);
+}
+
+/// Copies a tree as a station would that knows capitals only.
+fn copy_in_capitals(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("made");
+    let entries = fs::read_dir(from).expect("listed").map(|entry| entry.expect("read"));
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.file_name()));
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().to_uppercase();
+        if entry.file_type().expect("told").is_dir() {
+            copy_in_capitals(&entry.path(), &to.join(name));
+        } else {
+            fs::copy(entry.path(), to.join(name)).expect("copied");
+        }
+    }
+}
+
+#[test]
+fn older_and_foreign_and_expired_sticks_are_refused_by_name_and_reason() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    fs::create_dir(fleet.0.depot.path("new")).expect("a mount point");
+    fleet.run("stick export depot stick").expect_code(0);
+    fleet.release(3);
+    fleet.run("stick export depot new").expect_code(0);
+    let import = |stick: &str| fleet.run(&format!("stick import {stick} --config radar-7.toml"));
+    import("new").expect_code(0);
+    import("stick").expect_error(7, &["stick: timestamp is version", "this device has seen"]);
+    let install = "stick install stick --config radar-7.toml --source radar-7.a --target b";
+    fleet.run(install).expect_error(7, &["stick: timestamp is version", "nothing was installed"]);
+    assert!(!fleet.0.depot.path("b").exists());
+    // The older release is not written over the newer one.
+    fs::create_dir(fleet.0.depot.path("none")).expect("a mount point");
+    import("none").expect_error(1, &["no folder `neap`"]);
+    let other = fleet.run("stick import new --config radar-7.toml --group galley");
+    other.expect_error(1, &["it is for fleet, and this device is of galley"]);
+}
+
+#[test]
+fn encrypted_images_and_receipts_are_for_their_own_key_alone() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    fleet.inventory("radar-7", "1.0", "radar-7.a");
+    let key = |file: &str| {
+        let made = fleet.run(&format!("stick new-key {file} --json")).expect_code(0).json();
+        made["recipient"].as_str().expect("a recipient").to_owned()
+    };
+    let (site, shore) = (key("radar-7.state/stick.key"), key("shore.key"));
+    assert_eq!(fleet.0.depot.mode("shore.key"), 0o600);
+    fleet.run("stick new-key shore.key").expect_error(1, &["there already"]);
+    fleet.run(&format!("stick export depot stick --encrypt-to {site}")).expect_code(0);
+    let import = format!("stick import stick --config radar-7.toml --encrypt-to {shore}");
+    fleet.run(&format!("{import} --identity shore.key")).expect_error(1, &["encrypted"]);
+    let taken = fleet.run(&format!("{import} --json")).expect_code(0).json();
+    assert!(taken["files"].as_array().is_some_and(|files| !files.is_empty()));
+    fleet.run("depot fsck radar-7.depot").expect_code(13);
+    let install = format!(
+        "stick install stick --config radar-7.toml --source radar-7.a --target b \
+         --encrypt-to {shore}"
+    );
+    fleet.run(&install).expect_code(0);
+    assert!(fleet.0.depot.read("b") == image(2));
+    assert!(!fleet.0.depot.path("stick/neap/receipts").exists());
+    let closed = fleet.collect("stick").expect_code(0).json();
+    assert_eq!((&closed["closed"], &closed["devices"]), (&2.into(), &serde_json::json!([])));
+    let opened = fleet.run(
+        "stick collect stick depot --ca ca/ca.pem --certificate ca/certificates \
+         --identity shore.key --json",
+    );
+    let opened = opened.expect_code(0).json();
+    assert_eq!(opened["devices"][0]["new"].as_array().map(Vec::len), Some(2), "{opened}");
+}
+
+#[test]
+fn forged_receipts_are_refused_and_good_ones_beside_them_are_taken() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    fleet.device("radar-8", 1);
+    for device in ["radar-7", "radar-8"] {
+        fleet.inventory(device, "1.0", &format!("{device}.a"));
+        fleet.run("stick export depot stick").expect_code(0);
+        let import = format!("stick import stick --receipts-only --config {device}.toml");
+        fleet.run(&import).expect_code(0);
+    }
+    let forged = fleet.0.depot.path("stick/neap/receipts/radar-8/1.cose");
+    let mut bytes = fs::read(&forged).expect("read");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&forged, bytes).expect("written");
+    // A receipt of one device under the name of another.
+    let other = fleet.0.depot.path("stick/neap/receipts/radar-9");
+    fs::create_dir(&other).expect("made");
+    let good = fleet.0.depot.path("stick/neap/receipts/radar-7/1.cose");
+    fs::copy(good, other.join("1.cose")).expect("copied");
+    let home = fleet.collect("stick");
+    let home = home.expect_error(6, &["2 receipts are refused", "it is receipt 1 of radar-7"]);
+    assert!(home.stderr.contains("1 receipts were added"), "{}", home.stderr);
+    assert!(fleet.0.depot.path("depot/receipts/radar-7/1.cose").exists());
+    assert!(!fleet.0.depot.path("depot/receipts/radar-9").exists());
+}
+
+#[test]
+fn site_whose_crew_must_approve_is_not_written_without() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    let profile = "repo add profile depot fleet --site Aurora --stale-days 90 --approval crew";
+    fleet.run(profile).expect_code(0);
+    fleet.0.sign_and_publish("g.fleet");
+    fleet.run("stick export depot stick --site Aurora").expect_code(0);
+    fleet.run("stick export depot stick --site Borealis").expect_error(1, &["Borealis"]);
+    let install = "stick install stick --config radar-7.toml --source radar-7.a --target b";
+    fleet.run(install).expect_error(9, &["the crew of Aurora must approve radar 1.1 first"]);
+    assert!(!fleet.0.depot.path("b").exists());
+}
+
+#[test]
+fn bad_spots_of_one_stick_are_made_good_by_another() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    let desk = &fleet.0.depot;
+    fs::create_dir(desk.path("other")).expect("a mount point");
+    for stick in ["stick", "other"] {
+        fleet.run(&format!("stick export depot {stick} --full")).expect_code(0);
+    }
+    let spoil = |stick: &str, at: usize| {
+        let blobs = desk.path(&format!("{stick}/neap/blobs"));
+        for entry in fs::read_dir(blobs).expect("listed") {
+            let path = entry.expect("read").path();
+            let mut bytes = fs::read(&path).expect("read");
+            if path.extension().is_none() && bytes.len() > at {
+                bytes[at] ^= 1;
+                fs::write(path, bytes).expect("written");
+            }
+        }
+    };
+    spoil("stick", 400_000);
+    spoil("other", 600_000);
+    let install = |stick: &str| {
+        let source = "--source radar-7.a --target radar-7.b";
+        fleet.run(&format!("stick install {stick} --config radar-7.toml {source}"))
+    };
+    let stopped = install("stick").expect_error(10, &["the 16384 bytes at 393216 are not those"]);
+    assert!(stopped.stderr.contains("only verified bytes were written"), "{}", stopped.stderr);
+    fleet.run("stick export depot stick --full").expect_code(0);
+    install("stick").expect_code(0);
+    assert!(desk.read("radar-7.b") == image(2));
+    spoil("stick", 100_000);
+    let import = |stick: &str| fleet.run(&format!("stick import {stick} --config radar-7.toml"));
+    let first = import("stick").expect_error(10, &["is not whole yet", "16,384 are wrong on this"]);
+    assert!(first.stderr.contains("put the stick back, or use another one"), "{}", first.stderr);
+    assert_eq!(blobs(&desk.path("radar-7.depot/blobs")), 0, "nothing looks whole");
+    import("other").expect_code(0);
+    assert!(blobs(&desk.path("radar-7.depot/blobs")) > 0);
+    // A stick whose file is another one is told apart, and what is good beside it is taken.
+    let tree = fs::read_dir(desk.path("other/neap/blobs")).expect("listed");
+    let tree = tree.map(|entry| entry.expect("read").path());
+    let mut trees: Vec<_> = tree.filter(|p| p.extension().is_some_and(|e| e == "obao")).collect();
+    trees.sort();
+    fs::write(&trees[0], b"short").expect("written");
+    fs::remove_dir_all(desk.path("radar-7.depot")).expect("removed");
+    import("other").expect_error(13, &["its tree is damaged", "bring another stick"]);
+}
+
+#[test]
+fn older_depot_is_not_written_over_a_newer_stick_and_a_full_one_is_refused_first() {
+    let fleet = Fleet::new();
+    let desk = &fleet.0.depot;
+    let copied = std::process::Command::new("cp")
+        .args(["-r", "depot", "old"])
+        .current_dir(desk.path("."))
+        .status();
+    assert!(copied.expect("cp is there").success());
+    fleet.release(3);
+    fleet.run("stick export depot stick").expect_code(0);
+    let shown = |stick: &str| fleet.run(&format!("stick show {stick} --json")).json();
+    let before = shown("stick");
+    fleet.run("stick export old stick").expect_error(7, &["newer than version", "another stick"]);
+    assert_eq!(shown("stick"), before);
+    // The reserve for receipts alone is more than this holds.
+    let small = desk.path("small");
+    fs::create_dir(&small).expect("a mount point");
+    let mount = |arguments: &[&str]| {
+        let ran = std::process::Command::new(arguments[0]).args(&arguments[1..]).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    };
+    let place = small.display().to_string();
+    if !mount(&["mount", "-t", "tmpfs", "-o", "size=8m", "none", &place]) {
+        println!("SKIPPED: mount is not allowed here");
+        return;
+    }
+    let full = fleet.run("stick export depot small");
+    let is_empty = common::is_empty(&small.join("neap"));
+    assert!(mount(&["umount", &place]));
+    full.expect_error(12, &["bytes are needed, and", "nothing was written"]);
+    assert!(is_empty, "it was refused before anything was written");
+}
+
+/// What a device has: 32 MiB for an install of any size, and no room for a copy.
+#[test]
+fn install_needs_little_memory_and_no_copy() {
+    const TIME: &str = "/usr/bin/time";
+    if !Path::new(TIME).exists() {
+        println!("SKIPPED: {TIME} is not there (package time)");
+        return;
+    }
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    let desk = &fleet.0.depot;
+    desk.write("big.img", &common::noise(9, 40 << 20));
+    fleet.run(
+        "release create depot --group fleet --product radar --version 2.0 --image big.img --quiet \
+         --from none",
+    );
+    fleet.0.sign_and_publish("g.fleet");
+    fleet.run("stick export depot stick --quiet").expect_code(0);
+    let neap = env!("CARGO_BIN_EXE_neap");
+    let arguments = "stick install stick --config radar-7.toml --source radar-7.a --target b";
+    let ran = std::process::Command::new(TIME)
+        .args(["-f", "%M", neap])
+        .args(arguments.split(' '))
+        .current_dir(desk.path("."))
+        .output()
+        .expect("it starts");
+    let ran = common::Run::new(&ran).expect_code(0);
+    let peak = ran.stderr.lines().last().and_then(|line| line.parse::<u64>().ok());
+    println!("{peak:?} KiB at the most");
+    assert!(peak.is_some_and(|peak| peak <= 32 << 10), "{peak:?} KiB");
+    assert!(desk.read("b") == desk.read("big.img"));
+    let largest = |folder: &str| {
+        let entries = fs::read_dir(desk.path(folder)).expect("listed");
+        entries.map(|e| e.expect("read").metadata().expect("told").len()).max().unwrap_or(0)
+    };
+    assert!(largest("radar-7.state") < 1 << 20, "no copy is kept");
+}

@@ -1,0 +1,141 @@
+//! The same on real FAT32 and exFAT, through FUSE. Skipped, with the reason on stderr, where their
+//! programs are missing or this user may not mount.
+
+mod common;
+mod fleet;
+mod signing;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fleet::{Fleet, image};
+
+/// How one file system is made, mounted from an image or a loop device, and checked.
+struct Kind {
+    make: &'static [&'static str],
+    mount: &'static [&'static str],
+    needs_loop: bool,
+    check: &'static [&'static str],
+}
+
+const FAT32: Kind = Kind {
+    make: &["mkfs.vfat", "-F", "32"],
+    mount: &["fusefat", "-o", "rw+"],
+    needs_loop: false,
+    check: &["fsck.vfat", "-n"],
+};
+
+const EXFAT: Kind = Kind {
+    make: &["mkfs.exfat"],
+    mount: &["mount.exfat-fuse"],
+    needs_loop: true,
+    check: &["fsck.exfat", "-n"],
+};
+
+/// A stick: an image, and where it is mounted.
+struct Medium<'a> {
+    kind: &'a Kind,
+    image: PathBuf,
+    place: PathBuf,
+    device: Option<String>,
+}
+
+fn run(words: &[&str], paths: &[&Path]) -> Result<String, String> {
+    let (program, arguments) = words.split_first().expect("a program");
+    let ran = Command::new(program).args(arguments).args(paths).output();
+    let ran = ran.map_err(|error| format!("{program}: {error}"))?;
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    if ran.status.success() { Ok(text) } else { Err(format!("{program}: {text}")) }
+}
+
+impl<'a> Medium<'a> {
+    fn new(kind: &'a Kind, folder: &Path) -> Result<Self, String> {
+        let (image, place) = (folder.join("medium.img"), folder.join("medium"));
+        fs::create_dir(&place).expect("a mount point");
+        File::create(&image).and_then(|file| file.set_len(200 << 20)).expect("an image");
+        run(kind.make, &[&image])?;
+        let mut medium = Self { kind, image, place, device: None };
+        medium.plug()?;
+        Ok(medium)
+    }
+
+    fn plug(&mut self) -> Result<(), String> {
+        let mut from = self.image.clone();
+        if self.kind.needs_loop {
+            let device = run(&["losetup", "--find", "--show"], &[&self.image])?;
+            from = device.trim().into();
+            self.device = Some(device.trim().to_owned());
+        }
+        run(self.kind.mount, &[&from, &self.place]).map(drop)
+    }
+
+    fn unplug(&mut self) {
+        drop(run(&["umount"], &[&self.place]));
+        if let Some(device) = self.device.take() {
+            drop(run(&["losetup", "--detach", &device], &[]));
+        }
+    }
+
+    /// What the checker says of any file. fusefat 0.1a loses the cluster of a file that is cut to
+    /// nothing and written again, which only the lock is.
+    fn check(&self) {
+        let Err(told) = run(self.kind.check, &[&self.image]) else { return };
+        let named: Vec<_> = told.lines().filter(|line| line.starts_with('/')).collect();
+        let ours = |line: &&str| !line.ends_with("/writer.lock") && !line.starts_with("/tmp");
+        let wrong = named.iter().copied().filter(ours).count();
+        assert!(!named.is_empty() && wrong == 0, "{told}");
+    }
+}
+
+impl Drop for Medium<'_> {
+    fn drop(&mut self) {
+        self.unplug();
+    }
+}
+
+/// Past the harness, which keeps what passing tests print to itself.
+fn skip(reason: &str) {
+    let line = format!("skipped: {reason}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr takes a line");
+}
+
+fn carries(kind: &Kind) {
+    let fleet = Fleet::new();
+    let desk = &fleet.0.depot;
+    let mut medium = match Medium::new(kind, &desk.path(".")) {
+        Ok(medium) => medium,
+        Err(reason) => return skip(reason.trim()),
+    };
+    fleet.device("radar-7", 1);
+    let out = fleet.run("stick export depot medium --full --json").expect_code(0).json();
+    medium.unplug();
+    medium.check();
+    medium.plug().expect("it was mounted before");
+    let taken = fleet.run("stick import medium --config radar-7.toml --json");
+    assert_eq!(taken.expect_code(0).json()["code"], out["code"]);
+    let install =
+        "stick install medium --config radar-7.toml --source radar-7.a --target radar-7.b";
+    fleet.run(install).expect_code(0);
+    assert!(desk.read("radar-7.b") == image(2));
+    fleet.release(3);
+    fleet.run("stick export depot medium --json").expect_code(0);
+    medium.unplug();
+    medium.check();
+    medium.plug().expect("it was mounted before");
+    let home = fleet.collect("medium").expect_code(0).json();
+    assert_eq!(home["devices"][0]["new"].as_array().map(Vec::len), Some(1), "{home}");
+    medium.unplug();
+}
+
+#[test]
+fn fat32_carries_a_release_there_and_receipts_back() {
+    carries(&FAT32);
+}
+
+#[test]
+fn exfat_carries_a_release_there_and_receipts_back() {
+    carries(&EXFAT);
+}

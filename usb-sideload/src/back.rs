@@ -1,0 +1,276 @@
+//! The way back: what devices signed is written to the stick, and taken from it on shore.
+//!
+//! Receipts are added and never replaced. Encrypted ones lie in `sealed`, each under the BLAKE3 of
+//! what it holds, so that the same one is never written twice.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use neap_depot::depot::Depot;
+use neap_depot::limits::RECEIPT_LEN_MAX;
+use neap_depot::name::Device;
+use neap_depot::store::Kind;
+use neap_trust::receipt::Receipt;
+
+use crate::error::StickError;
+use crate::limits::{DEVICES_MAX, RECEIPTS_MAX, SEALED_RECEIPT_LEN_MAX};
+use crate::seal::{self, Identity, Recipient};
+use crate::stick::{SEALED, Stick};
+
+/// What was written to a stick.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Devices whose receipts are on the stick now.
+    pub devices: u64,
+    /// Receipts that were written.
+    pub written: u64,
+    /// What was not written, and why.
+    pub refused: Vec<String>,
+}
+
+/// A receipt that lies on a stick. Nobody verified it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Whose it says it is, by its place or, where it was encrypted, by itself.
+    pub device: Device,
+    /// Its number, likewise.
+    pub sequence: u64,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What lies on a stick.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// Receipts, in order of device and number.
+    pub receipts: Vec<Found>,
+    /// What is no receipt, and why.
+    pub refused: Vec<String>,
+    /// Encrypted receipts that were not opened: no key was given, or they are for another.
+    pub closed: u64,
+}
+
+/// Writes receipts of a depot to a stick, those that are not there yet. Where `to` is given, they
+/// are encrypted.
+///
+/// # Errors
+/// If the stick cannot be written.
+pub fn give(depot: &Depot, stick: &Stick, to: Option<&Recipient>) -> Result<Given, StickError> {
+    let listed = |what: &str, error| StickError::Io { what: what.to_owned(), error };
+    let title = depot.store().title();
+    let mut given = Given::default();
+    let devices = depot.receipts().map_err(|error| listed(&title, error))?;
+    if devices.is_empty() {
+        return Ok(given);
+    }
+    let writer = stick.depot().writer("neap stick, writing receipts")?;
+    let there = There::of(stick).map_err(|error| listed(stick.title(), error))?;
+    for (device, numbers) in devices.into_iter().take(DEVICES_MAX) {
+        given.devices += 1;
+        let new = numbers.into_iter().filter(|n| !there.has(&device, *n)).take(RECEIPTS_MAX);
+        for number in new {
+            let name = format!("receipts/{}/{number}.cose", device.as_str());
+            let bytes = depot.receipt(&device, number);
+            let bytes = match bytes.map_err(|error| StickError::of(&title, &name, error))? {
+                Some(bytes) => bytes,
+                None => continue,
+            };
+            let failed = |error| StickError::of(stick.title(), &name, error);
+            let Some(to) = to else {
+                let kept = writer.keep_receipt(&device, number, &bytes).map_err(failed)?;
+                given.written += u64::from(kept);
+                continue;
+            };
+            let file = format!("{}.age", blake3::hash(&bytes).to_hex());
+            if there.sealed.contains(&file) {
+                continue;
+            }
+            if Receipt::claimed(&bytes).is_err() {
+                given.refused.push(format!("{name}: no receipt"));
+                continue;
+            }
+            let sealed = seal::seal_short(&bytes, to).map_err(failed)?;
+            stick.raw().put(SEALED, &file, &sealed).map_err(failed)?;
+            given.written += 1;
+        }
+    }
+    Ok(given)
+}
+
+/// What is on a stick already.
+struct There {
+    plain: BTreeSet<(Device, u64)>,
+    sealed: BTreeSet<String>,
+}
+
+impl There {
+    fn of(stick: &Stick) -> io::Result<Self> {
+        let plain = stick.depot().receipts()?.into_iter();
+        let plain = plain.flat_map(|(device, numbers)| {
+            numbers.into_iter().map(move |number| (device.clone(), number))
+        });
+        let sealed = stick.raw().entries(SEALED)?.into_iter().map(|entry| entry.file);
+        Ok(Self { plain: plain.collect(), sealed: sealed.collect() })
+    }
+
+    fn has(&self, device: &Device, number: u64) -> bool {
+        self.plain.contains(&(device.clone(), number))
+    }
+}
+
+/// The receipts on a stick, within limits; encrypted ones where a key is given.
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn brought(stick: &Stick, key: Option<&Identity>) -> Result<Brought, StickError> {
+    let failed = |what: &str, error| StickError::of(stick.title(), what, error);
+    let mut brought = Brought::default();
+    let devices = stick.depot().receipts().map_err(|error| failed("receipts", error))?;
+    for (device, numbers) in devices.into_iter().take(DEVICES_MAX) {
+        for sequence in numbers.into_iter().take(RECEIPTS_MAX) {
+            match stick.depot().receipt(&device, sequence) {
+                Ok(Some(bytes)) => {
+                    brought.receipts.push(Found { device: device.clone(), sequence, bytes });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let name = format!("receipts/{}/{sequence}.cose", device.as_str());
+                    brought.refused.push(format!("{name}: {error}"));
+                }
+            }
+        }
+    }
+    for entry in stick.raw().entries(SEALED).map_err(|error| failed(SEALED, error))? {
+        let Some(digest) = sealed_name(&entry.file).filter(|_| entry.kind == Kind::File) else {
+            continue;
+        };
+        let Some(key) = key else {
+            brought.closed += 1;
+            continue;
+        };
+        match opened(stick, &entry.file, digest, key) {
+            Ok(found) => brought.receipts.push(found),
+            Err(Closed::Other) => brought.closed += 1,
+            Err(Closed::Wrong(why)) => {
+                brought.refused.push(format!("{SEALED}/{}: {why}", entry.file));
+            }
+        }
+    }
+    brought.receipts.sort_by(|a, b| (&a.device, a.sequence).cmp(&(&b.device, b.sequence)));
+    brought.receipts.dedup();
+    Ok(brought)
+}
+
+/// Why an encrypted receipt is not read.
+enum Closed {
+    Other,
+    Wrong(String),
+}
+
+fn opened(stick: &Stick, file: &str, digest: &str, key: &Identity) -> Result<Found, Closed> {
+    let wrong = |why: &dyn std::fmt::Display| Closed::Wrong(why.to_string());
+    let sealed = stick.raw().read(SEALED, file, SEALED_RECEIPT_LEN_MAX);
+    let sealed = sealed.map_err(|error| wrong(&error))?;
+    let sealed = sealed.ok_or_else(|| wrong(&"it is gone"))?;
+    let bytes = seal::open_short(&sealed, key).map_err(|why| match why {
+        seal::CannotOpen::OtherKey => Closed::Other,
+        other => wrong(&other),
+    })?;
+    if blake3::hash(&bytes).to_hex().as_str() != digest {
+        return Err(wrong(&"it does not hold what its name says"));
+    }
+    let receipt = Receipt::claimed(&bytes).map_err(|error| wrong(&error))?;
+    let device = Device::new(&receipt.device);
+    let device = device.ok_or_else(|| wrong(&"no folder can be named after its device"))?;
+    if bytes.len() as u64 > RECEIPT_LEN_MAX {
+        return Err(wrong(&"it is longer than a receipt"));
+    }
+    Ok(Found { device, sequence: receipt.sequence, bytes })
+}
+
+/// The digest that an encrypted receipt is named by.
+fn sealed_name(file: &str) -> Option<&str> {
+    let digest = file.strip_suffix(".age")?;
+    let is_hex = digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    (digest.len() == 64 && is_hex).then_some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use neap_depot::directory::Directory;
+    use neap_depot::memory::Memory;
+    use neap_trust::device_key::file::{DeviceFileKey, Kind as KeyKind};
+    use neap_trust::receipt::{Carrier, Outcome};
+    use neap_trust::time::Source;
+
+    use super::*;
+
+    fn receipt(sequence: u64) -> Vec<u8> {
+        let key = DeviceFileKey::from_seed(KeyKind::Ed25519, &[7; 32]).expect("a key");
+        let receipt = Receipt {
+            device: "radar-7".into(),
+            sequence,
+            previous: (sequence > 1).then_some([7; 32]),
+            hardware: String::new(),
+            product: "radar".into(),
+            version: "1.0".into(),
+            from: None,
+            to: None,
+            read_back: None,
+            outcome: Outcome::Inventory,
+            exit: 0,
+            detail: String::new(),
+            at: "2026-11-01T00:00:00Z".parse().expect("a time"),
+            at_source: Source::Rtc,
+            stale_s: 0,
+            timestamp_version: 0,
+            carrier: Carrier::Stick,
+            carrier_id: String::new(),
+            approvals: Vec::new(),
+        };
+        receipt.sign(&key).expect("signed")
+    }
+
+    fn home(numbers: &[u64]) -> Depot {
+        let depot = Depot::new(Box::new(Directory::new(Memory::default())));
+        let device = Device::new("radar-7").expect("a name");
+        {
+            let writer = depot.writer("test").expect("free");
+            for number in numbers {
+                writer.keep_receipt(&device, *number, &receipt(*number)).expect("kept");
+            }
+        }
+        depot
+    }
+
+    #[test]
+    fn receipts_are_added_once_and_found_again() {
+        let stick = Stick::on(Memory::default(), None).expect("a stick");
+        let given = give(&home(&[1, 2]), &stick, None).expect("written");
+        assert_eq!((given.devices, given.written), (1, 2));
+        let given = give(&home(&[1, 2, 3]), &stick, None).expect("written");
+        assert_eq!(given.written, 1);
+        let brought = brought(&stick, None).expect("read");
+        let numbers: Vec<_> = brought.receipts.iter().map(|found| found.sequence).collect();
+        assert_eq!(numbers, [1, 2, 3]);
+        assert_eq!(brought.receipts[2].bytes, receipt(3));
+    }
+
+    #[test]
+    fn encrypted_receipts_are_for_shore_alone() {
+        let memory = Memory::default();
+        let stick = Stick::on(memory.clone(), None).expect("a stick");
+        let key = Identity::generate();
+        for _ in 0..2 {
+            give(&home(&[1, 2]), &stick, Some(&key.recipient())).expect("written");
+        }
+        let stick = Stick::on(memory, None).expect("a stick");
+        assert_eq!(stick.depot().receipts().expect("listed"), []);
+        assert_eq!(brought(&stick, None).expect("read").closed, 2);
+        let other = brought(&stick, Some(&Identity::generate())).expect("read");
+        assert_eq!((other.closed, other.receipts.len()), (2, 0));
+        let ours = brought(&stick, Some(&key)).expect("read");
+        assert_eq!(ours.receipts.len(), 2);
+        assert_eq!(ours.receipts[1].bytes, receipt(2));
+    }
+}

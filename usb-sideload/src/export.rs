@@ -1,0 +1,314 @@
+//! Writing a stick: blobs, then what is encrypted, then metadata, the timestamp last. A cut at any
+//! instant leaves the release that was there before or the new one, and all receipts.
+
+use std::io::{self, Seek, SeekFrom};
+
+use neap_depot::blob::Blob;
+use neap_depot::depot::Depot;
+use neap_depot::name::{Folder, Meaning, Name};
+use neap_depot::store;
+use neap_depot::tree;
+use neap_depot::writer::{Present, Writer};
+use neap_engine::digest::Digest;
+use neap_trust::carrier::Carrier as _;
+use neap_trust::client::Offer;
+use neap_trust::limits::{ROOT_LEN_MAX, TARGETS_LEN_MAX};
+use neap_trust::target::Kind;
+
+use crate::code::Code;
+use crate::error::StickError;
+use crate::limits::RESERVE_LEN;
+use crate::manifest::{Manifest, Sealed};
+use crate::readme;
+use crate::seal::{self, Recipient};
+use crate::stick::{MANIFEST, Room, Stick};
+
+/// What is written, and what that takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// The blobs of the release, in the order in which they are written.
+    pub pieces: Vec<Piece>,
+    /// The metadata files by name.
+    pub metadata: Vec<(String, Vec<u8>)>,
+    /// Bytes that will be written, rounded up to clusters.
+    pub write_len: u64,
+    /// Whom images are encrypted to, if they are.
+    pub to: Option<Recipient>,
+    /// Whether blobs are read back from the medium.
+    pub read_back: bool,
+}
+
+/// A blob that is to be on the stick.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Its path in the metadata.
+    pub path: String,
+    /// The blob.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Whether it is written encrypted.
+    pub is_sealed: bool,
+    /// Whether it is there already; its bytes are checked when the stick is written.
+    pub is_there: bool,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The code of the stick.
+    pub code: Code,
+    /// Its number.
+    pub id: String,
+    /// Blobs that were written.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What a stick is to hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// What must be there.
+    pub needed: &'a [Offer],
+    /// What may be there: as much of it as fits.
+    pub welcome: &'a [Offer],
+    /// Metadata files by name.
+    pub metadata: &'a [(String, Vec<u8>)],
+    /// Version of the timestamp among them.
+    pub timestamp: u64,
+    /// Whom images are encrypted to, if they are.
+    pub to: Option<&'a Recipient>,
+    /// Whether blobs are read back from the medium, and those that are there are read and checked.
+    /// Without it what a bad stick did to them stays unseen until a device reads it.
+    pub read_back: bool,
+}
+
+/// What to write, if there is room for it.
+///
+/// # Errors
+/// If there is too little room for what is needed, or the stick holds a newer release.
+pub fn draft(stick: &Stick, wanted: &Wanted<'_>, room: Room) -> Result<Draft, StickError> {
+    let (found, ours) = (stick.depot().catalogue().0.timestamp, wanted.timestamp);
+    if found > ours {
+        return Err(StickError::Newer { found, ours });
+    }
+    let rounded = |len: u64| len.div_ceil(room.cluster).saturating_mul(room.cluster);
+    let metadata = wanted.metadata.to_vec();
+    // A folder's own clusters, the list of what is encrypted, and the text for people.
+    let around = 8 * rounded(1);
+    let write_len = metadata.iter().map(|(_, bytes)| rounded(bytes.len() as u64)).sum::<u64>();
+    let (pieces, write_len) = (Vec::new(), write_len + around);
+    let (to, read_back) = (wanted.to.cloned(), wanted.read_back);
+    let mut draft = Draft { pieces, metadata, write_len, to, read_back };
+    let free = room.free.saturating_sub(RESERVE_LEN);
+    let needed = wanted.needed.iter().map(|offer| (offer, true));
+    for (offer, must) in needed.chain(wanted.welcome.iter().map(|offer| (offer, false))) {
+        let piece = piece(stick, offer, wanted.to);
+        let cost = match piece.is_there {
+            true => 0,
+            false => rounded(piece.len) + 2 * rounded(tree::tree_len(piece.len)),
+        };
+        if must || draft.write_len.saturating_add(cost) <= free {
+            draft.write_len = draft.write_len.saturating_add(cost);
+            draft.pieces.push(piece);
+        }
+    }
+    match draft.write_len > free {
+        true => Err(StickError::NoRoom { needed: draft.write_len + RESERVE_LEN, free: room.free }),
+        false => Ok(draft),
+    }
+}
+
+fn piece(stick: &Stick, offer: &Offer, to: Option<&Recipient>) -> Piece {
+    let digest = Digest::from_hex(&offer.custom.blake3).unwrap_or(Digest([0; 32]));
+    let is_image = matches!(offer.custom.kind, Kind::Full | Kind::Delta);
+    let to = to.filter(|_| is_image);
+    let is_there = match to {
+        None => blob_of(stick.depot(), &digest).is_some_and(|blob| blob.len() == offer.len),
+        Some(to) => {
+            let entry = stick.manifest().and_then(|m| m.sealed_to(&digest, &to.short()));
+            entry.is_some_and(|entry| blob_of(stick.depot(), &entry.sealed).is_some())
+        }
+    };
+    let (path, len, is_sealed) = (offer.path.clone(), offer.len, to.is_some());
+    Piece { path, digest, len, is_sealed, is_there }
+}
+
+/// A blob that is there, as far as its lengths tell. One that cannot be read is written again.
+fn blob_of(depot: &Depot, digest: &Digest) -> Option<Blob> {
+    depot.blob(digest).ok().flatten()
+}
+
+/// All roots of a depot: a device that was offline for years follows them one by one.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn roots(depot: &Depot) -> Result<Vec<(String, Vec<u8>)>, StickError> {
+    let failed = |error| StickError::of(&depot.store().title(), "metadata", error);
+    let mut roots = Vec::new();
+    for entry in depot.store().list(&Folder::Metadata).map_err(failed)? {
+        if let Meaning::Root(_) = Folder::Metadata.meaning(&entry.file) {
+            let bytes = depot.metadata(&entry.file, ROOT_LEN_MAX).map_err(failed)?;
+            roots.extend(bytes.map(|bytes| (entry.file, bytes)));
+        }
+    }
+    Ok(roots)
+}
+
+/// Writes a draft to a stick. `told` is called with each piece that is done.
+///
+/// # Errors
+/// If the stick cannot be written, or reads back otherwise. What it held before is still good.
+pub fn write(
+    depot: &Depot,
+    stick: &Stick,
+    draft: &Draft,
+    told: &mut dyn FnMut(&Piece),
+) -> Result<Written, StickError> {
+    let writer = stick.depot().writer("neap stick export")?;
+    clear(stick)?;
+    let manifest = match stick.manifest() {
+        Some(manifest) => manifest.clone(),
+        None => Manifest::new(number()?),
+    };
+    let mut job = Job { stick, writer, manifest, read_back: draft.read_back };
+    let (mut blobs, mut bytes) = (0, 0);
+    for piece in &draft.pieces {
+        let blob = depot.blob(&piece.digest);
+        let blob = blob.map_err(|error| StickError::Blob { digest: piece.digest, error })?;
+        let missing = || {
+            let file = format!("blobs/{}", piece.digest);
+            StickError::of(&depot.store().title(), &file, io::ErrorKind::NotFound.into())
+        };
+        let blob = blob.ok_or_else(missing)?;
+        let wrote = match draft.to.as_ref().filter(|_| piece.is_sealed) {
+            None => job.plain(&blob, piece.len)?,
+            Some(to) => job.sealed(&blob, to)?,
+        };
+        blobs += u64::from(wrote);
+        bytes += if wrote { piece.len } else { 0 };
+        told(piece);
+    }
+    job.put(MANIFEST, &job.manifest.bytes())?;
+    job.put(readme::FILE, &readme::text(&job.manifest.id))?;
+    job.metadata(&draft.metadata)?;
+    let code = stick.code()?.ok_or_else(|| {
+        StickError::of(stick.title(), "metadata/timestamp.json", io::ErrorKind::NotFound.into())
+    })?;
+    Ok(Written { code, id: job.manifest.id, blobs, bytes })
+}
+
+/// Removes what writers left that were cut short.
+fn clear(stick: &Stick) -> Result<(), StickError> {
+    for folder in ["", "metadata", "blobs"] {
+        let failed = |error| StickError::of(stick.title(), folder, error);
+        for entry in stick.raw().entries(folder).map_err(failed)? {
+            let is_left = Folder::Blobs.meaning(&entry.file) == Meaning::Temporary;
+            if is_left && entry.kind == store::Kind::File {
+                stick.raw().clear(folder, &entry.file).map_err(failed)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A number for a new stick.
+fn number() -> Result<[u8; 4], StickError> {
+    let mut id = [0; 4];
+    getrandom::fill(&mut id).map_err(|error| {
+        let (what, error) = ("random bytes".into(), io::Error::other(error.to_string()));
+        StickError::Io { what, error }
+    })?;
+    Ok(id)
+}
+
+/// The one who writes to a stick.
+struct Job<'a> {
+    stick: &'a Stick,
+    writer: Writer<'a>,
+    manifest: Manifest,
+    read_back: bool,
+}
+
+impl Job<'_> {
+    /// Writes a blob as it is, and reads it back from the medium: whether it was not there.
+    fn plain(&self, blob: &Blob, len: u64) -> Result<bool, StickError> {
+        let digest = *blob.digest();
+        if self.is_good(&digest, Some(len)) {
+            return Ok(false);
+        }
+        let added = self.writer.add_known(&digest, len, &mut blob.reader(), Present::Verify);
+        added.map_err(|error| StickError::Add { digest, error })?;
+        match self.is_good(&digest, Some(len)) {
+            true => Ok(true),
+            false => Err(StickError::ReadBack { digest }),
+        }
+    }
+
+    /// Writes a blob encrypted, reads that back from the medium, and enters it in the list.
+    fn sealed(&mut self, blob: &Blob, to: &Recipient) -> Result<bool, StickError> {
+        let digest = *blob.digest();
+        let there = self.manifest.sealed_to(&digest, &to.short());
+        if there.is_some_and(|entry| self.is_good(&entry.sealed, None)) {
+            return Ok(false);
+        }
+        // What it is called is known only when it is made.
+        let made = tempfile::tempfile().and_then(|mut file| {
+            seal::seal(blob, to, &mut file)?;
+            file.seek(SeekFrom::Start(0))?;
+            Ok(file)
+        });
+        let what = || format!("blob {digest}, being encrypted");
+        let mut file = made.map_err(|error| StickError::Io { what: what(), error })?;
+        let added = self.writer.add(&mut file, Present::Verify);
+        let added = added.map_err(|error| StickError::Add { digest, error })?;
+        if !self.is_good(&added.digest, None) {
+            return Err(StickError::ReadBack { digest: added.digest });
+        }
+        let (len, sealed) = (blob.len(), added.digest);
+        let entered = self.manifest.enter(Sealed { blob: digest, len, sealed, to: to.short() });
+        let title = self.stick.title();
+        entered.map_err(|error| StickError::Manifest { title: title.to_owned(), error })?;
+        self.put(MANIFEST, &self.manifest.bytes())?;
+        Ok(true)
+    }
+
+    /// Whether a blob is there and, as far as it is to be read, reads well from the medium.
+    fn is_good(&self, digest: &Digest, len: Option<u64>) -> bool {
+        let Some(blob) = blob_of(self.stick.depot(), digest) else { return false };
+        let reads_well =
+            || blob.forget().is_ok() && blob.check().is_ok_and(|checked| checked.is_good());
+        len.is_none_or(|len| blob.len() == len) && (!self.read_back || reads_well())
+    }
+
+    /// Puts a file beside the depot, unless it is there as it is.
+    fn put(&self, file: &str, content: &[u8]) -> Result<(), StickError> {
+        let failed = |error| StickError::of(self.stick.title(), file, error);
+        let there = self.stick.raw().read("", file, content.len() as u64);
+        if there.is_ok_and(|there| there.as_deref() == Some(content)) {
+            return Ok(());
+        }
+        self.stick.raw().put("", file, content).map_err(failed)
+    }
+
+    /// Writes metadata, the timestamp last, and reads all of it back from the medium.
+    fn metadata(&self, files: &[(String, Vec<u8>)]) -> Result<(), StickError> {
+        self.writer.mirror(files)?;
+        let store = self.stick.depot().store();
+        for (file, bytes) in files {
+            let failed = |error| StickError::of(self.stick.title(), file, error);
+            let name = Name::metadata(file).ok_or(io::ErrorKind::InvalidFilename);
+            let name = name.map_err(|kind| failed(kind.into()))?;
+            if let Some(object) = store.open(&name).map_err(failed)? {
+                object.forget().map_err(failed)?;
+            }
+            let read = store::read(store, &name, TARGETS_LEN_MAX).map_err(failed)?;
+            if read.as_ref() != Some(bytes) {
+                let text = "what was written reads back otherwise: a bad stick";
+                return Err(failed(io::Error::new(io::ErrorKind::InvalidData, text)));
+            }
+        }
+        Ok(())
+    }
+}

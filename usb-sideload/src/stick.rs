@@ -1,0 +1,236 @@
+//! A stick, or a plain copy of one: where its depot is, and what lies beside it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use neap_depot::depot::Depot;
+use neap_depot::directory::Directory;
+use neap_depot::files::Files;
+use neap_depot::name::{Folder, Meaning};
+use neap_depot::posix::Posix;
+use neap_depot::store::Kind;
+use neap_engine::digest::Digest;
+use neap_trust::carrier::Carrier as _;
+use neap_trust::client::is_group;
+use neap_trust::limits::TIMESTAMP_LEN_MAX;
+
+use crate::code::Code;
+use crate::error::StickError;
+use crate::folded::Folded;
+use crate::limits::{ENTRIES_MAX, MANIFEST_LEN_MAX, STEP_LEN};
+use crate::manifest::Manifest;
+use crate::paced::Paced;
+use crate::raw::Raw;
+use crate::seal::Identity;
+use crate::unsealed::Unsealed;
+
+/// The folder of a stick that is ours, in any case.
+pub const FOLDER: &str = "neap";
+
+/// The file that says what is encrypted.
+pub const MANIFEST: &str = "stick.json";
+
+/// The folder of encrypted receipts.
+pub const SEALED: &str = "sealed";
+
+/// A stick's depot, and the files that no other carrier has.
+pub struct Stick {
+    depot: Depot,
+    raw: Box<dyn Raw>,
+    manifest: Option<Manifest>,
+    title: String,
+}
+
+/// Room on a stick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that can be written.
+    pub free: u64,
+    /// What every file's length is rounded up to, in bytes.
+    pub cluster: u64,
+}
+
+impl Room {
+    /// Free bytes where nobody says how many.
+    pub const UNKNOWN: u64 = u64::MAX;
+}
+
+impl Stick {
+    /// Opens a stick that there is: its mount point, or a copy of the folder `neap` of one.
+    ///
+    /// # Errors
+    /// If it is none, or cannot be read within limits.
+    pub fn open(place: &Path, key: Option<Identity>) -> Result<Self, StickError> {
+        match found(place)? {
+            Some(files) => Self::on(Paced::new(files, STEP_LEN), key),
+            None => Err(StickError::NoStick { place: place.to_path_buf() }),
+        }
+    }
+
+    /// The same; where a mount point has no folder `neap` it gets one.
+    ///
+    /// # Errors
+    /// As [`Stick::open`], or if the folder cannot be made.
+    pub fn make(place: &Path) -> Result<Self, StickError> {
+        let files = match found(place)? {
+            Some(files) => files,
+            None => {
+                let top = Posix::open(place).map_err(|error| StickError::at(place, error))?;
+                top.make_folder(FOLDER).map_err(|error| StickError::at(place, error))?;
+                top.below(FOLDER).map_err(|error| StickError::at(place, error))?
+            }
+        };
+        Self::on(Paced::new(files, STEP_LEN), None)
+    }
+
+    /// The stick whose folder `neap` these files are.
+    ///
+    /// # Errors
+    /// If its list of what is encrypted is none.
+    pub fn on(files: impl Files, key: Option<Identity>) -> Result<Self, StickError> {
+        let title = files.title();
+        let files = Folded::new(files);
+        let read = Raw::read(&files, "", MANIFEST, MANIFEST_LEN_MAX);
+        let read = read.map_err(|error| StickError::of(&title, MANIFEST, error))?;
+        let manifest = read.map(|bytes| Manifest::parse(&bytes)).transpose();
+        let manifest =
+            manifest.map_err(|error| StickError::Manifest { title: title.clone(), error })?;
+        let below = Depot::new(Box::new(Directory::new(files.clone())));
+        let shown = manifest.clone().unwrap_or_default();
+        let depot = Depot::new(Box::new(Unsealed::new(below, shown, key)));
+        Ok(Self { depot, raw: Box::new(files), manifest, title })
+    }
+
+    /// Its depot. What is encrypted is there like all else, if the key was given.
+    #[must_use]
+    pub fn depot(&self) -> &Depot {
+        &self.depot
+    }
+
+    /// What lies beside its depot.
+    #[must_use]
+    pub fn raw(&self) -> &dyn Raw {
+        &*self.raw
+    }
+
+    /// What is encrypted on it; nothing before it was first written.
+    #[must_use]
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
+    /// Its number; empty before it was first written.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.manifest.as_ref().map_or("", |manifest| &manifest.id)
+    }
+
+    /// Where it is, for people.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// The groups whose roles lie on it, in order.
+    ///
+    /// # Errors
+    /// If they cannot be listed.
+    pub fn groups(&self) -> io::Result<Vec<String>> {
+        groups(&self.depot)
+    }
+
+    /// The blobs that lie on it, as they lie there, in order.
+    ///
+    /// # Errors
+    /// If they cannot be listed.
+    pub fn blobs(&self) -> io::Result<Vec<Digest>> {
+        let mut blobs = self.depot.blobs()?;
+        blobs.sort_unstable_by_key(|digest| digest.0);
+        blobs.dedup();
+        Ok(blobs)
+    }
+
+    /// The code of what lies on it; nothing where there is no timestamp.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn code(&self) -> Result<Option<Code>, StickError> {
+        let failed = |what: &'static str| move |error| StickError::of(&self.title, what, error);
+        let timestamp = self.depot.metadata("timestamp.json", TIMESTAMP_LEN_MAX);
+        let timestamp = timestamp.map_err(failed("metadata/timestamp.json"))?;
+        let blobs = self.blobs().map_err(failed("blobs"))?;
+        Ok(timestamp.map(|timestamp| Code::of(&timestamp, &blobs)))
+    }
+}
+
+/// The groups whose roles lie in a depot, in order.
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn groups(depot: &Depot) -> io::Result<Vec<String>> {
+    let entries = depot.store().list(&Folder::Metadata)?;
+    let groups = entries.iter().filter(|entry| entry.kind == Kind::File).filter_map(|entry| {
+        match Folder::Metadata.meaning(&entry.file) {
+            Meaning::Role(_, role) => role.strip_prefix("g.").map(str::to_owned),
+            _ => None,
+        }
+    });
+    let mut groups: Vec<_> = groups.filter(|group| is_group(group)).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    Ok(groups)
+}
+
+/// Room on the file system that a stick is mounted from. Some in user space do not say: then a full
+/// one is noticed when it is written.
+///
+/// # Errors
+/// If it cannot be asked.
+pub fn room(place: &Path) -> io::Result<Room> {
+    let found = rustix::fs::statvfs(place)?;
+    let cluster = found.f_frsize.max(1);
+    let free = match found.f_blocks {
+        0 => Room::UNKNOWN,
+        _ => found.f_bavail.saturating_mul(cluster),
+    };
+    Ok(Room { free, cluster })
+}
+
+/// The folder that is ours, if there is one: `place/neap` in any case, or `place` itself.
+fn found(place: &Path) -> Result<Option<Posix>, StickError> {
+    let failed = |error| StickError::at(place, error);
+    let top = Posix::open(place).map_err(failed)?;
+    match top.below(FOLDER) {
+        Ok(files) => return Ok(Some(files)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(_) => return Err(StickError::NotAFolder { place: place.join(FOLDER) }),
+    }
+    let entries = top.list("", ENTRIES_MAX).map_err(failed)?;
+    let named = |name: &str| {
+        let mut found = entries.iter().filter(|entry| entry.file.eq_ignore_ascii_case(name));
+        (found.next(), found.next())
+    };
+    match named(FOLDER) {
+        (Some(_), Some(_)) => Err(StickError::Twins { place: place.join(FOLDER) }),
+        (Some(entry), None) if entry.kind == Kind::Folder => {
+            top.below(&entry.file).map(Some).map_err(failed)
+        }
+        (Some(entry), None) => Err(StickError::NotAFolder { place: place.join(&entry.file) }),
+        (None, _) => {
+            let is_ours = [MANIFEST, "metadata", "receipts"].iter().any(|n| named(n).0.is_some());
+            Ok(is_ours.then_some(top))
+        }
+    }
+}
+
+impl std::fmt::Debug for Stick {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stick({})", self.title)
+    }
+}
+
+/// The path of a stick's folder, for messages.
+#[must_use]
+pub fn folder(place: &Path) -> PathBuf {
+    place.join(FOLDER)
+}
