@@ -164,18 +164,6 @@ impl Partial<'_> {
         Ok(())
     }
 
-    /// A subtree and its value, if the pairs above it came.
-    fn subtree(&self, first: u64, groups: u64) -> Result<Option<(Subtree, [u8; 32])>, BlobError> {
-        let (mut at, mut value) = (Subtree::whole(self.len), self.digest.0);
-        while (at.first, at.groups) != (first, groups) {
-            let offset = first.saturating_mul(GROUP_LEN as u64);
-            let (left, right) = at.halves().ok_or(BlobError::TreeDamaged { offset })?;
-            let Some(below) = self.pair(&at, &value)? else { return Ok(None) };
-            (at, value) = if first < right.first { (left, below.0) } else { (right, below.1) };
-        }
-        Ok(Some((at, value)))
-    }
-
     /// The pair of a subtree as it was put, not verified again: who is given it does that. Nothing
     /// if it did not come.
     ///
