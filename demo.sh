@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Shows neap on two real system images. First: diff, apply onto a block device, a kill on the way,
 # resume, verify. Then, in demo/site.sh: a signed release crosses a satellite link to a ship with
-# three devices. Changes nothing on this system; needs about 1 GB in $TMPDIR (or /tmp) and a few
-# minutes. As root there are loop devices and an emulated link; without, files and loopback.
+# three devices; last, in demo/stick.sh, a stick goes to a device without a link. Changes nothing on
+# this system; needs about 1 GB in $TMPDIR (or /tmp) and a few minutes. As root there are loop
+# devices, an emulated link and a FAT32 stick; without, files, loopback and a folder.
 #
 #   ./demo.sh           images made of Debian packages, fetched by name
 #   ./demo.sh --local   images made of files of this machine: no network
@@ -14,7 +15,7 @@ cd "$(dirname "$0")"
 LINK=88000                  # bit/s: a maritime satellite link in practice
 work=$(mktemp -d "${TMPDIR:-/tmp}/neap-demo.XXXXXX")
 log=$work/log
-loops=() namespaces=()
+loops=() namespaces=() mounts=()
 
 cleanup() {
     local job
@@ -24,6 +25,7 @@ cleanup() {
     done
     wait 2>/dev/null || true
     for job in "${namespaces[@]}"; do ip netns delete "$job" 2>/dev/null || true; done
+    for job in "${mounts[@]}"; do umount -l "$job" 2>/dev/null || true; done
     for job in "${loops[@]}"; do losetup --detach "$job" || true; done
     rm -rf "$work"
 }
@@ -108,6 +110,7 @@ if [ "$(id -u)" = 0 ] && [ -e /dev/net/tun ] && command -v ip >/dev/null; then
     emulator=$(realpath "$emulator")
 fi
 . demo/site.sh
+. demo/stick.sh
 
 step 'Two system images'
 if [ "${1:-}" = --local ]; then local_images; else debian_images || local_images; fi
@@ -184,4 +187,5 @@ awk -v p="$patch_size" -v f="$full_size" \
     'BEGIN { printf "   The patch is %.1f %% of the compressed image.\n", 100 * p / f }'
 
 ship
+stick
 say '' 'The demonstration has removed all it made; fetched packages stay in .cache/corpus.'
