@@ -168,6 +168,15 @@ fn fields_of_receipts_are_those_of_the_code() {
 }
 
 #[test]
+fn stick_tables_are_those_of_the_code() {
+    for path in ["docs/stick.md", "docs/field-guide.md"] {
+        let marked = marked(path);
+        assert!(!marked.is_empty(), "{path}: no table is marked as repeated in code");
+        assert_none(tables::differences(&marked, &sources()));
+    }
+}
+
+#[test]
 fn exit_codes_are_those_of_the_code() {
     let (path, code) = ("docs/exit-codes.md", "cli/src/exit.rs");
     let sources = sources();

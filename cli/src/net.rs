@@ -46,7 +46,7 @@ pub(crate) struct Started {
 }
 
 /// Where a verb's configuration is.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Configuration {
     /// The configuration [default: /usr/lib/neap/config.toml, /etc/neap/config.toml, config.d]
     #[arg(long, value_name = "FILE")]

@@ -40,7 +40,7 @@ pub(crate) struct Args {
 }
 
 /// What the device is and runs.
-#[derive(Debug, Group)]
+#[derive(Debug, Default, Group)]
 pub(crate) struct Running {
     /// The image that the device runs: a file or block device, which is read and hashed
     #[arg(long, value_name = "PATH", conflicts_with = "digest")]

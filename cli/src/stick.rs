@@ -1,10 +1,13 @@
 //! `neap stick`: sticks that carry releases to sites without a link, and receipts back.
 
 mod approval;
+mod approve;
 mod collect;
 mod export;
 mod import;
 mod install;
+mod led;
+mod plugged;
 mod proof;
 mod show;
 
@@ -68,6 +71,17 @@ enum Verb {
         neap stick collect /media/stick /srv/depot --key radar-7.pem --identity shore.key\n\n\
         Exit codes: 6 a receipt is not of its device's key; 13 two receipts of one number.")]
     Collect(Box<collect::Args>),
+    /// Say by a signature, on site, that what a stick has may be installed
+    #[command(after_help = "Examples:\n  \
+        neap stick approve /media/stick --key captain.pem --as 'master, MV Aurora' --yes\n  \
+        neap stick approve /media/stick --key chief.pem --as chief --device radar-7\n\n\
+        Without --yes it shows what would be installed, signs nothing, and ends with exit code 9.")]
+    Approve(Box<approve::Args>),
+    /// Do what the configuration says when a stick is plugged in, and show it by LED and console
+    #[command(after_help = "Example:\n  neap stick plugged /run/neap-stick/sda1\n\n\
+        neap-stick@.service runs it. `[stick] when_plugged` says what is done: by default the\n\
+        stick is verified and announced, and nothing is taken from it.")]
+    Plugged(Box<plugged::Args>),
     /// Show what lies on a stick, and its code
     #[command(after_help = "Example:\n  neap stick show /media/stick")]
     Show(show::Args),
@@ -86,7 +100,7 @@ struct NewKey {
 }
 
 /// Who this device is, and what it remembers.
-#[derive(Debug, Group)]
+#[derive(Debug, Clone, Group)]
 struct Here {
     #[command(flatten)]
     configuration: Configuration,
@@ -114,6 +128,8 @@ impl Args {
             Verb::Import(args) => &args.common,
             Verb::Install(args) => &args.common,
             Verb::Collect(args) => &args.common,
+            Verb::Approve(args) => &args.common,
+            Verb::Plugged(args) => &args.common,
             Verb::Show(args) => &args.common,
             Verb::NewKey(args) => &args.common,
         }
@@ -126,6 +142,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
         Verb::Import(args) => import::run(args),
         Verb::Install(args) => install::run(args),
         Verb::Collect(args) => collect::run(args),
+        Verb::Approve(args) => approve::run(args),
+        Verb::Plugged(args) => plugged::run(args),
         Verb::Show(args) => show::run(args),
         Verb::NewKey(args) => new_key(args),
     }

@@ -15,6 +15,8 @@ use neap_fuzz::harness::{HARNESSES, build, roundtrip, seal, whole};
 use neap_peer::groups::Groups;
 use neap_peer::wire::{Address, Hello, Notice, Request, encode_receipts};
 use neap_sim::executable::Arch;
+use neap_trust::approval::{Approval, Scope};
+use neap_trust::fixture::identity::payload;
 use neap_trust::key::Signer;
 use neap_trust::key::sealed::FileKey;
 use neap_trust::repo::document::{NamedKey, TargetFile};
@@ -22,6 +24,7 @@ use neap_trust::repo::edit::{RoleSetup, Setup};
 use neap_trust::repo::request::Request as SigningRequest;
 use neap_trust::repo::signature::SignatureFile;
 use neap_trust::repo::{Repo, When};
+use neap_trust::time::Timestamp;
 use neap_usb_sideload::code::Code;
 use neap_usb_sideload::manifest::{Manifest, Sealed};
 use neap_usb_sideload::seal::seal_short;
@@ -84,6 +87,19 @@ fn stick(seeds: &Path) -> io::Result<()> {
     for (seed, text) in [("spaced", Code::of(b"t", &[a]).to_string()), ("short", "123".into())] {
         fs::write(seeds.join("stick_code").join(seed), text)?;
     }
+    let approval = Approval {
+        to: a.0,
+        scope: Scope::Device("radar-7".into()),
+        product: "radar".into(),
+        version: "1.5.0".into(),
+        approver: "master".into(),
+        at: Timestamp::from_second(1_795_000_000).map_err(io::Error::other)?,
+        expires: Timestamp::from_second(1_795_086_400).map_err(io::Error::other)?,
+    };
+    let signed = approval.sign(&neap_fuzz::harness::stick::approver()).map_err(io::Error::other)?;
+    let form = |form: u8, bytes: &[u8]| [&[form], bytes].concat();
+    fs::write(seeds.join("stick_approval").join("signed"), form(0, &signed))?;
+    fs::write(seeds.join("stick_approval").join("payload"), form(1, &payload(&signed)))?;
     let key = neap_fuzz::harness::stick::key();
     let sealed = seal_short(b"a receipt", &key.recipient())?;
     fs::write(seeds.join("stick_sealed").join("short"), &sealed)?;

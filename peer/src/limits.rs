@@ -140,6 +140,9 @@ pub const CONFIG_PEER_COUNT_MAX: usize = 64;
 /// Most mirrors that a configuration names.
 pub const MIRROR_COUNT_MAX: usize = 16;
 
+/// Most keys of those who approve: a receipt names 8.
+pub const APPROVAL_KEY_COUNT_MAX: usize = 8;
+
 /// Most groups that a node follows.
 pub const CONFIG_GROUP_COUNT_MAX: usize = 64;
 

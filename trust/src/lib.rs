@@ -11,6 +11,7 @@
 //! - [`target`]: what a release says of one file.
 //! - [`profile`]: what a site may do on its own.
 //! - [`client`]: what a device may install from a carrier; its refusals.
+//! - [`approval`]: that someone on site agrees to an image.
 //! - [`receipt`]: what a device says of an update, and the chain of it.
 //! - [`identity`]: which device has which key: certificates of a fleet's authority.
 //! - [`repo`]: the editor of a repository: changes are staged, signed by people, merged, published.
@@ -20,8 +21,10 @@
 //! Nothing here trusts where bytes came from: all that is returned was verified against keys that
 //! the caller pinned.
 
+pub mod approval;
 pub mod carrier;
 pub mod client;
+mod cose;
 pub mod device_key;
 #[cfg(feature = "fixture")]
 pub mod fixture;

@@ -30,6 +30,12 @@ pub const CLOCK_AHEAD_DAYS_MAX: u32 = 20 * 365 + 5;
 /// Longest receipt: all texts at their longest, and the signature.
 pub const RECEIPT_LEN_MAX: u64 = 8 << 10;
 
+/// Longest approval: four texts at their longest, two digests, and the signature.
+pub const APPROVAL_LEN_MAX: u64 = 2 << 10;
+
+/// Longest time for which an approval counts, in seconds: a year.
+pub const APPROVAL_LIFE_S_MAX: i64 = 366 * 86_400;
+
 /// Longest file of a key: a sealed Ed25519 key is some 400 bytes.
 pub const KEY_FILE_LEN_MAX: u64 = 16 << 10;
 /// Least passphrase of a new key, in characters. scrypt makes each guess cost 80 ms or so.

@@ -14,6 +14,9 @@ pub const DEVICES_MAX: usize = 4096;
 /// Most receipts of one device that one visit writes or reads; the next one goes on.
 pub const RECEIPTS_MAX: usize = 10_000;
 
+/// Most approvals of a stick that are looked at: 8 people for each of 32 images.
+pub const APPROVALS_MAX: usize = 256;
+
 /// Longest `stick.json`: 4,096 encrypted blobs of some 220 bytes each.
 pub const MANIFEST_LEN_MAX: u64 = 1 << 20;
 

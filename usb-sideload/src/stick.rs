@@ -12,12 +12,12 @@ use neap_depot::store::Kind;
 use neap_engine::digest::Digest;
 use neap_trust::carrier::Carrier as _;
 use neap_trust::client::is_group;
-use neap_trust::limits::TIMESTAMP_LEN_MAX;
+use neap_trust::limits::{APPROVAL_LEN_MAX, TIMESTAMP_LEN_MAX};
 
 use crate::code::Code;
 use crate::error::StickError;
 use crate::folded::Folded;
-use crate::limits::{ENTRIES_MAX, MANIFEST_LEN_MAX, STEP_LEN};
+use crate::limits::{APPROVALS_MAX, ENTRIES_MAX, MANIFEST_LEN_MAX, STEP_LEN};
 use crate::manifest::Manifest;
 use crate::paced::Paced;
 use crate::raw::Raw;
@@ -32,6 +32,9 @@ pub const MANIFEST: &str = "stick.json";
 
 /// The folder of encrypted receipts.
 pub const SEALED: &str = "sealed";
+
+/// The folder of what people on site approved.
+pub const APPROVALS: &str = "approvals";
 
 /// A stick's depot, and the files that no other carrier has.
 pub struct Stick {
@@ -123,6 +126,48 @@ impl Stick {
     #[must_use]
     pub fn id(&self) -> &str {
         self.manifest.as_ref().map_or("", |manifest| &manifest.id)
+    }
+
+    /// What lies where approvals do, by name and in order of names. Nobody verified it. Files that
+    /// are longer than an approval are empty here; those past the limit are left out.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn approvals(&self) -> io::Result<Vec<(String, Vec<u8>)>> {
+        let mut files: Vec<_> = self
+            .raw
+            .entries(APPROVALS)?
+            .into_iter()
+            .filter(|entry| entry.kind == Kind::File && !entry.file.starts_with(['.', '~']))
+            .map(|entry| entry.file)
+            .filter(|file| file.ends_with(".cose"))
+            .collect();
+        files.sort_unstable();
+        files.truncate(APPROVALS_MAX);
+        let mut found = Vec::new();
+        for file in files {
+            let bytes = match self.raw.read(APPROVALS, &file, APPROVAL_LEN_MAX) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => continue,
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            found.push((format!("{APPROVALS}/{file}"), bytes));
+        }
+        Ok(found)
+    }
+
+    /// Writes an approval, named by its digest: the path of it on the stick.
+    ///
+    /// # Errors
+    /// If the stick cannot be written, or another program writes to it.
+    pub fn approve(&self, approval: &[u8]) -> Result<String, StickError> {
+        let _writer = self.depot.writer("neap stick approve")?;
+        let name = blake3::hash(approval).to_hex();
+        let file = format!("{}.cose", &name[..32]);
+        let failed = |error| StickError::of(&self.title, APPROVALS, error);
+        self.raw.put(APPROVALS, &file, approval).map_err(failed)?;
+        Ok(format!("{APPROVALS}/{file}"))
     }
 
     /// Where it is, for people.
@@ -233,4 +278,44 @@ impl std::fmt::Debug for Stick {
 #[must_use]
 pub fn folder(place: &Path) -> PathBuf {
     place.join(FOLDER)
+}
+
+#[cfg(test)]
+mod tests {
+    use neap_depot::memory::Memory;
+    use neap_depot::store::Edit as _;
+
+    use super::*;
+    use crate::limits::APPROVALS_MAX;
+
+    #[test]
+    fn approvals_are_found_in_any_case_within_bounds_and_what_is_too_long_is_not_read() {
+        let memory = Memory::default();
+        let stick = Stick::on(memory.clone(), None).expect("a stick");
+        assert_eq!(stick.approvals().expect("read"), []);
+        let path = stick.approve(b"agreed").expect("written");
+        assert_eq!(stick.approve(b"agreed").expect("written"), path, "the same one once");
+        assert_eq!(stick.approvals().expect("read"), [(path, b"agreed".to_vec())]);
+
+        let memory = Memory::default();
+        memory.make_folder("APPROVALS").expect("made");
+        let put = |name: &str, content: &[u8]| {
+            let file = memory.create("APPROVALS", name).expect("made");
+            file.write_at(0, content).expect("written");
+        };
+        let len = usize::try_from(APPROVAL_LEN_MAX).expect("small");
+        put("A.COSE", &vec![7; len]);
+        put("b.cose", &vec![7; len + 1]);
+        put("._b.cose", b"a scanning station's");
+        put("c.txt", b"no approval");
+        let stick = Stick::on(memory.clone(), None).expect("a stick");
+        let found = stick.approvals().expect("read");
+        let lens: Vec<_> = found.iter().map(|(name, bytes)| (&**name, bytes.len())).collect();
+        assert_eq!(lens, [("approvals/a.cose", len), ("approvals/b.cose", 0)]);
+        for number in 0..APPROVALS_MAX {
+            put(&format!("{number}.cose"), b"x");
+        }
+        let stick = Stick::on(memory, None).expect("a stick");
+        assert_eq!(stick.approvals().expect("read").len(), APPROVALS_MAX);
+    }
 }

@@ -1,21 +1,42 @@
 //! Who must say yes before a device is written: asked once, after all was verified and before the
-//! first write.
+//! first write. The answers are signed files on the stick.
 
+use std::path::Path;
+
+use neap_engine::digest::Digest;
+use neap_peer::config::Config;
+use neap_trust::approval::{Asked, approved};
 use neap_trust::client::{Group, Offer};
-use neap_trust::profile::Approval;
+use neap_trust::device_key::DeviceKey;
+use neap_trust::profile;
+use neap_trust::repo::changes::plain;
+use neap_trust::time::Timestamp;
+use neap_usb_sideload::stick::Stick;
 
+use super::of_io;
+use crate::ca;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::net;
+
+/// Longest file of a public key, in bytes: PEM of P-256 has 178.
+const KEY_LEN_MAX: u64 = 4 << 10;
 
 /// What is asked about.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Question<'a> {
+    /// Who may approve, and who this device is.
+    pub(super) config: &'a Config,
+    /// Where approvals lie.
+    pub(super) stick: &'a Stick,
     /// The group of the device, with the profile of its site.
     pub(super) group: &'a Group,
     /// What would be installed.
     pub(super) offer: &'a Offer,
     /// What would be written over, for people.
     pub(super) target: &'a str,
+    /// The known time.
+    pub(super) now: Timestamp,
 }
 
 /// Who approved, for the receipt.
@@ -23,17 +44,60 @@ pub(super) struct Question<'a> {
 /// # Errors
 /// Exit code 9: someone must approve, and nobody did.
 pub(super) fn asked(question: &Question<'_>) -> Result<Vec<String>, Failure> {
-    let Question { group, offer, target } = question;
+    let Question { config, stick, group, offer, target, now } = question;
     let profile = group.profile.as_ref();
-    match profile.map(|profile| (profile.approval, &profile.site)) {
-        Some((Approval::Crew, site)) => Err(Failure::new(
-            Exit::ApprovalMissing,
-            format!(
-                "{target}: the crew of {site} must approve {} {} first",
-                offer.custom.product, offer.custom.version
-            ),
-            "have the crew approve it, then run the same command again",
-        )),
-        Some((Approval::None, _)) | None => Ok(Vec::new()),
+    let crew = profile.is_some_and(|profile| profile.approval == profile::Approval::Crew);
+    let keys = &config.approval.keys;
+    if !crew && keys.is_empty() {
+        return Ok(Vec::new());
     }
+    let site = site(config, group);
+    let (product, version) = (&offer.custom.product, &offer.custom.version);
+    let who = if site.is_empty() { "someone".into() } else { format!("the crew of {site}") };
+    let error = format!("{target}: {who} must approve {product} {version} first");
+    let missing = |found, next: &str| Failure {
+        found,
+        ..Failure::new(Exit::ApprovalMissing, error.clone(), next)
+    };
+    if keys.is_empty() {
+        let next = "name the public keys of those who approve in `[approval]` of the configuration";
+        return Err(missing(Box::default(), next));
+    }
+    let to = offer.custom.to.as_deref().and_then(Digest::from_hex);
+    let to = to.ok_or_else(|| missing(Box::default(), "tell whoever publishes releases"))?.0;
+    let device = device(config)?;
+    let keys = keys.iter().map(|path| key(path)).collect::<Result<Vec<_>, _>>()?;
+    let files = stick.approvals().map_err(|error| of_io(&error, stick.title()))?;
+    let asked = Asked { to: &to, device: device.as_deref(), site, now: *now };
+    let (who, refused) = approved(&files, &keys, config.approval.threshold, &asked);
+    who.ok_or_else(|| {
+        let threshold = config.approval.threshold;
+        let next = format!(
+            "neap stick approve {}, with {threshold} of the keys that the configuration names; \
+             then the same command again",
+            stick.title()
+        );
+        missing(refused.iter().map(|why| plain(why)).collect(), &next)
+    })
+}
+
+/// The site of a device: its signed profile's, else what the configuration says.
+fn site<'a>(config: &'a Config, group: &'a Group) -> &'a str {
+    group.profile.as_ref().map_or(&config.site, |profile| &profile.site)
+}
+
+/// This device's name, if its configuration has a certificate.
+fn device(config: &Config) -> Result<Option<String>, Failure> {
+    let Some(files) = &config.identity else { return Ok(None) };
+    let (certificate, _) = net::own(files, &ca::authority(&files.authority)?)?;
+    Ok(Some(certificate.device().to_string()))
+}
+
+/// The public key of someone who approves.
+fn key(path: &Path) -> Result<DeviceKey, Failure> {
+    let pem = String::from_utf8(ca::limited(path, KEY_LEN_MAX)?).ok();
+    pem.and_then(|pem| DeviceKey::from_pem(&pem)).ok_or_else(|| {
+        let error = format!("{}: no public key of Ed25519 or P-256 in PEM", path.display());
+        Failure::new(Exit::Usage, error, "neap key export-public writes one")
+    })
 }

@@ -45,6 +45,14 @@ pub(super) struct Args {
     pub(super) common: Common,
 }
 
+impl Args {
+    /// All that a stick has for this device, into its own depot.
+    pub(super) fn plugged(stick: PathBuf, here: Here, common: Common) -> Self {
+        let (to, product, inventory) = (None, Vec::new(), Inventory::default());
+        Self { stick, to, product, receipts_only: false, inventory, here, common }
+    }
+}
+
 /// What came of one file.
 struct Row {
     path: String,

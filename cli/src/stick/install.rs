@@ -49,6 +49,19 @@ pub(super) struct Args {
     pub(super) common: Common,
 }
 
+impl Args {
+    /// What the configuration says, with what it says is the source and the target.
+    pub(super) fn plugged(
+        stick: PathBuf,
+        here: Here,
+        (source, target): (PathBuf, PathBuf),
+        common: Common,
+    ) -> Self {
+        let (product, running) = (None, Running::default());
+        Self { stick, source, target, product, running, here, common }
+    }
+}
+
 pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let config = args.here.load()?;
     let product = args.product.clone().or_else(|| config.product.clone()).ok_or_else(|| {
@@ -60,6 +73,9 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let (group, offer) = chosen(args, &checked, &stick, &product)?;
     let blob = patch(args, &stick, offer)?;
     let approvals = asked(&Question {
+        config: &config,
+        stick: &stick,
+        now: checked.staleness.time.at,
         group: &checked.groups[group],
         offer,
         target: &args.target.display().to_string(),
@@ -80,9 +96,13 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     text += &staleness(&checked);
     let proof = Proof { args, config: &config, checked: &checked, offer, approvals, stick: &stick };
     let (told, receipt) = match proof.keep() {
-        Ok(Some((sequence, device))) => {
+        Ok(Some((sequence, device, None))) => {
             (format!("receipt  {sequence} of {device}, on the stick\n"), Some(sequence))
         }
+        Ok(Some((sequence, device, Some(why)))) => (
+            format!("receipt  {sequence} of {device}\nnote     it is not on the stick: {why}\n"),
+            Some(sequence),
+        ),
         Ok(None) => ("receipt  none: the configuration has no [identity]\n".into(), None),
         Err(failure) => (format!("note     no receipt: {}\n", failure.error), None),
     };
@@ -233,8 +253,9 @@ struct Proof<'a> {
 
 impl Proof<'_> {
     /// Signs a receipt, keeps it in the device's depot, and writes all receipts to the stick: the
-    /// number of the new one; nothing if this device was given no key.
-    fn keep(self) -> Result<Option<(u64, String)>, Failure> {
+    /// number of the new one, and why it is not on the stick; nothing if this device was given no
+    /// key.
+    fn keep(self) -> Result<Option<(u64, String, Option<String>)>, Failure> {
         let Self { args, config, checked, offer, approvals, stick } = self;
         let digest = |hex: &Option<String>| hex.as_deref().and_then(Digest::from_hex).map(|d| d.0);
         let time = checked.staleness.time;
@@ -262,8 +283,8 @@ impl Proof<'_> {
         let Some(signed) = signed? else { return Ok(None) };
         let depot = Depot::make(&config.depot.display().to_string());
         let depot = depot.map_err(|error| Failure::open("depot", &config.depot, &error))?;
-        back::give(&depot, stick, args.here.encrypt_to.as_ref())
-            .map_err(|error| of_stick(&error, &args.stick))?;
-        Ok(Some((signed.receipt.sequence, signed.receipt.device)))
+        let given = back::give(&depot, stick, args.here.encrypt_to.as_ref());
+        let why = given.err().map(|error| of_stick(&error, &args.stick).error);
+        Ok(Some((signed.receipt.sequence, signed.receipt.device, why)))
     }
 }

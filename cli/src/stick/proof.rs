@@ -20,7 +20,7 @@ use crate::receipt::create;
 use crate::size;
 
 /// What this device runs, for a receipt.
-#[derive(Debug, Group)]
+#[derive(Debug, Default, Group)]
 pub(super) struct Inventory {
     /// Say in a signed receipt what this device runs: its image, a file or block device
     #[arg(long, value_name = "PATH")]

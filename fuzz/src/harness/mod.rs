@@ -44,6 +44,7 @@ pub const HARNESSES: &[Named] = &[
     ("signature", repo::signature),
     ("slice", wire::slice),
     ("staged", repo::staged),
+    ("stick_approval", stick::approval),
     ("stick_code", stick::code),
     ("stick_json", stick::manifest),
     ("stick_sealed", stick::sealed),

@@ -9,6 +9,10 @@ use neap_depot::memory::Memory;
 use neap_depot::store::{Edit, Object};
 use neap_depot::writer::Present;
 use neap_engine::digest::Digest;
+use neap_trust::approval::{Approval, Asked, approved};
+use neap_trust::device_key::DeviceSigner as _;
+use neap_trust::device_key::file::{DeviceFileKey, Kind};
+use neap_trust::fixture::identity::sealed_approval;
 use neap_trust::receipt::Receipt;
 use neap_usb_sideload::back;
 use neap_usb_sideload::code::Code;
@@ -37,6 +41,40 @@ pub fn manifest(bytes: &[u8]) {
         assert!(manifest.sealed(&entry.blob).contains(entry));
         assert_eq!(manifest.sealed_to(&entry.blob, &entry.to), Some(entry));
     }
+}
+
+/// The key of one who approves.
+///
+/// # Panics
+/// Never: it is one.
+#[must_use]
+pub fn approver() -> DeviceFileKey {
+    DeviceFileKey::from_seed(Kind::Ed25519, &[7; 32]).expect("it is a key")
+}
+
+/// Any bytes as an approval, and as what an approver signed: what is read is spelled as it would
+/// have been signed, can be shown, and counts for its own image alone.
+pub fn approval(bytes: &[u8]) {
+    let Some((form, rest)) = bytes.split_first() else { return };
+    let key = approver();
+    let keys = [key.device_key()];
+    let is_sealed = form % 2 == 1;
+    let whole = if is_sealed { sealed_approval(rest, &key) } else { rest.to_vec() };
+    let verified = Approval::verify(&whole, &keys);
+    let Ok(claimed) = Approval::claimed(&whole) else {
+        assert!(verified.is_err());
+        return;
+    };
+    let again = claimed.sign(&key).expect("what was read can be written");
+    assert!(!is_sealed || (again == whole && verified.is_ok()));
+    assert!(!claimed.approver.chars().any(char::is_control));
+    let other = [claimed.to[0] ^ 1; 32];
+    let asked = |to| Asked { to, device: Some("radar-7"), site: "Aurora", now: claimed.at };
+    assert!(claimed.covers(&asked(&other)).is_err());
+    let files = [("a".to_owned(), whole.clone()), ("b".to_owned(), whole)];
+    let (who, refused) = approved(&files, &keys, 1, &asked(&claimed.to));
+    assert_eq!(who.is_some(), refused.is_empty());
+    assert_eq!(approved(&files, &keys, 2, &asked(&claimed.to)).0, None);
 }
 
 /// Any text as a code: what is read is shown and read again as the same.

@@ -25,12 +25,12 @@ pub use layers::Layer;
 pub use value::{HostPort, MirrorPlace};
 
 use crate::limits::{
-    CONFIG_GROUP_COUNT_MAX, CONFIG_PEER_COUNT_MAX, HOURS_COUNT_MAX, LINK_COUNT_MAX,
-    MIRROR_COUNT_MAX,
+    APPROVAL_KEY_COUNT_MAX, CONFIG_GROUP_COUNT_MAX, CONFIG_PEER_COUNT_MAX, HOURS_COUNT_MAX,
+    LINK_COUNT_MAX, MIRROR_COUNT_MAX,
 };
 use crate::link::{Class, Profile};
 use layers::Layers;
-use raw::{Raw, RawIdentity, RawLink};
+use raw::{Raw, RawApproval, RawIdentity, RawLink, RawStick};
 
 /// The configuration of a node; all of it has passed its checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,45 @@ pub struct Config {
     pub links: BTreeMap<String, Profile>,
     /// Where its metrics go.
     pub metrics: MetricsPlace,
+    /// Who must approve before it is written.
+    pub approval: Approval,
+    /// What it does with sticks.
+    pub stick: Stick,
+}
+
+/// Who must approve before a device is written, beside those who sign releases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// Public keys, PEM. If there are any, nothing is installed from a stick without approval.
+    pub keys: Vec<PathBuf>,
+    /// How many of them must.
+    pub threshold: usize,
+}
+
+/// What a node does with sticks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stick {
+    /// What happens when one is plugged in.
+    pub when_plugged: WhenPlugged,
+    /// The image that an install starts from, and what it overwrites.
+    pub places: Option<(PathBuf, PathBuf)>,
+    /// The folder of an LED.
+    pub led: Option<PathBuf>,
+    /// Where a line is written for whoever has a console.
+    pub console: Option<PathBuf>,
+}
+
+/// What happens when a stick is plugged in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenPlugged {
+    /// It is verified, and what it has is said.
+    #[default]
+    Announce,
+    /// What it has for this device is copied to the device's depot.
+    Import,
+    /// It is installed, where an approval is on it.
+    InstallAfterApproval,
 }
 
 /// Files that say who a node is to its peers.
@@ -166,6 +205,8 @@ impl Config {
                 listen: raw.metrics.listen.and_then(|listen| listen.0),
                 textfile: raw.metrics.textfile.map(PathBuf::from),
             },
+            stick: stick(raw.stick, !raw.approval.keys.is_empty(), layers)?,
+            approval: approval(raw.approval, layers)?,
         })
     }
 }
@@ -186,6 +227,40 @@ fn identity(raw: RawIdentity, layers: &Layers) -> Result<Option<Identity>, Confi
         authority: needed("authority", authority)?,
         crl: crl.map(PathBuf::from),
     }))
+}
+
+/// Keys of those who approve; their number is a number of them.
+fn approval(raw: RawApproval, layers: &Layers) -> Result<Approval, ConfigError> {
+    let count = raw.keys.len();
+    let wrong = |why: String| layers.wrong(&["approval"], why);
+    if count > APPROVAL_KEY_COUNT_MAX {
+        return Err(wrong(format!("{count} keys, {APPROVAL_KEY_COUNT_MAX} allowed")));
+    }
+    let threshold = raw.threshold.unwrap_or(1);
+    if raw.threshold.is_some() && !(1..=count).contains(&threshold) {
+        return Err(wrong(format!("`threshold` is {threshold}, and there are {count} keys")));
+    }
+    Ok(Approval { keys: raw.keys.into_iter().map(PathBuf::from).collect(), threshold })
+}
+
+/// Both places or none: what is read, and what is overwritten.
+fn stick(raw: RawStick, has_keys: bool, layers: &Layers) -> Result<Stick, ConfigError> {
+    let wrong = |why: &str| layers.wrong(&["stick"], why.to_owned());
+    let when_plugged = raw.when_plugged.unwrap_or_default();
+    let places = match (raw.source, raw.target) {
+        (Some(source), Some(target)) => Some((source.into(), target.into())),
+        (None, None) if when_plugged == WhenPlugged::InstallAfterApproval => {
+            return Err(wrong("`source` and `target` are missing: an install needs them"));
+        }
+        (None, None) => None,
+        (Some(_), None) => return Err(wrong("`target` is missing")),
+        (None, Some(_)) => return Err(wrong("`source` is missing")),
+    };
+    if when_plugged == WhenPlugged::InstallAfterApproval && !has_keys {
+        return Err(wrong("an install needs `keys` of `[approval]`"));
+    }
+    let (led, console) = (raw.led.map(PathBuf::from), raw.console.map(PathBuf::from));
+    Ok(Stick { when_plugged, places, led, console })
 }
 
 /// The links that are always there, and those that were described.

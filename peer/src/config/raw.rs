@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use neap_trust::identity::DeviceName;
 use serde::Deserialize;
 
+use super::WhenPlugged;
 use super::value::{
     AbsolutePath, GroupName, HostPort, LinkName, Listen, MirrorPlace, OfPrice, ProductName,
     RateKbit, RttMs, SiteName, Size,
@@ -37,6 +38,28 @@ pub(super) struct Raw {
     pub(super) link: BTreeMap<LinkName, RawLink>,
     #[serde(default)]
     pub(super) metrics: RawMetrics,
+    #[serde(default)]
+    pub(super) approval: RawApproval,
+    #[serde(default)]
+    pub(super) stick: RawStick,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawApproval {
+    #[serde(default)]
+    pub(super) keys: Vec<AbsolutePath>,
+    pub(super) threshold: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawStick {
+    pub(super) when_plugged: Option<WhenPlugged>,
+    pub(super) source: Option<AbsolutePath>,
+    pub(super) target: Option<AbsolutePath>,
+    pub(super) led: Option<AbsolutePath>,
+    pub(super) console: Option<AbsolutePath>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -37,6 +37,9 @@ fn example_says_what_it_is_meant_to_say() {
     assert!(config.peers[1].link.metered);
     assert!(matches!(&config.mirrors[0].place, MirrorPlace::Web(_)));
     assert_eq!(config.metrics.listen, "127.0.0.1:9102".parse().ok());
+    assert_eq!(config.approval.keys, [PathBuf::from("/etc/neap/captain.pem")]);
+    assert_eq!(config.stick.when_plugged, WhenPlugged::InstallAfterApproval);
+    assert!(config.stick.led.is_some() && config.stick.console.is_some());
     assert!(config.identity.is_some_and(|identity| identity.crl.is_some()));
 }
 
@@ -49,6 +52,39 @@ fn every_key_of_the_example_is_in_the_reference() {
             assert!(documented, "docs/links.md does not name `{key}`");
         }
     }
+}
+
+#[test]
+fn sticks_are_announced_unless_more_is_said_and_all_that_it_needs() {
+    let none = parse("").expect("defaults");
+    assert_eq!((none.stick, none.approval.threshold), (Stick::default(), 1));
+    assert_eq!(Stick::default().when_plugged, WhenPlugged::Announce);
+    let said = "[approval]\nkeys = ['/a', '/b']\nthreshold = 2\n[stick]\n\
+                when_plugged = 'install-after-approval'\nsource = '/dev/a'\ntarget = '/dev/b'\n";
+    let config = parse(said).expect("all of it");
+    assert_eq!((config.approval.keys.len(), config.approval.threshold), (2, 2));
+    assert_eq!(config.stick.when_plugged, WhenPlugged::InstallAfterApproval);
+    assert_eq!(config.stick.places, Some(("/dev/a".into(), "/dev/b".into())));
+    for (text, part) in [
+        ("[approval]\nkeys = ['/a']\nthreshold = 2", "`threshold` is 2, and there are 1 keys"),
+        ("[approval]\nkeys = ['/a']\nthreshold = 0", "`threshold` is 0"),
+        ("[approval]\nthreshold = 1", "there are 0 keys"),
+        ("[approval]\nkeys = ['a']", "begins with `/`"),
+        ("[stick]\nwhen_plugged = 'install'", "`announce`"),
+        ("[stick]\nwhen_plugged = 'install-after-approval'", "`source` and `target` are missing"),
+        (
+            "[stick]\nwhen_plugged = 'install-after-approval'\nsource = '/a'\ntarget = '/b'",
+            "an install needs `keys`",
+        ),
+        ("[stick]\nsource = '/a'", "`target` is missing"),
+        ("[stick]\ntarget = '/a'", "`source` is missing"),
+    ] {
+        let error = refused(text);
+        assert!(error.contains(part), "{error}: no {part}");
+    }
+    let keys = |count: usize| format!("[approval]\nkeys = [{}]", "'/k', ".repeat(count));
+    assert!(parse(&keys(8)).is_ok());
+    assert!(refused(&keys(9)).contains("9 keys, 8 allowed"));
 }
 
 #[test]

@@ -9,9 +9,9 @@ pub mod export;
 
 use std::fmt;
 
-use coset::{CoseSign1Builder, HeaderBuilder, TaggedCborSerializable, iana};
 use jiff::Timestamp;
 
+use crate::cose::{self, Fault};
 use crate::device_key::{DeviceKey, DeviceSigner};
 use crate::limits::RECEIPT_LEN_MAX;
 use crate::time::Source;
@@ -177,24 +177,9 @@ impl Receipt {
     /// # Errors
     /// [`ReceiptError`]: why it is not.
     pub fn verify(bytes: &[u8], key: &DeviceKey) -> Result<Verified, ReceiptError> {
-        let message = message(bytes)?;
-        let header = &message.protected.header;
-        let is_of = |key: &DeviceKey| {
-            header.alg == Some(coset::RegisteredLabelWithPrivate::Assigned(algorithm(key)))
-        };
-        let named = header.content_type == Some(coset::ContentType::Text(CONTENT_TYPE.into()));
-        if header.key_id != key.id() {
-            return Err(ReceiptError::OtherKey { found: hex::encode(&header.key_id) });
-        }
-        if !named || !is_of(key) || !message.unprotected.is_empty() || !header.crit.is_empty() {
-            return Err(ReceiptError::Header);
-        }
-        let signed = message.verify_signature(&[], |signature, signed| {
-            let signature = signature.try_into().map_err(|_| ())?;
-            if key.verifies(signed, signature) { Ok(()) } else { Err(()) }
-        });
-        signed.map_err(|()| ReceiptError::Signature)?;
-        let receipt = cbor::decode(message.payload.as_deref().unwrap_or_default())?;
+        within_limit(bytes)?;
+        let payload = cose::open(bytes, CONTENT_TYPE, key)?;
+        let receipt = cbor::decode(&payload)?;
         Ok(Verified { receipt, digest: blake3::hash(bytes).into() })
     }
 
@@ -220,32 +205,27 @@ impl Receipt {
 /// # Errors
 /// If the signer does not sign.
 pub(crate) fn seal(payload: Vec<u8>, signer: &dyn DeviceSigner) -> Result<Vec<u8>, String> {
-    let key = signer.device_key();
-    let header = HeaderBuilder::new()
-        .algorithm(algorithm(&key))
-        .content_type(CONTENT_TYPE.to_owned())
-        .key_id(key.id().to_vec())
-        .build();
-    let message = CoseSign1Builder::new()
-        .protected(header)
-        .payload(payload)
-        .try_create_signature(&[], |bytes| signer.sign_receipt(bytes).map(|s| s.to_vec()))?
-        .build();
-    message.to_tagged_vec().map_err(|error| error.to_string())
+    cose::seal(payload, CONTENT_TYPE, signer)
 }
 
 fn message(bytes: &[u8]) -> Result<coset::CoseSign1, ReceiptError> {
-    let len = bytes.len() as u64;
-    if len > RECEIPT_LEN_MAX {
-        return Err(ReceiptError::TooLong { len });
-    }
-    coset::CoseSign1::from_tagged_slice(bytes).map_err(|_| ReceiptError::NotCose)
+    within_limit(bytes)?;
+    Ok(cose::message(bytes)?)
 }
 
-fn algorithm(key: &DeviceKey) -> iana::Algorithm {
-    match key {
-        DeviceKey::Ed25519(_) => iana::Algorithm::EdDSA,
-        DeviceKey::P256(_) => iana::Algorithm::ES256,
+fn within_limit(bytes: &[u8]) -> Result<(), ReceiptError> {
+    let len = bytes.len() as u64;
+    if len > RECEIPT_LEN_MAX { Err(ReceiptError::TooLong { len }) } else { Ok(()) }
+}
+
+impl From<Fault> for ReceiptError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::NotCose => Self::NotCose,
+            Fault::Header => Self::Header,
+            Fault::OtherKey(id) => Self::OtherKey { found: hex::encode(id) },
+            Fault::Signature => Self::Signature,
+        }
     }
 }
 
