@@ -210,6 +210,19 @@ fn site_whose_crew_must_approve_is_not_written_without() {
     fleet.run("stick export depot stick --site Borealis").expect_error(1, &["Borealis"]);
     let install = "stick install stick --config radar-7.toml --source radar-7.a --target b";
     fleet.run(install).expect_error(9, &["the crew of Aurora must approve radar 1.1 first"]);
+    // Whoever had the stick took the profile off it, for a device that does not know it yet.
+    let desk = &fleet.0.depot;
+    for entry in fs::read_dir(desk.path("stick/neap/blobs")).expect("listed") {
+        let path = entry.expect("an entry").path();
+        if String::from_utf8_lossy(&fs::read(&path).expect("read")).contains("Aurora") {
+            fs::remove_file(&path).expect("removed");
+            fs::remove_file(path.with_extension("obao")).expect("removed");
+        }
+    }
+    fleet.device("radar-8", 1);
+    let install = "stick install stick --config radar-8.toml --source radar-8.a --target radar-8.b";
+    fleet.run(install).expect_error(9, &["must approve radar 1.1 first"]);
+    assert!(!desk.path("radar-8.b").exists() || desk.read("radar-8.b") != image(2));
     assert!(!fleet.0.depot.path("b").exists());
 }
 

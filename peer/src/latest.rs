@@ -12,8 +12,8 @@ use serde_json::Value;
 use crate::limits::LATEST_LEN_MAX;
 
 /// The timestamp, and of the snapshot, the targets and the roles of these groups, as it leads to
-/// them, those that are not `kept`. Nothing is verified here. What would make the answer longer than
-/// [`LATEST_LEN_MAX`] is left out: it is asked for by name.
+/// them, those that are not `kept`. Nothing is verified here. What would make the answer longer
+/// than [`LATEST_LEN_MAX`] is left out: it is asked for by name.
 ///
 /// # Errors
 /// If the depot fails.

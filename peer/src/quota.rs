@@ -1,5 +1,5 @@
-//! What one peer may be sent in a day: a device that asks without end, by mistake or on purpose, must
-//! not use up the link of those who serve it. Counted for as long as the node runs.
+//! What one peer may be sent in a day: a device that asks without end, by mistake or on purpose,
+//! must not use up the link of those who serve it. Counted for as long as the node runs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -8,12 +8,12 @@ use std::io;
 
 use neap_depot::depot::Depot;
 use neap_depot::limits::RECEIPT_LEN_MAX;
-use neap_depot::name::Device;
+use neap_depot::name::{Device, Folder, Meaning};
 use neap_depot::store::Kind;
 use neap_trust::receipt::Receipt;
 
 use crate::error::StickError;
-use crate::limits::{DEVICES_MAX, RECEIPTS_MAX, SEALED_RECEIPT_LEN_MAX};
+use crate::limits::{BROUGHT_LEN_MAX, DEVICES_MAX, RECEIPTS_MAX, SEALED_RECEIPT_LEN_MAX};
 use crate::seal::{self, Identity, Recipient};
 use crate::stick::{SEALED, Stick};
 
@@ -64,17 +64,29 @@ pub fn give(depot: &Depot, stick: &Stick, to: Option<&Recipient>) -> Result<Give
         return Ok(given);
     }
     let writer = stick.depot().writer("neap stick, writing receipts")?;
-    let there = There::of(stick).map_err(|error| listed(stick.title(), error))?;
+    let there = There::of(stick, &devices).map_err(|error| listed(stick.title(), error))?;
     for (device, numbers) in devices.into_iter().take(DEVICES_MAX) {
         given.devices += 1;
-        let new = numbers.into_iter().filter(|n| !there.has(&device, *n)).take(RECEIPTS_MAX);
-        for number in new {
+        let mut left = RECEIPTS_MAX;
+        for number in numbers {
+            if left == 0 {
+                break;
+            }
             let name = format!("receipts/{}/{number}.cose", device.as_str());
             let bytes = depot.receipt(&device, number);
             let bytes = match bytes.map_err(|error| StickError::of(&title, &name, error))? {
                 Some(bytes) => bytes,
                 None => continue,
             };
+            if there.has(&device, number) {
+                let found = stick.depot().receipt(&device, number);
+                if !matches!(found, Ok(Some(found)) if found == bytes) {
+                    let why = format!("{name}: something else has its number on the stick");
+                    given.refused.push(why);
+                }
+                continue;
+            }
+            left -= 1;
             let failed = |error| StickError::of(stick.title(), &name, error);
             let Some(to) = to else {
                 let kept = writer.keep_receipt(&device, number, &bytes).map_err(failed)?;
@@ -104,18 +116,48 @@ struct There {
 }
 
 impl There {
-    fn of(stick: &Stick) -> io::Result<Self> {
-        let plain = stick.depot().receipts()?.into_iter();
-        let plain = plain.flat_map(|(device, numbers)| {
-            numbers.into_iter().map(move |number| (device.clone(), number))
-        });
+    /// Of these devices: a stick may hold others without number.
+    fn of(stick: &Stick, devices: &[(Device, Vec<u64>)]) -> io::Result<Self> {
+        let mut plain = BTreeSet::new();
+        for (device, ours) in devices.iter().take(DEVICES_MAX) {
+            let numbers = numbers(stick, device)?;
+            let numbers = numbers.into_iter().filter(|number| ours.binary_search(number).is_ok());
+            plain.extend(numbers.map(|number| (device.clone(), number)));
+        }
         let sealed = stick.raw().entries(SEALED)?.into_iter().map(|entry| entry.file);
-        Ok(Self { plain: plain.collect(), sealed: sealed.collect() })
+        Ok(Self { plain, sealed: sealed.collect() })
     }
 
     fn has(&self, device: &Device, number: u64) -> bool {
         self.plain.contains(&(device.clone(), number))
     }
+}
+
+/// The devices of which there are receipts on a stick, at most [`DEVICES_MAX`].
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn devices(stick: &Stick) -> io::Result<Vec<Device>> {
+    let entries = stick.depot().store().list(&Folder::Receipts)?;
+    let devices = entries.iter().filter_map(|entry| Device::new(&entry.file));
+    Ok(devices.take(DEVICES_MAX).collect())
+}
+
+/// The numbers of a device's receipts on a stick, in order, at most [`RECEIPTS_MAX`].
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn numbers(stick: &Stick, device: &Device) -> io::Result<Vec<u64>> {
+    let folder = Folder::Device(device.clone());
+    let entries = stick.depot().store().list(&folder)?;
+    let numbers = entries.iter().filter_map(|entry| match folder.meaning(&entry.file) {
+        Meaning::Receipt(number) => Some(number),
+        _ => None,
+    });
+    let mut numbers: Vec<_> = numbers.collect();
+    numbers.sort_unstable();
+    numbers.truncate(RECEIPTS_MAX);
+    Ok(numbers)
 }
 
 /// The receipts on a stick, within limits; encrypted ones where a key is given.
@@ -125,11 +167,22 @@ impl There {
 pub fn brought(stick: &Stick, key: Option<&Identity>) -> Result<Brought, StickError> {
     let failed = |what: &str, error| StickError::of(stick.title(), what, error);
     let mut brought = Brought::default();
-    let devices = stick.depot().receipts().map_err(|error| failed("receipts", error))?;
-    for (device, numbers) in devices.into_iter().take(DEVICES_MAX) {
-        for sequence in numbers.into_iter().take(RECEIPTS_MAX) {
+    let mut held = 0;
+    let devices = devices(stick).map_err(|error| failed("receipts", error))?;
+    'all: for device in devices {
+        let numbers = numbers(stick, &device).map_err(|error| failed("receipts", error))?;
+        for sequence in numbers {
             match stick.depot().receipt(&device, sequence) {
+                Ok(Some(bytes)) if bytes.len() as u64 > neap_trust::limits::RECEIPT_LEN_MAX => {
+                    let name = format!("receipts/{}/{sequence}.cose", device.as_str());
+                    brought.refused.push(format!("{name}: longer than a receipt"));
+                }
                 Ok(Some(bytes)) => {
+                    held += bytes.len();
+                    if held > BROUGHT_LEN_MAX {
+                        brought.refused.push("more receipts than one visit reads".into());
+                        break 'all;
+                    }
                     brought.receipts.push(Found { device: device.clone(), sequence, bytes });
                 }
                 Ok(None) => {}

@@ -10,6 +10,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use neap_depot::files::Files;
+use neap_depot::limits::FILE_NAME_LEN_MAX;
 use neap_depot::store::{Kind, Listed, Lock, LockError};
 
 use crate::limits::{ENTRIES_ALL_MAX, ENTRIES_MAX};
@@ -65,6 +66,10 @@ impl<F: Files> Folded<F> {
         }
         let mut listed = Folder::new();
         for Listed { file, kind, len } in self.files().list(folder, ENTRIES_MAX)? {
+            // No name of ours is so long, and a foreign one is not worth its memory.
+            if file.len() > FILE_NAME_LEN_MAX {
+                continue;
+            }
             let lower = file.to_ascii_lowercase();
             let is_ours = file == lower;
             match listed.get_mut(&lower) {

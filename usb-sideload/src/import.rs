@@ -94,6 +94,14 @@ impl Work<'_> {
         start..(start + at.groups * GROUP_LEN as u64).min(self.blob.len())
     }
 
+    /// Bytes of a range that were missing when this began.
+    fn lacks(&self, range: &Range<u64>) -> u64 {
+        let inside = self.missing.iter().map(|missing| {
+            missing.end.min(range.end).saturating_sub(missing.start.max(range.start))
+        });
+        inside.sum()
+    }
+
     fn is_missing(&self, at: &Subtree) -> bool {
         let range = self.range(at);
         let overlaps = |m: &Range<u64>| m.start < range.end && range.start < m.end;
@@ -133,10 +141,11 @@ impl Work<'_> {
         };
         let lens = wrong.iter().map(|index| {
             let start = index * GROUP_LEN as u64;
-            self.blob.len().saturating_sub(start).min(GROUP_LEN as u64)
+            self.lacks(&(start..(start + GROUP_LEN as u64).min(self.blob.len())))
         });
         let wrong: u64 = lens.sum();
-        let came = (range.end - range.start).saturating_sub(wrong);
+        // What was here before did not come now.
+        let came = self.lacks(&range).saturating_sub(wrong);
         self.taken.came += came;
         self.taken.unreadable += unread.min(wrong);
         self.taken.altered += wrong.saturating_sub(unread);
@@ -198,13 +207,13 @@ impl Work<'_> {
 
     fn unreadable(&mut self, at: &Subtree, error: io::Error) {
         let range = self.range(at);
-        self.taken.unreadable += range.end - range.start;
+        self.taken.unreadable += self.lacks(&range);
         self.fail(error);
     }
 
     fn altered(&mut self, at: &Subtree) -> Result<(), StickError> {
         let range = self.range(at);
-        self.taken.altered += range.end - range.start;
+        self.taken.altered += self.lacks(&range);
         self.is_it()
     }
 

@@ -14,6 +14,9 @@ pub const DEVICES_MAX: usize = 4096;
 /// Most receipts of one device that one visit writes or reads; the next one goes on.
 pub const RECEIPTS_MAX: usize = 10_000;
 
+/// Most receipts that one visit holds in memory, in bytes: some 50,000 of usual length.
+pub const BROUGHT_LEN_MAX: usize = 32 << 20;
+
 /// Most approvals of a stick that are looked at: 8 people for each of 32 images.
 pub const APPROVALS_MAX: usize = 256;
 

@@ -166,6 +166,10 @@ impl Stick {
         let name = blake3::hash(approval).to_hex();
         let file = format!("{}.cose", &name[..32]);
         let failed = |error| StickError::of(&self.title, APPROVALS, error);
+        if self.approvals().map_err(failed)?.len() >= APPROVALS_MAX {
+            let why = "no room for another one: remove those that have expired";
+            return Err(failed(io::Error::new(io::ErrorKind::StorageFull, why)));
+        }
         self.raw.put(APPROVALS, &file, approval).map_err(failed)?;
         Ok(format!("{APPROVALS}/{file}"))
     }
@@ -262,7 +266,9 @@ fn found(place: &Path) -> Result<Option<Posix>, StickError> {
         }
         (Some(entry), None) => Err(StickError::NotAFolder { place: place.join(&entry.file) }),
         (None, _) => {
-            let is_ours = [MANIFEST, "metadata", "receipts"].iter().any(|n| named(n).0.is_some());
+            // A copy of our folder has the list; others may have a folder named `receipts`, too.
+            let is_ours =
+                matches!(named(MANIFEST), (Some(entry), None) if entry.kind == Kind::File);
             Ok(is_ours.then_some(top))
         }
     }

@@ -49,13 +49,7 @@ pub fn run(scenario: &Scenario, folder: &Path, stop: &AtomicBool) -> Result<Site
         shore.look()?;
     }
     let wall_s = watch.wall_s();
-    let mut nodes = vec![NodeRecord {
-        name: shore.name().into(),
-        end: end_of(&mut shore)?,
-        done_s: None,
-        peak_rss: shore.peak_rss(),
-        lan: None,
-    }];
+    let mut nodes = vec![shore_record(&mut shore)?];
     let lan = site.lan_bytes()?;
     for (device, node) in watch.devices.iter_mut().zip(site.devices()) {
         device.check_result(&digest)?;
@@ -269,6 +263,11 @@ impl Device {
             lan,
         })
     }
+}
+
+fn shore_record(shore: &mut Process) -> Result<NodeRecord, BedError> {
+    let (name, end) = (shore.name().into(), end_of(shore)?);
+    Ok(NodeRecord { name, end, done_s: None, peak_rss: shore.peak_rss(), lan: None })
 }
 
 fn spawn(site: &Site, index: u32, line: &Line) -> Result<Process, BedError> {

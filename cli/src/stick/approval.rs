@@ -10,6 +10,7 @@ use neap_trust::client::{Group, Offer};
 use neap_trust::device_key::DeviceKey;
 use neap_trust::profile;
 use neap_trust::repo::changes::plain;
+use neap_trust::target::Kind;
 use neap_trust::time::Timestamp;
 use neap_usb_sideload::stick::Stick;
 
@@ -46,7 +47,10 @@ pub(super) struct Question<'a> {
 pub(super) fn asked(question: &Question<'_>) -> Result<Vec<String>, Failure> {
     let Question { config, stick, group, offer, target, now } = question;
     let profile = group.profile.as_ref();
-    let crew = profile.is_some_and(|profile| profile.approval == profile::Approval::Crew);
+    // A profile that is signed and was not brought may ask for it: whoever had the stick can take
+    // its blob off.
+    let is_signed = group.offers.iter().any(|offer| offer.custom.kind == Kind::SiteProfile);
+    let crew = profile.map_or(is_signed, |profile| profile.approval == profile::Approval::Crew);
     let keys = &config.approval.keys;
     if !crew && keys.is_empty() {
         return Ok(Vec::new());

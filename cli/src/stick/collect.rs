@@ -1,6 +1,6 @@
 //! `neap stick collect`: receipts from a stick, verified, added to a depot on shore.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::Args as Group;
@@ -125,7 +125,7 @@ impl Merge<'_> {
             if known.iter().any(|known| known.digest == verified.digest) {
                 continue;
             }
-            if known.iter().any(|known| known.receipt.sequence == sequence) {
+            if known.iter().chain(&new).any(|known| known.receipt.sequence == sequence) {
                 // Two of one number: the chain says so below, and the first one stays.
                 new.push(verified);
                 continue;
@@ -137,7 +137,11 @@ impl Merge<'_> {
         let mut all: Vec<_> = known.iter().chain(&new).cloned().collect();
         let faults = chain::order(self.device.as_str(), None, &mut all);
         let is_known = |sequence| known.iter().any(|known| known.receipt.sequence == sequence);
-        new.retain(|verified| !is_known(verified.receipt.sequence));
+        let mut seen = BTreeSet::new();
+        new.retain(|verified| {
+            let sequence = verified.receipt.sequence;
+            !is_known(sequence) && seen.insert(sequence)
+        });
         Ok(Row { device: self.device, new, before, faults })
     }
 

@@ -284,7 +284,11 @@ impl Proof<'_> {
         let depot = Depot::make(&config.depot.display().to_string());
         let depot = depot.map_err(|error| Failure::open("depot", &config.depot, &error))?;
         let given = back::give(&depot, stick, args.here.encrypt_to.as_ref());
-        let why = given.err().map(|error| of_stick(&error, &args.stick).error);
+        let name = format!("receipts/{}/{}.cose:", signed.receipt.device, signed.receipt.sequence);
+        let why = match given {
+            Ok(given) => given.refused.into_iter().find(|why| why.starts_with(&name)),
+            Err(error) => Some(of_stick(&error, &args.stick).error),
+        };
         Ok(Some((signed.receipt.sequence, signed.receipt.device, why)))
     }
 }

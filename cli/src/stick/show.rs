@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as Group;
 use neap_trust::repo::changes::plain;
+use neap_usb_sideload::back;
 use neap_usb_sideload::stick::Stick;
 use serde_json::json;
 
@@ -29,8 +30,9 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let groups = stick.groups().map_err(failed)?;
     let blobs = stick.blobs().map_err(failed)?.len();
     let sealed = stick.manifest().map_or(0, |manifest| manifest.sealed.len());
-    let receipts = stick.depot().receipts().map_err(failed)?;
-    let count: usize = receipts.iter().map(|(_, numbers)| numbers.len()).sum();
+    let devices = back::devices(&stick).map_err(failed)?;
+    let numbers = devices.iter().map(|device| Ok(back::numbers(&stick, device)?.len()));
+    let count: usize = numbers.sum::<std::io::Result<_>>().map_err(failed)?;
     let text = format!(
         "stick    {}, number {}\ncode     {}\ngroups   {}\nblobs    {blobs}, {sealed} encrypted\n\
          receipts {count} of {} devices\n",
@@ -38,7 +40,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         stick.id(),
         code.as_deref().unwrap_or("none: no release is on it"),
         groups.join(", "),
-        receipts.len(),
+        devices.len(),
     );
     let json = json!({
         "schema": "neap.stick.v1",
@@ -48,7 +50,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         "blobs": blobs,
         "sealed": sealed,
         "receipts": count,
-        "devices": receipts.len(),
+        "devices": devices.len(),
     });
     Ok(Outcome { text, json })
 }

@@ -80,7 +80,13 @@ async fn read(
         let mut state = wanted.state;
         // What the device remembers may spare it a file that others will ask us for.
         if !matches!(carrier.from, Origin::Own) {
-            check(&carrier, &mut copied_root(&state, root), &ask)?;
+            let read = check(&carrier, &mut copied_root(&state, root), &ask);
+            // What has expired may do by the profile that the device remembers.
+            if let Err(refusal) = read
+                && refusal.exit_code() != EXPIRED
+            {
+                return Err(refusal);
+            }
         }
         let checked = check(&carrier, &mut state, &ask)?;
         Ok((checked, carrier.taken()))
@@ -98,6 +104,9 @@ async fn read(
     kept.await.map_err(failed)?;
     Ok(checked)
 }
+
+/// The exit code of what has expired (docs/exit-codes.md).
+const EXPIRED: u8 = 8;
 
 /// A memory that knows no more than where to begin.
 fn copied_root(state: &StateFolder, pinned: Option<&[u8]>) -> MemoryState {
