@@ -310,6 +310,19 @@ mod tests {
     }
 
     #[test]
+    fn what_has_the_number_of_a_receipt_and_is_another_is_named() {
+        let stick = Stick::on(Memory::default(), None).expect("a stick");
+        let device = Device::new("radar-7").expect("a name");
+        {
+            let writer = stick.depot().writer("test").expect("free");
+            writer.keep_receipt(&device, 2, b"another").expect("kept");
+        }
+        let given = give(&home(&[1, 2]), &stick, None).expect("written");
+        assert_eq!(given.written, 1);
+        assert!(given.refused[0].starts_with("receipts/radar-7/2.cose:"), "{given:?}");
+    }
+
+    #[test]
     fn encrypted_receipts_are_for_shore_alone() {
         let memory = Memory::default();
         let stick = Stick::on(memory.clone(), None).expect("a stick");

@@ -323,5 +323,6 @@ mod tests {
         }
         let stick = Stick::on(memory, None).expect("a stick");
         assert_eq!(stick.approvals().expect("read").len(), APPROVALS_MAX);
+        assert!(stick.approve(b"one more").is_err(), "it would not be looked at");
     }
 }
