@@ -7,6 +7,7 @@ use neap_depot::depot::Depot;
 use neap_depot::limits::METADATA_LEN_MAX;
 use neap_trust::carrier::Carrier;
 use neap_trust::limits::TIMESTAMP_LEN_MAX;
+use neap_trust::target::role_of;
 use serde_json::Value;
 
 use crate::limits::LATEST_LEN_MAX;
@@ -27,15 +28,16 @@ pub(crate) fn files(
     let Some(bytes) = depot.metadata(&timestamp, TIMESTAMP_LEN_MAX)? else {
         return Ok(Vec::new());
     };
-    let snapshot = versioned(&bytes, "snapshot");
+    let snapshot = named(&bytes).and_then(|names| versioned(&names, "snapshot"));
     files.add(timestamp, bytes);
     let Some(snapshot) = snapshot else { return Ok(files.files) };
     let Some(bytes) = depot.metadata(&snapshot, METADATA_LEN_MAX)? else {
         return Ok(files.files);
     };
-    let groups = groups.iter().map(|group| format!("g.{group}"));
+    let groups = groups.iter().map(|group| role_of(group));
     let roles = std::iter::once("targets".to_owned()).chain(groups);
-    let roles: Vec<_> = roles.filter_map(|role| versioned(&bytes, &role)).collect();
+    let names = named(&bytes).unwrap_or_default();
+    let roles: Vec<_> = roles.filter_map(|role| versioned(&names, &role)).collect();
     files.add(snapshot, bytes);
     for role in roles.into_iter().filter(|role| !kept.contains(role)) {
         if let Some(bytes) = depot.metadata(&role, METADATA_LEN_MAX)? {
@@ -61,10 +63,15 @@ impl Files<'_> {
     }
 }
 
-/// The file of the version that metadata names of a role.
-fn versioned(metadata: &[u8], role: &str) -> Option<String> {
-    let value: Value = serde_json::from_slice(metadata).ok()?;
-    let version = value.get("signed")?.get("meta")?.get(format!("{role}.json"))?.get("version")?;
+/// What metadata names, by file.
+fn named(metadata: &[u8]) -> Option<Value> {
+    let mut value: Value = serde_json::from_slice(metadata).ok()?;
+    Some(value.get_mut("signed")?.get_mut("meta")?.take())
+}
+
+/// The file of the version that is named of a role.
+fn versioned(names: &Value, role: &str) -> Option<String> {
+    let version = names.get(format!("{role}.json"))?.get("version")?;
     Some(format!("{}.{role}.json", version.as_u64()?))
 }
 

@@ -1,8 +1,10 @@
 //! Whether the way to a peer may have changed under a connection.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
+
+use super::door::bind;
 
 /// From which address what we send to each peer went, when it was last looked at.
 #[derive(Debug, Default)]
@@ -41,9 +43,7 @@ impl Way {
 
 /// The address from which the system sends to a peer. No packet is sent.
 fn source_address(remote: SocketAddr) -> Option<IpAddr> {
-    let socket =
-        UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).or_else(|_| UdpSocket::bind("0.0.0.0:0"));
-    let socket = socket.ok()?;
+    let socket = bind(SocketAddr::from(([0_u16; 8], 0))).ok()?;
     socket.connect(remote).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
