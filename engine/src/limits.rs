@@ -78,6 +78,38 @@ pub const START_SPACING: u64 = 1 << 10;
 /// As many are looked at in any source.
 pub const STARTS_MIN: u64 = 1 << 10;
 
+/// Most blocks that a patch may unpack or pack, of both images together: 12 MiB of table.
+pub const BLOCKS_MAX: usize = 1 << 18;
+
+/// Most ways in which the blocks of a patch are packed.
+pub const METHODS_MAX: usize = 1 << 8;
+
+/// Longest block as packed, its correction too, in bytes.
+pub const BLOCK_LEN_MAX: u64 = 64 << 20;
+
+/// Most plain bytes of a block, which is held whole: an uncompressed kernel has less.
+pub const BLOCK_PLAIN_LEN_MAX: u64 = 128 << 20;
+
+/// How deep blocks may lie in blocks: a module in a package in an image.
+pub const UNPACK_DEPTH_MAX: u64 = 3;
+
+/// Most memory that blocks may take while a patch is applied, in bytes, unless whoever applies it
+/// says otherwise; `diff` keeps to [`UNPACK_MEMORY`] by itself.
+pub const UNPACK_MEMORY_MAX: u64 = 512 << 20;
+
+/// Memory that `diff` lets blocks take on a device, in bytes: with all else `apply` then stays
+/// within 64 MiB.
+pub const UNPACK_MEMORY: u64 = 36 << 20;
+
+/// What is kept of the source unpacked while a patch is applied, in bytes, beside the last block.
+pub const UNPACKED_KEPT: u64 = 4 << 20;
+
+/// Memory of blocks that are packed at once, in bytes, beside the last one.
+pub const PACKED_AT_ONCE: u64 = 16 << 20;
+
+/// Most threads that pack.
+pub const PACKERS_MAX: usize = 8;
+
 /// Bytes of target between two checkpoints: what a power cut can cost in repeated writes.
 pub const CHECKPOINT_LEN: u64 = 16 << 20;
 

@@ -6,7 +6,10 @@ pub mod error;
 pub mod file;
 pub mod inspect;
 pub mod memory;
+mod packing;
 mod reads;
+pub(crate) mod scratch;
+mod view;
 
 use std::io;
 use std::ops::Range;

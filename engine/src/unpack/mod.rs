@@ -7,9 +7,11 @@
 //!
 //! - [`find`]: where the blocks of an image are.
 //! - [`codec`]: unpacks a block, finds how it was packed, and packs it again.
+//! - [`pack`]: from the target's view to the target.
 
 pub mod codec;
 pub mod find;
+pub mod pack;
 
 pub use codec::Codec;
 

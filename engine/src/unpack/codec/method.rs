@@ -20,7 +20,7 @@ pub struct Rebuilt {
 }
 
 /// Finds methods; those that were right before are tried first.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Methods {}
 
 impl Methods {
@@ -35,6 +35,12 @@ impl Methods {
 impl Method {
     /// Longest spelling of a method, in bytes.
     pub const LEN_MAX: usize = 32;
+
+    /// A method of this codec, of whatever settings: for blocks that are only unpacked.
+    #[must_use]
+    pub fn of_codec(codec: Codec) -> Self {
+        Self { codec }
+    }
 
     /// What unpacks such blocks.
     #[must_use]

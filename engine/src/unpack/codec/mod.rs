@@ -53,6 +53,28 @@ impl fmt::Display for UnpackError {
 impl std::error::Error for UnpackError {}
 
 impl Codec {
+    /// Its name, for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deflate => "deflate",
+            Self::Zlib => "zlib",
+            Self::Lz4 => "lz4",
+            Self::Lz4Clusters { .. } => "lz4 clusters",
+            Self::Xz => "xz",
+            Self::Lzma => "lzma",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+        }
+    }
+
+    /// Most memory that unpacking to so many plain bytes takes beside them and what they are made
+    /// from, in bytes.
+    #[must_use]
+    pub fn memory(self, plain_len: u64) -> u64 {
+        plain_len
+    }
+
     /// The plain bytes of a block.
     ///
     /// # Errors
