@@ -125,6 +125,11 @@ pub(crate) fn of_drive(error: DriveError, objects: Objects<'_>) -> Failure {
         DriveError::TargetTooSmall { .. } => {
             Failure::new(Exit::NoSpace, on(target), "name a target that is large enough")
         }
+        DriveError::MemoryTooLarge { .. } => Failure::new(
+            Exit::Error,
+            format!("{patch_name}: {fact}"),
+            "allow more with --unpack-memory, or make the patch with less, or with --no-unpack",
+        ),
         DriveError::ReadBackDiffers { differing } => Failure {
             differing,
             ..Failure::new(
