@@ -362,7 +362,7 @@ impl<'a> Images<'a> {
         spool: &mut dyn Spool,
         progress: Progress,
     ) -> Result<Made, DiffError> {
-        let (source, target) = (&views.source, &views.target);
+        let (source, target) = (&views.source, &views.target());
         let (_, exact, _) = exact(source, target, progress)?;
         let (candidates, _) = candidates(source, target, exact, options, progress)?;
         let chosen = plan::choose(candidates, source, target, options, spool, 0, progress)?;

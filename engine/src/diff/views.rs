@@ -15,7 +15,9 @@ use crate::format::unpack::{view_size, view_start};
 use crate::format::{Blocks, SourceBlock, SourceRange, TargetBlock};
 use crate::io::scratch::Scratch;
 use crate::io::{Event, Progress, Source};
-use crate::limits::{BLOCK_LEN_MAX, BLOCK_PLAIN_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX};
+use crate::limits::{
+    BLOCK_LEN_MAX, BLOCK_PLAIN_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, UNPACK_DEPTH_MAX,
+};
 use crate::unpack::codec::{Method, Methods, Rebuilt};
 use crate::unpack::find::{self, Container};
 use crate::unpack::pack::packing_memory;
@@ -24,8 +26,8 @@ use crate::unpack::{Block, Codec};
 /// Both images as they are seen, and what was found in the target.
 pub(super) struct Views<'a> {
     pub(super) source: SourceView<'a>,
-    pub(super) target: TargetView<'a>,
-    pub(super) blocks: Blocks,
+    target: TargetViews<'a>,
+    methods: Vec<Method>,
     pub(super) seen: Seen,
 }
 
@@ -95,91 +97,170 @@ impl<'a> Views<'a> {
         options: &Options,
         progress: Progress,
     ) -> Result<Option<Self>, DiffError> {
+        let scratch = Arc::new(Scratch::new().map_err(DiffError::Scratch)?);
+        let store = || Store { scratch: Arc::clone(&scratch), stored: Vec::new() };
+        let mut views = Self {
+            source: SourceView { image: source, blocks: Vec::new(), store: store() },
+            target: TargetViews { image: target, levels: Vec::new(), store: store() },
+            methods: Vec::new(),
+            seen: Seen::default(),
+        };
+        let limits = Limits { memory: options.unpack_memory };
+        let mut known = Known::default();
+        while (views.target.levels.len() as u64) < UNPACK_DEPTH_MAX
+            && views.look_deeper(&mut known, &limits, progress)?
+        {}
+        Ok(Some(views).filter(|views| !views.target.levels.is_empty()))
+    }
+
+    /// The target's last view.
+    pub(super) fn target(&self) -> TargetView<'_> {
+        TargetView { views: &self.target, depth: self.target.levels.len() }
+    }
+
+    /// Unpacks what the views have that is packed; whether there was anything in the target.
+    fn look_deeper(
+        &mut self,
+        known: &mut Known,
+        limits: &Limits,
+        progress: Progress,
+    ) -> Result<bool, DiffError> {
         progress(Event::Phase { name: "look inside", total: 0 });
-        let (found_source, found) = rayon::join(|| find::find(source), || find::find(target));
-        let found_source = found_source.map_err(DiffError::Source)?.blocks;
+        let target = self.target();
+        let unseen = Behind { image: &self.source, start: known.source_end };
+        let (found_source, found) =
+            rayon::join(|| find::find(&unseen, &[]), || find::find(&target, &known.containers));
+        let mut found_source = found_source.map_err(DiffError::Source)?.blocks;
+        found_source.iter_mut().for_each(|block| block.offset += known.source_end);
         let find::Found { blocks: found, containers } = found.map_err(DiffError::Target)?;
-        let mut seen = Seen { containers, codecs: Vec::new() };
+        let found: Vec<_> =
+            found.into_iter().filter(|block| block.codec != Codec::Stored).collect();
         if found.is_empty() {
-            return Ok(None);
+            return Ok(false);
         }
-        let source_digests = digests(source, &found_source, DiffError::Source)?;
-        let digests = digests(target, &found, DiffError::Target)?;
-        let known: HashSet<_> = source_digests.iter().copied().collect();
-        let total = found.iter().zip(&digests).filter(|(_, digest)| !known.contains(*digest));
+        let source_digests = digests(&self.source, &found_source, DiffError::Source)?;
+        let target_digests = digests(&target, &found, DiffError::Target)?;
+        known.digests.extend(&source_digests);
+        let is_known: Vec<bool> =
+            target_digests.iter().map(|digest| known.digests.contains(digest)).collect();
+        let total = found.iter().zip(&is_known).filter(|(_, is_known)| !**is_known);
         let total = total.map(|(block, _)| block.len).sum();
         progress(Event::Phase { name: "pack again", total });
-        let scratch = Scratch::new().map_err(DiffError::Scratch)?;
-        let limits = Limits { memory: options.unpack_memory };
-        let is_known: Vec<bool> = digests.iter().map(|digest| known.contains(digest)).collect();
-        let fates = fates(target, &found, &is_known, &scratch, &limits, progress)?;
-        let mut blocks = Blocks::default();
-        let (level, stored) = level(&mut blocks, found, fates, &mut seen);
-        if level.is_empty() || view_size(target.size(), &level) > IMAGE_SIZE_MAX {
-            return Ok(None);
+        let scratch = Arc::clone(&self.source.store.scratch);
+        let fates = fates(&target, &found, &is_known, &scratch, limits, progress)?;
+        let size = target.size();
+        self.seen.containers.extend(containers.iter().cloned());
+        let room = BLOCKS_MAX / 2 - self.target.levels.iter().map(Vec::len).sum::<usize>();
+        let (level, stored) = level(&mut self.methods, room, found, fates, &mut self.seen);
+        if level.is_empty() || view_size(size, &level) > IMAGE_SIZE_MAX {
+            return Ok(false);
         }
-        let known: HashSet<_> = digests.into_iter().collect();
-        let of_source = found_source.into_iter().zip(source_digests);
-        let changed: Vec<_> = of_source
-            .filter(|(_, digest)| !known.contains(digest))
-            .map(|(block, _)| block)
-            .collect();
+        known.containers =
+            containers.iter().map(|found| view_place(&level, found.offset)).collect();
+        known.containers.sort_unstable();
+        known.source_end = self.source.size();
+        let unchanged: HashSet<_> = target_digests.into_iter().collect();
+        let is_changed: Vec<bool> =
+            source_digests.iter().map(|digest| !unchanged.contains(digest)).collect();
+        let changed = near_changes(&found_source, &is_changed);
         let total = changed.iter().map(|block| block.len).sum();
         progress(Event::Phase { name: "unpack source", total });
-        let unpacked = unpack(source, &changed, &scratch, &limits, progress)?;
-        let source_stored =
-            of_source_blocks(&mut blocks, source.size(), &changed, &unpacked, level.len());
-        let scratch = Arc::new(scratch);
-        let view = |stored| Store { scratch: Arc::clone(&scratch), stored };
-        let source_view =
-            SourceView { image: source, blocks: blocks.source.clone(), store: view(source_stored) };
-        let target_view = TargetView { image: target, level: level.clone(), store: view(stored) };
-        blocks.levels.push(level);
-        Ok(Some(Self { source: source_view, target: target_view, blocks, seen }))
+        let unpacked = unpack(&self.source, &changed, &scratch, limits, progress)?;
+        self.source.add(&mut self.methods, &changed, &unpacked);
+        self.target.levels.push(level);
+        self.target.store.stored.push(stored);
+        Ok(true)
     }
 
     /// The blocks of which something is used, and what is used of the source itself; `used` is in
     /// order, of the source's view.
     pub(super) fn used(&self, used: &[SourceRange]) -> (Blocks, Vec<SourceRange>) {
         let source_size = self.source.image.size();
-        let mut is_used = vec![false; self.blocks.source.len()];
+        let listed = &self.source.blocks;
+        let mut is_used = vec![false; listed.len()];
         let mut of_image = Vec::new();
         for range in used {
             if range.offset < source_size {
                 let len = range.len.min(source_size - range.offset);
                 of_image.push(SourceRange { offset: range.offset, len });
             }
-            let first = self.blocks.source.partition_point(|b| b.view_end() <= range.offset);
-            for (index, block) in self.blocks.source.iter().enumerate().skip(first) {
-                if block.view_offset >= range.end() {
-                    break;
-                }
-                is_used[index] = true;
-            }
+            let first = listed.partition_point(|block| block.view_end() <= range.offset);
+            let touched = listed.iter().skip(first).take_while(|b| b.view_offset < range.end());
+            is_used[first..first + touched.count()].fill(true);
         }
-        let mut blocks = Blocks { levels: self.blocks.levels.clone(), ..Blocks::default() };
-        // A block in a block uses that one; it lies behind it.
-        for index in (0..is_used.len()).rev() {
-            let block = self.blocks.source[index];
+        let mut blocks = Blocks { levels: self.target.levels.clone(), ..Blocks::default() };
+        // A block in a block needs that one, which lies before it.
+        for (index, block) in listed.iter().enumerate().rev() {
             if !is_used[index] {
                 continue;
             }
-            match self.blocks.source_block_at(block.offset) {
-                Some(outer) => is_used[outer] = true,
-                None => of_image.push(SourceRange { offset: block.offset, len: block.len }),
+            if block.offset < source_size {
+                of_image.push(SourceRange { offset: block.offset, len: block.len });
+            } else {
+                let outer = listed.partition_point(|outer| outer.view_end() <= block.offset);
+                is_used[outer] = true;
             }
-            blocks.source.push(block);
+            blocks.source.push(*block);
         }
         blocks.source.reverse();
-        let methods = &self.blocks.methods;
-        blocks.source.iter_mut().for_each(|block| {
-            block.method = index_of(&mut blocks.methods, &methods[block.method as usize]);
-        });
-        for block in blocks.levels.iter_mut().flatten() {
-            block.method = index_of(&mut blocks.methods, &methods[block.method as usize]);
+        let methods = &mut blocks.methods;
+        let of_source = blocks.source.iter_mut().map(|block| &mut block.method);
+        let of_target = blocks.levels.iter_mut().flatten().map(|block| &mut block.method);
+        for method in of_source.chain(of_target) {
+            *method = index_of(methods, &self.methods[*method as usize]);
         }
         of_image.sort_unstable();
         (blocks, of_image)
+    }
+}
+
+/// What is known of the levels before.
+#[derive(Default)]
+struct Known {
+    /// Short digests of the source's packed blocks.
+    digests: HashSet<[u8; 16]>,
+    /// Where containers that were seen start in the target's view, in order.
+    containers: Vec<u64>,
+    /// The source's view was looked through up to here.
+    source_end: u64,
+}
+
+/// Where byte `offset` of what a level is a view of lies in the view, or what packs it begins.
+fn view_place(level: &[TargetBlock], offset: u64) -> u64 {
+    let next = level.partition_point(|block| block.end() <= offset);
+    match level[..next].last() {
+        _ if level.get(next).is_some_and(|block| block.offset <= offset) => level[next].view_offset,
+        Some(before) => offset - before.end() + before.view_end(),
+        None => offset,
+    }
+}
+
+/// Blocks that changed, and those around them: files are matched better whole.
+fn near_changes(blocks: &[Block], is_changed: &[bool]) -> Vec<Block> {
+    const REACH: usize = 8;
+    let mut is_near = vec![false; blocks.len()];
+    for (index, _) in is_changed.iter().enumerate().filter(|(_, is_changed)| **is_changed) {
+        if blocks[index].codec != Codec::Stored {
+            let end = blocks.len().min(index + REACH + 1);
+            is_near[index.saturating_sub(REACH)..end].fill(true);
+        }
+    }
+    blocks.iter().zip(is_near).filter(|(_, is_near)| *is_near).map(|(block, _)| *block).collect()
+}
+
+/// An image from a byte on.
+struct Behind<'a> {
+    image: &'a dyn Source,
+    start: u64,
+}
+
+impl Source for Behind<'_> {
+    fn size(&self) -> u64 {
+        self.image.size() - self.start
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.image.read_at(self.start + offset, into)
     }
 }
 
@@ -306,9 +387,10 @@ impl Limits {
     }
 }
 
-/// The blocks that are rebuilt, and where their views are kept.
+/// The blocks that are rebuilt, at most so many, and where their views are kept.
 fn level(
-    blocks: &mut Blocks,
+    methods: &mut Vec<Method>,
+    room: usize,
     found: Vec<Block>,
     fates: Vec<Fate>,
     seen: &mut Seen,
@@ -316,27 +398,27 @@ fn level(
     let (mut level, mut stored): (Vec<TargetBlock>, Vec<u64>) = Default::default();
     for (Block { offset, len, codec }, fate) in found.into_iter().zip(fates) {
         let tally = seen.tally(codec);
+        let is_listed = |kept: &Kept| {
+            level.len() < room
+                && (methods.len() < METHODS_MAX / 2 || methods.contains(&kept.method))
+        };
         let kept = match fate {
             Fate::Unchanged => {
                 tally.unchanged.add(len);
                 continue;
             }
-            Fate::Rebuilt(kept) if level.len() < BLOCKS_MAX / 2 => kept,
+            Fate::Rebuilt(kept) if is_listed(&kept) => kept,
             _ => {
                 tally.passed.add(len);
                 continue;
             }
         };
-        let is_known = blocks.methods.contains(&kept.method);
-        if blocks.methods.len() == METHODS_MAX / 2 && !is_known {
-            tally.passed.add(len);
-            continue;
-        }
         tally.rebuilt.add(len);
         tally.corrections_len += kept.correction_len;
-        let method = index_of(&mut blocks.methods, &kept.method);
+        let method = index_of(methods, &kept.method);
         let Kept { plain_len, correction_len, .. } = *kept;
-        let view_offset = level.last().map_or(offset, |last| offset - last.end() + last.view_end());
+        let before = level.last();
+        let view_offset = before.map_or(offset, |last| offset - last.end() + last.view_end());
         level.push(TargetBlock { offset, len, view_offset, plain_len, correction_len, method });
         stored.push(kept.stored);
     }
@@ -379,42 +461,54 @@ fn unpack(
     unpacked.collect()
 }
 
-/// Lists the blocks of the source that were unpacked; says where they are kept.
-fn of_source_blocks(
-    blocks: &mut Blocks,
-    source_size: u64,
-    found: &[Block],
-    unpacked: &[Option<(u64, u64)>],
-    level_count: usize,
-) -> Vec<u64> {
-    let mut kept = Vec::new();
-    let mut end = source_size;
-    let unpacked = found.iter().zip(unpacked).filter_map(|(block, kept)| Some((block, (*kept)?)));
-    for (block, (stored, plain_len)) in unpacked.take(BLOCKS_MAX - level_count) {
-        let view_offset = view_start(end);
-        if view_offset + plain_len > IMAGE_SIZE_MAX {
-            break;
-        }
-        end = view_offset + plain_len;
-        let method = index_of(&mut blocks.methods, &Method::of_codec(block.codec));
-        let (offset, len) = (block.offset, block.len);
-        blocks.source.push(SourceBlock { offset, len, view_offset, plain_len, method });
-        kept.push(stored);
-    }
-    kept
-}
-
-/// Where the plain bytes of blocks are kept, by the index of the block.
-struct Store {
+/// What was unpacked, and where its parts are kept.
+struct Store<T> {
     scratch: Arc<Scratch>,
-    stored: Vec<u64>,
+    stored: Vec<T>,
 }
 
 /// The source, and behind it what its blocks unpack to.
 pub(super) struct SourceView<'a> {
     image: &'a dyn Source,
     blocks: Vec<SourceBlock>,
-    store: Store,
+    store: Store<u64>,
+}
+
+impl SourceView<'_> {
+    /// Lists the blocks of the view that were unpacked.
+    fn add(&mut self, methods: &mut Vec<Method>, found: &[Block], unpacked: &[Option<(u64, u64)>]) {
+        let unpacked = found.iter().zip(unpacked);
+        for (block, (stored, plain_len)) in unpacked.filter_map(|(b, kept)| Some((b, (*kept)?))) {
+            let view_offset = view_start(self.size());
+            let is_known = methods.iter().any(|method| method.codec() == block.codec);
+            let has_room = self.blocks.len() < BLOCKS_MAX / 2
+                && view_offset + plain_len <= IMAGE_SIZE_MAX
+                && (is_known || methods.len() < METHODS_MAX);
+            // What lies in a block lies in one only, or there is a place behind it.
+            if !has_room || !self.is_in_one(block) {
+                continue;
+            }
+            let method = methods.iter().position(|method| method.codec() == block.codec);
+            let method = method.map_or_else(
+                || index_of(methods, &Method::of_codec(block.codec)),
+                |index| u32::try_from(index).expect("methods are few"),
+            );
+            let (offset, len) = (block.offset, block.len);
+            self.blocks.push(SourceBlock { offset, len, view_offset, plain_len, method });
+            self.store.stored.push(stored);
+        }
+    }
+
+    /// Whether a block lies in the image, or in one block.
+    fn is_in_one(&self, block: &Block) -> bool {
+        let end = block.offset + block.len;
+        let outer = self.blocks.partition_point(|outer| outer.view_end() <= block.offset);
+        end <= self.image.size()
+            || self
+                .blocks
+                .get(outer)
+                .is_some_and(|outer| outer.view_offset <= block.offset && end <= outer.view_end())
+    }
 }
 
 impl Source for SourceView<'_> {
@@ -435,9 +529,8 @@ impl Source for SourceView<'_> {
                 let block = self.blocks.get(next).ok_or(io::ErrorKind::UnexpectedEof)?;
                 if let Some(within) = offset.checked_sub(block.view_offset) {
                     let len = len_to(block.view_end());
-                    self.store
-                        .scratch
-                        .read_at(self.store.stored[next] + within, &mut into[..len])?;
+                    let stored = self.store.stored[next] + within;
+                    self.store.scratch.read_at(stored, &mut into[..len])?;
                     len
                 } else {
                     let len = len_to(block.view_offset);
@@ -452,44 +545,58 @@ impl Source for SourceView<'_> {
     }
 }
 
-/// The target, with what its blocks unpack to in place of them.
-pub(super) struct TargetView<'a> {
+/// The target, and its views.
+struct TargetViews<'a> {
     image: &'a dyn Source,
-    level: Vec<TargetBlock>,
-    store: Store,
+    levels: Vec<Vec<TargetBlock>>,
+    store: Store<Vec<u64>>,
 }
 
-impl Source for TargetView<'_> {
-    fn size(&self) -> u64 {
-        view_size(self.image.size(), &self.level)
+/// One of the views: of so many levels.
+pub(super) struct TargetView<'a> {
+    views: &'a TargetViews<'a>,
+    depth: usize,
+}
+
+impl TargetViews<'_> {
+    fn size(&self, depth: usize) -> u64 {
+        self.levels[..depth].iter().fold(self.image.size(), |size, level| view_size(size, level))
     }
 
-    fn read_at(&self, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
-        let size = self.size();
+    fn read_at(&self, depth: usize, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
+        let Some(outer) = depth.checked_sub(1) else { return self.image.read_at(offset, into) };
+        let level = &self.levels[outer];
         while !into.is_empty() {
-            let next = self.level.partition_point(|block| block.view_end() <= offset);
-            let block = self.level.get(next);
-            let end = block.map_or(size, |block| block.view_offset);
-            let within =
-                block.and_then(|block| Some((block, offset.checked_sub(block.view_offset)?)));
-            let len = if let Some((block, within)) = within {
+            let next = level.partition_point(|block| block.view_end() <= offset);
+            let block = level.get(next);
+            let within = block.and_then(|block| offset.checked_sub(block.view_offset));
+            let len = if let (Some(block), Some(within)) = (block, within) {
                 let len = in_memory(block.view_end() - offset).min(into.len());
-                self.store.scratch.read_at(self.store.stored[next] + within, &mut into[..len])?;
+                let stored = self.store.stored[outer][next] + within;
+                self.store.scratch.read_at(stored, &mut into[..len])?;
                 len
             } else {
-                let before = next.checked_sub(1).map(|index| &self.level[index]);
+                let before = next.checked_sub(1).map(|index| &level[index]);
                 let place = before.map_or(offset, |last| offset - last.view_end() + last.end());
-                let len = in_memory(end.saturating_sub(offset)).min(into.len());
-                if len == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                self.image.read_at(place, &mut into[..len])?;
+                let room = block.map_or(u64::MAX, |block| block.view_offset - offset);
+                let len = in_memory(room).min(into.len());
+                self.read_at(outer, place, &mut into[..len])?;
                 len
             };
             into = &mut into[len..];
             offset += len as u64;
         }
         Ok(())
+    }
+}
+
+impl Source for TargetView<'_> {
+    fn size(&self) -> u64 {
+        self.views.size(self.depth)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.views.read_at(self.depth, offset, into)
     }
 }
 

@@ -9,6 +9,8 @@ use std::fmt;
 /// What unpacks a block. The packed bytes alone, with a bound on the plain length, are enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Codec {
+    /// Nothing: the bytes are as they were. Of a source alone, so that files are seen whole.
+    Stored,
     /// A deflate stream without anything around it (RFC 1951): gzip, zip.
     Deflate,
     /// A zlib stream (RFC 1950): squashfs, cramfs, png.
@@ -57,6 +59,7 @@ impl Codec {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Stored => "stored",
             Self::Deflate => "deflate",
             Self::Zlib => "zlib",
             Self::Lz4 => "lz4",
