@@ -119,6 +119,43 @@ pub const RESTART_LEN: u64 = 8 << 20;
 /// Bytes read from a patch at once when skipping or hashing.
 pub const READ_LEN: usize = 256 << 10;
 
+/// Most packed blocks that are found in an image: one for each so many bytes of it, beside
+/// [`BLOCKS_MIN`]. Each is 40 bytes of memory while searching; the file systems we saw have one in
+/// 20 KiB to 60 KiB. What is behind the last is coded as it is.
+pub const BLOCK_SPACING: u64 = 1 << 14;
+
+/// As many are found in any image, where its size allows it: 40 MiB of memory.
+pub const BLOCKS_MIN: u64 = 1 << 20;
+
+/// Bytes that are looked through for first bytes of containers at once, by each core.
+pub const SCAN_PIECE_LEN: u64 = 2 << 20;
+
+/// Pieces whose candidates are in memory at once: 64 MiB of image.
+pub const SCAN_PIECES: u64 = 32;
+
+/// Most places of a piece that are looked at, one for each so many bytes: 4 MiB of memory for
+/// [`SCAN_PIECES`]. An archive of the smallest files has one in 200 bytes.
+pub const CANDIDATE_SPACING: usize = 128;
+
+/// Most work of looking for blocks, in bytes read and unpacked, for each byte of image: an image of
+/// text in one stream takes 5 to 10. Work is about 400 MB/s, so this is 40 s for each GiB of an
+/// image that was made to cost time; others take what scanning takes.
+pub const FIND_WORK: u64 = 16;
+
+/// So much more is allowed for any image.
+pub const FIND_WORK_MIN: u64 = 64 << 20;
+
+/// Work after which a stream is no longer looked at beside others but alone, in bytes: what is
+/// lost when it then turns out to be inside another.
+pub const STREAM_WORK_FIRST: u64 = 4 << 20;
+
+/// Longest plain bytes of a stream that is looked through to its end: 1 GiB.
+pub const STREAM_PLAIN_LEN_MAX: u64 = 1 << 30;
+
+/// Most streams looked at beside each other. It is the same on every machine, and so is what is
+/// found when work runs out.
+pub const STREAM_BATCH: usize = 64;
+
 const _: () = assert!(SOURCE_BLOCK <= 1 << WINDOW_LOG2_MIN);
 const _: () = assert!(CHECKPOINT_LEN.is_multiple_of(1 << WINDOW_LOG2_MAX));
 const _: () = assert!(IMAGE_SIZE_MAX >> WINDOW_LOG2_MAX <= HEADER_LEN_MAX as u64 / 64);

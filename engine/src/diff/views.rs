@@ -98,10 +98,11 @@ impl<'a> Views<'a> {
         progress: Progress,
     ) -> Result<Option<Self>, DiffError> {
         let scratch = Arc::new(Scratch::new().map_err(DiffError::Scratch)?);
-        let store = || Store { scratch: Arc::clone(&scratch), stored: Vec::new() };
+        let of_source = Store { scratch: Arc::clone(&scratch), stored: Vec::new() };
+        let of_target = Store { scratch, stored: Vec::new() };
         let mut views = Self {
-            source: SourceView { image: source, blocks: Vec::new(), store: store() },
-            target: TargetViews { image: target, levels: Vec::new(), store: store() },
+            source: SourceView { image: source, blocks: Vec::new(), store: of_source },
+            target: TargetViews { image: target, levels: Vec::new(), store: of_target },
             methods: Vec::new(),
             seen: Seen::default(),
         };
@@ -155,8 +156,8 @@ impl<'a> Views<'a> {
         if level.is_empty() || view_size(size, &level) > IMAGE_SIZE_MAX {
             return Ok(false);
         }
-        known.containers =
-            containers.iter().map(|found| view_place(&level, found.offset)).collect();
+        let starts = containers.iter().map(|found| found.offset).chain(known.containers.drain(..));
+        known.containers = starts.map(|start| view_place(&level, start)).collect();
         known.containers.sort_unstable();
         known.source_end = self.source.size();
         let unchanged: HashSet<_> = target_digests.into_iter().collect();
