@@ -261,10 +261,10 @@ impl Walk<'_, '_> {
         let len = u64::from(size & !DATA_STORED);
         check(len <= 1 << self.superblock.block_log2)?;
         check(len == 0 || sum(offset, len)? <= self.superblock.end())?;
-        if size & DATA_STORED == 0 {
-            // Files that are alike have their blocks in common.
-            self.blocks.add(Block { offset, len, codec: self.superblock.codec });
-        }
+        let is_stored = size & DATA_STORED != 0;
+        let codec = if is_stored { Codec::Stored } else { self.superblock.codec };
+        // Files that are alike have their blocks in common.
+        self.blocks.add(Block { offset, len, codec });
         Ok(())
     }
 }
