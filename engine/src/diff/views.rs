@@ -130,7 +130,7 @@ impl<'a> Views<'a> {
         let target = self.target();
         let unseen = Behind { image: &self.source, start: known.source_end };
         let (found_source, found) =
-            rayon::join(|| find::find(&unseen, &[]), || find::find(&target, &known.containers));
+            rayon::join(|| find::find(&unseen, &[]), || find::find(&target, &known.starts));
         let mut found_source = found_source.map_err(DiffError::Source)?.blocks;
         found_source.iter_mut().for_each(|block| block.offset += known.source_end);
         let find::Found { blocks: found, containers } = found.map_err(DiffError::Target)?;
@@ -148,6 +148,9 @@ impl<'a> Views<'a> {
         let total = total.map(|(block, _)| block.len).sum();
         progress(Event::Phase { name: "pack again", total });
         let scratch = Arc::clone(&self.source.store.scratch);
+        let starts = containers.iter().map(|found| found.offset);
+        let starts = starts.chain(found.iter().map(|block| block.offset));
+        let starts: Vec<u64> = starts.chain(known.starts.drain(..)).collect();
         let fates = fates(&target, &found, &is_known, &scratch, limits, progress)?;
         let size = target.size();
         self.seen.containers.extend(containers.iter().cloned());
@@ -156,9 +159,9 @@ impl<'a> Views<'a> {
         if level.is_empty() || view_size(size, &level) > IMAGE_SIZE_MAX {
             return Ok(false);
         }
-        let starts = containers.iter().map(|found| found.offset).chain(known.containers.drain(..));
-        known.containers = starts.map(|start| view_place(&level, start)).collect();
-        known.containers.sort_unstable();
+        known.starts = starts.iter().map(|start| view_place(&level, *start)).collect();
+        known.starts.sort_unstable();
+        known.starts.dedup();
         known.source_end = self.source.size();
         let unchanged: HashSet<_> = target_digests.into_iter().collect();
         let is_changed: Vec<bool> =
@@ -220,8 +223,8 @@ impl<'a> Views<'a> {
 struct Known {
     /// Short digests of the source's packed blocks.
     digests: HashSet<[u8; 16]>,
-    /// Where containers that were seen start in the target's view, in order.
-    containers: Vec<u64>,
+    /// Where containers and blocks that were seen start in the target's view, in order.
+    starts: Vec<u64>,
     /// The source's view was looked through up to here.
     source_end: u64,
 }
