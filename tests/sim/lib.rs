@@ -2,7 +2,7 @@
 //!
 //! [`machine`] is the devices, [`pair`] makes images and the patch between them, [`run`] applies
 //! one on the other, and [`chain`] cuts the power until the target is made. [`executable`] and
-//! [`layered`] are for patches with the layer `refs` and the coder `cm`. [`real`] is for tests that
+//! [`layered`] are for patches with the layer `refs` and the coder `cm`, [`packed`] for `unpack`. [`real`] is for tests that
 //! take a loop device or a file system instead. [`bed`] is a site behind an emulated satellite
 //! link, for tests of peers.
 
@@ -12,6 +12,7 @@ pub mod disk;
 pub mod executable;
 pub mod layered;
 pub mod machine;
+pub mod packed;
 pub mod pair;
 pub mod random;
 pub mod real;
