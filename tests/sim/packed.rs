@@ -45,7 +45,7 @@ enum Part {
 }
 
 fn item(random: &mut Random, depth: usize) -> Frame {
-    let level = [3, 9, 19][random.index(3)];
+    let level = [1, 3, 9][random.index(3)];
     let mut parts = Vec::new();
     for _ in 0..1 + random.index(3) {
         parts.push(Part::Bytes(text(random)));
@@ -69,8 +69,9 @@ fn text(random: &mut Random) -> Vec<u8> {
 
 impl Frame {
     /// The same with a few bytes changed, and some put in.
-    fn changed(mut self, random: &mut Random) -> Self {
-        for part in &mut self.parts {
+    fn changed(&self, random: &mut Random) -> Self {
+        let mut after = self.clone();
+        for part in &mut after.parts {
             match part {
                 Part::Bytes(bytes) => {
                     for _ in 0..1 + random.index(3) {
@@ -80,10 +81,10 @@ impl Frame {
                         bytes.splice(at..at, inserted);
                     }
                 }
-                Part::Frame(frame) => *frame = frame.clone().changed(random),
+                Part::Frame(frame) => *frame = frame.changed(random),
             }
         }
-        self
+        after
     }
 
     fn packed(&self) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! The layer `unpack` (11): the table of blocks, both views, and the way back to the target.
 
+use std::ops::Range;
+
 use crate::bytes::{Bytes, memory, within};
 use crate::codec::Method;
 use crate::{Result, coder};
@@ -105,16 +107,30 @@ impl Blocks {
         in_source.map(|block| (block.offset, block.len))
     }
 
-    /// The source, and behind it what its blocks unpack to.
-    pub(crate) fn source_view(&self, source: &[u8]) -> Result<Vec<u8>> {
+    /// The source, and behind it what its blocks unpack to; and what of that may be copied from,
+    /// which is not what a block has in it that does not unpack.
+    pub(crate) fn source_view(&self, source: &[u8]) -> (Vec<u8>, Vec<Range<u64>>) {
         let mut view = source.to_vec();
+        let mut good = vec![0..source.len() as u64];
         for block in &self.source {
             view.resize(memory(block.view_offset), 0);
-            let packed = &view[memory(block.offset)..][..memory(block.len)];
-            let plain = self.methods[block.method].unpack(packed, block.plain_len)?;
-            view.extend(plain);
+            let packed = memory(block.offset)..memory(block.offset + block.len);
+            let is_good = good
+                .iter()
+                .any(|good| good.start <= block.offset && block.offset + block.len <= good.end);
+            let method = &self.methods[block.method];
+            let plain = method.unpack(&view[packed], block.plain_len).ok().filter(|_| is_good);
+            let end = block.view_offset + block.plain_len;
+            match plain {
+                Some(plain) => {
+                    view.extend(plain);
+                    good.last_mut().expect("the source is the first").end = end;
+                }
+                None => good.push(end..end),
+            }
+            view.resize(memory(end), 0);
         }
-        Ok(view)
+        (view, good)
     }
 
     /// Size of the last view of a target of this size.

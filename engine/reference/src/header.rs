@@ -111,15 +111,17 @@ impl Header {
         self.runs.iter().any(|run| run.start <= start && end <= run.end)
     }
 
-    /// Makes it the header of both views, of which the source's is given (11): what lies behind the
-    /// source needs no run.
-    pub(crate) fn turn_to_views(&mut self, blocks: &Blocks, source_view: &[u8]) {
-        let end = source_view.len() as u64;
+    /// Makes it the header of both views (11). What lies behind the source needs no run, but must
+    /// be `good`.
+    pub(crate) fn turn_to_views(&mut self, blocks: &Blocks, good: Vec<Range<u64>>) {
+        let mut good = good.into_iter();
+        let first = good.next().expect("the source is the first");
         match self.runs.last_mut().filter(|last| last.end == self.source_size) {
-            Some(last) => last.end = end,
-            None => self.runs.push(self.source_size..end),
+            Some(last) => last.end = first.end,
+            None => self.runs.push(self.source_size..first.end),
         }
-        self.source_size = end;
+        self.runs.extend(good);
+        self.source_size = self.runs.last().expect("there is one").end;
         self.target_size = blocks.view_size(self.target_size);
     }
 

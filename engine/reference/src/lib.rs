@@ -39,8 +39,8 @@ pub fn apply_unverified(patch: &[u8], source: &[u8]) -> Result<Vec<u8>> {
     let mut header = Header::read(patch)?;
     header.check_source(source)?;
     let Some(blocks) = header.blocks.take() else { return frames(patch, &header, source) };
-    let view = blocks.source_view(&source[..bytes::memory(header.source_size)])?;
-    header.turn_to_views(&blocks, &view);
+    let (view, good) = blocks.source_view(&source[..bytes::memory(header.source_size)]);
+    header.turn_to_views(&blocks, good);
     blocks.pack(frames(patch, &header, &view)?)
 }
 
