@@ -87,9 +87,6 @@ pub const METHODS_MAX: usize = 1 << 8;
 /// Longest block as packed, its correction too, in bytes.
 pub const BLOCK_LEN_MAX: u64 = 64 << 20;
 
-/// Most plain bytes of a block, which is held whole: an uncompressed kernel has less.
-pub const BLOCK_PLAIN_LEN_MAX: u64 = 128 << 20;
-
 /// How deep blocks may lie in blocks: a module in a package in an image.
 pub const UNPACK_DEPTH_MAX: u64 = 3;
 
@@ -168,3 +165,32 @@ const _: () = assert!(
         + COLUMNS_LEN_MAX
         <= 19 << 20
 );
+
+/// Most plain bytes of a block, which is held whole: a kernel has less.
+pub const PLAIN_LEN_MAX: usize = 128 << 20;
+
+/// Most memory that an LZMA decoder may ask for, in bytes: the largest dictionary that packing
+/// again allows, and its tables.
+pub const DECODER_MEMORY_MAX: u64 = 72 << 20;
+
+/// Largest dictionary of LZMA that is packed again, in bytes: that of `xz -9`.
+pub const XZ_DICT_MAX: u32 = 64 << 20;
+const _: () = assert!((XZ_DICT_MAX as u64) < DECODER_MEMORY_MAX);
+
+/// Largest window of a zstd frame that is unpacked, as log2 of bytes: what libzstd decodes without
+/// being asked.
+pub const ZSTD_WINDOW_LOG2_MAX: u8 = 27;
+
+/// Most tokens in a deflate block whose codes are counted again: zlib ends a block after 32767
+/// symbols, whatever its settings. 24 bytes each are held.
+pub const DEFLATE_BLOCK_TOKENS_MAX: usize = 1 << 16;
+
+/// Methods that are remembered and tried first: an image has a few containers.
+pub const METHODS_RECENT_MAX: usize = 8;
+
+/// A correction is worth its bytes as long as it is no longer than one in so many of the packed
+/// bytes: a patch codes it little better than it is.
+pub const CORRECTION_SHARE_MIN: usize = 4;
+
+/// Plain bytes that are packed to see which method comes near, before a long block is packed whole.
+pub const METHOD_SAMPLE_LEN: usize = 1 << 18;

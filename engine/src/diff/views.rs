@@ -16,7 +16,7 @@ use crate::format::{Blocks, SourceBlock, SourceRange, TargetBlock};
 use crate::io::scratch::Scratch;
 use crate::io::{Event, Progress, Source};
 use crate::limits::{
-    BLOCK_LEN_MAX, BLOCK_PLAIN_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, UNPACK_DEPTH_MAX,
+    BLOCK_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PLAIN_LEN_MAX, UNPACK_DEPTH_MAX,
 };
 use crate::unpack::codec::{Method, Methods, Rebuilt};
 use crate::unpack::find::{self, Container};
@@ -170,7 +170,7 @@ impl<'a> Views<'a> {
         let total = changed.iter().map(|block| block.len).sum();
         progress(Event::Phase { name: "unpack source", total });
         let unpacked = unpack(&self.source, &changed, &scratch, limits, progress)?;
-        self.source.add(&mut self.methods, &changed, &unpacked);
+        self.source.add(&mut self.methods, &changed, unpacked);
         self.target.levels.push(level);
         self.target.store.stored.push(stored);
         Ok(true)
@@ -387,7 +387,7 @@ fn packed(
 
 impl Limits {
     fn plain_len_max(&self) -> u64 {
-        self.memory.min(BLOCK_PLAIN_LEN_MAX)
+        self.memory.min(PLAIN_LEN_MAX as u64)
     }
 }
 
@@ -441,26 +441,30 @@ impl Seen {
     }
 }
 
-/// What blocks of the source unpack to: where it is kept, and its length. None where they do not.
+/// What a block of the source unpacks to: where it is kept, its length, and the method.
+type Unpacked = (u64, u64, Method);
+
+/// What blocks of the source unpack to. None where they do not.
 fn unpack(
     source: &dyn Source,
     blocks: &[Block],
     scratch: &Scratch,
     limits: &Limits,
     progress: Progress,
-) -> Result<Vec<Option<(u64, u64)>>, DiffError> {
+) -> Result<Vec<Option<Unpacked>>, DiffError> {
+    let plain_len_max = in_memory(limits.plain_len_max());
     let unpacked = blocks.par_iter().map(|block| {
-        let packed = packed(source, block, DiffError::Source)?;
+        let Some(packed) = packed(source, block, DiffError::Source)? else { return Ok(None) };
         progress(Event::Advance(block.len));
-        let plain_len_max = in_memory(limits.plain_len_max());
-        let plain = packed.and_then(|packed| block.codec.unpack(&packed, plain_len_max).ok());
-        let Some(plain) = plain.filter(|plain| !plain.is_empty()) else { return Ok(None) };
+        let Some(method) = Method::of_block(block.codec, &packed) else { return Ok(None) };
+        let plain = block.codec.unpack(&packed, plain_len_max);
+        let Ok(plain) = plain else { return Ok(None) };
         let len = plain.len() as u64;
-        if len + block.len + block.codec.memory(len) > limits.memory {
+        if len == 0 || len + block.len + method.unpack_memory(len) > limits.memory {
             return Ok(None);
         }
         let stored = scratch.append(&[&plain]).map_err(DiffError::Scratch)?;
-        Ok(Some((stored, len)))
+        Ok(Some((stored, len, method)))
     });
     unpacked.collect()
 }
@@ -480,23 +484,18 @@ pub(super) struct SourceView<'a> {
 
 impl SourceView<'_> {
     /// Lists the blocks of the view that were unpacked.
-    fn add(&mut self, methods: &mut Vec<Method>, found: &[Block], unpacked: &[Option<(u64, u64)>]) {
+    fn add(&mut self, methods: &mut Vec<Method>, found: &[Block], unpacked: Vec<Option<Unpacked>>) {
         let unpacked = found.iter().zip(unpacked);
-        for (block, (stored, plain_len)) in unpacked.filter_map(|(b, kept)| Some((b, (*kept)?))) {
+        for (block, (stored, plain_len, method)) in unpacked.filter_map(|(b, u)| Some((b, u?))) {
             let view_offset = view_start(self.size());
-            let is_known = methods.iter().any(|method| method.codec() == block.codec);
             let has_room = self.blocks.len() < BLOCKS_MAX / 2
                 && view_offset + plain_len <= IMAGE_SIZE_MAX
-                && (is_known || methods.len() < METHODS_MAX);
-            // What lies in a block lies in one only, or there is a place behind it.
+                && (methods.len() < METHODS_MAX || methods.contains(&method));
+            // What lies in a block must lie in one only.
             if !has_room || !self.is_in_one(block) {
                 continue;
             }
-            let method = methods.iter().position(|method| method.codec() == block.codec);
-            let method = method.map_or_else(
-                || index_of(methods, &Method::of_codec(block.codec)),
-                |index| u32::try_from(index).expect("methods are few"),
-            );
+            let method = index_of(methods, &method);
             let (offset, len) = (block.offset, block.len);
             self.blocks.push(SourceBlock { offset, len, view_offset, plain_len, method });
             self.store.stored.push(stored);

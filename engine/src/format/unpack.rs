@@ -4,7 +4,7 @@ use super::{bounded, split};
 use crate::coder;
 use crate::error::FormatError;
 use crate::limits::{
-    BLOCK_LEN_MAX, BLOCK_PLAIN_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PACKED_AT_ONCE,
+    BLOCK_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PACKED_AT_ONCE, PLAIN_LEN_MAX,
     SOURCE_BLOCK, UNPACK_DEPTH_MAX, UNPACKED_KEPT,
 };
 use crate::unpack::codec::Method;
@@ -123,8 +123,8 @@ impl Blocks {
     #[must_use]
     pub fn memory(&self) -> u64 {
         let unpacking = self.source.iter().map(|block| {
-            let codec = self.methods[block.method as usize].codec();
-            block.len + block.plain_len + codec.memory(block.plain_len)
+            let method = &self.methods[block.method as usize];
+            block.len + block.plain_len + method.unpack_memory(block.plain_len)
         });
         let kept = self.source.iter().map(|block| block.plain_len).sum::<u64>().min(UNPACKED_KEPT);
         let packing = self.levels.iter().map(|level| {
@@ -180,7 +180,7 @@ impl Blocks {
             offset = offset.wrapping_add_signed(columns.take_signed(0)?);
             bounded("block_offset", offset, 0, IMAGE_SIZE_MAX)?;
             let len = columns.take(1, "block_len", 1, BLOCK_LEN_MAX)?;
-            let plain_len = columns.take(2, "plain_len", 1, BLOCK_PLAIN_LEN_MAX)?;
+            let plain_len = columns.take(2, "plain_len", 1, PLAIN_LEN_MAX as u64)?;
             let method = columns.take(3, "method", 0, self.methods.len() as u64 - 1)?;
             let gap = columns.take(4, "view_gap", 0, IMAGE_SIZE_MAX / SOURCE_BLOCK)?;
             let view_offset = view_start(end) + gap * SOURCE_BLOCK;
@@ -212,7 +212,7 @@ impl Blocks {
         for _ in 0..count {
             let gap = columns.take(0, "block_gap", 0, size)?;
             let len = columns.take(1, "block_len", 1, BLOCK_LEN_MAX)?;
-            let plain_len = columns.take(2, "plain_len", 1, BLOCK_PLAIN_LEN_MAX)?;
+            let plain_len = columns.take(2, "plain_len", 1, PLAIN_LEN_MAX as u64)?;
             let correction_len = columns.take(3, "correction_len", 0, BLOCK_LEN_MAX)?;
             let method = columns.take(4, "method", 0, self.methods.len() as u64 - 1)?;
             let (offset, view_offset) = (end + gap, view_end + gap);
