@@ -99,7 +99,7 @@ pub const UNPACK_MEMORY_MAX: u64 = 512 << 20;
 pub const UNPACK_MEMORY: u64 = 36 << 20;
 
 /// What is kept of the source unpacked while a patch is applied, in bytes, beside the last block.
-pub const UNPACKED_KEPT: u64 = 4 << 20;
+pub const UNPACKED_KEPT: u64 = 16 << 20;
 
 /// Memory of blocks that are packed at once, in bytes, beside the last one.
 pub const PACKED_AT_ONCE: u64 = 16 << 20;
