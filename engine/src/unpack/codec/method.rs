@@ -1,6 +1,6 @@
 //! How a block was packed: the codec and the settings with which it is packed again.
 
-use super::{Codec, deflate, lz4, xz, zstd};
+use super::{Codec, bzip2, deflate, lz4, xz, zstd};
 use crate::error::FormatError;
 use crate::limits::{PLAIN_LEN_MAX, ZSTD_WINDOW_LOG2_MAX};
 
@@ -105,6 +105,9 @@ impl Method {
         if plain.len() > PLAIN_LEN_MAX {
             return Err(UNPACKABLE);
         }
+        if let Settings::Lz4Clusters { cluster_log2, encoder } = self.settings {
+            return lz4::clusters::pack(encoder, cluster_log2, plain, correction, packed_len);
+        }
         let predicted = self.predict(plain, packed_len).ok_or(UNPACKABLE)?;
         let body = if correction.is_empty() {
             predicted
@@ -202,7 +205,12 @@ impl Method {
                 of_level(&|level| Settings::Zlib { level, header }, &deflate::LEVELS)
             }),
             Codec::Lz4 => Some(lz4::ENCODERS.map(Settings::Lz4).to_vec()),
-            Codec::Lz4Clusters { .. } | Codec::Bzip2 => None,
+            Codec::Lz4Clusters { cluster_log2 } => Some(
+                lz4::ENCODERS
+                    .map(|encoder| Settings::Lz4Clusters { cluster_log2, encoder })
+                    .to_vec(),
+            ),
+            Codec::Bzip2 => bzip2::level(packed).map(|level| vec![Settings::Bzip2 { level }]),
             Codec::Xz => xz::Xz::of(packed)
                 .map(|xz| of_level(&|preset| Settings::Xz(xz.with_preset(preset)), &xz::PRESETS)),
             Codec::Lzma => xz::Lzma::of_lzma(packed).map(|lzma| {
@@ -232,7 +240,9 @@ impl Method {
             Settings::Xz(xz) => xz.predict(plain, packed_len),
             Settings::Lzma(lzma) => lzma.predict_lzma(plain, packed_len),
             Settings::Zstd(zstd) => zstd.predict(plain),
-            Settings::Lz4Clusters { .. } | Settings::Bzip2 { .. } => None,
+            Settings::Bzip2 { level } => bzip2::predict(plain, *level, packed_len),
+            // They are packed one by one.
+            Settings::Lz4Clusters { .. } => None,
         }
     }
 
@@ -255,15 +265,25 @@ impl Method {
         }
     }
 
-    /// What tells a body to someone who has the predicted one, if this codec has such a thing.
-    pub(super) fn correct(&self, body: &[u8], predicted: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
-        match &self.settings {
-            Settings::Deflate { .. } | Settings::Zlib { .. } => {
-                deflate::correct(body, predicted, plain)
-            }
-            Settings::Lz4(_) => lz4::correct(body, predicted),
-            _ => None,
+    /// The correction with which this method makes a body, if there is one; empty if what it makes
+    /// is right as it is.
+    pub(super) fn correct(&self, body: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
+        if let Settings::Lz4Clusters { cluster_log2, encoder } = self.settings {
+            return lz4::clusters::correct(encoder, cluster_log2, body, plain);
         }
+        let predicted = self.predict(plain, body.len())?;
+        if predicted == body {
+            return Some(Vec::new());
+        }
+        let correction = match &self.settings {
+            Settings::Deflate { .. } | Settings::Zlib { .. } => {
+                deflate::correct(body, &predicted, plain)
+            }
+            Settings::Lz4(_) => lz4::correct(body, &predicted),
+            _ => None,
+        };
+        // One that is empty would be taken for none.
+        correction.filter(|correction| !correction.is_empty())
     }
 
     fn apply(
@@ -302,7 +322,11 @@ impl Method {
             Settings::Zstd(zstd) => Some(not_alike(&zstd.predict_sample(sample, plain_len)?, 0)),
             // The header of a .lzma stream tells the length.
             Settings::Lzma(_) => Some(not_alike(&self.predict(sample, body.len())?, 13)),
-            Settings::Stored | Settings::Lz4Clusters { .. } | Settings::Bzip2 { .. } => None,
+            Settings::Stored => None,
+            Settings::Lz4Clusters { cluster_log2, encoder } => {
+                lz4::clusters::distance(*encoder, *cluster_log2, body, sample)
+            }
+            Settings::Bzip2 { .. } => Some(0),
         }
     }
 }

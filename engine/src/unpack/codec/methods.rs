@@ -103,12 +103,7 @@ impl Methods {
 
 /// The block with this method, if it makes it at all.
 fn attempt(method: &Method, body: &[u8], plain: &[u8]) -> Option<Rebuilt> {
-    let predicted = method.predict(plain, body.len())?;
-    let correction = if predicted == body {
-        Vec::new()
-    } else {
-        method.correct(body, &predicted, plain).filter(|correction| !correction.is_empty())?
-    };
+    let correction = method.correct(body, plain)?;
     Some(Rebuilt { method: method.clone(), correction })
 }
 

@@ -6,6 +6,7 @@
 //! are written down. Each codec has a module that unpacks, predicts what its encoder makes, and
 //! corrects that.
 
+mod bzip2;
 mod deflate;
 mod edits;
 mod lz4;
@@ -101,7 +102,10 @@ impl Codec {
             Self::Xz => xz::unpack(packed, plain_len_max),
             Self::Lzma => xz::unpack_lzma(packed, plain_len_max),
             Self::Zstd => zstd::unpack(packed, plain_len_max),
-            Self::Lz4Clusters { .. } | Self::Bzip2 => Err(UnpackError::Malformed),
+            Self::Lz4Clusters { cluster_log2 } => {
+                lz4::clusters::unpack(packed, cluster_log2, plain_len_max)
+            }
+            Self::Bzip2 => bzip2::unpack(packed, plain_len_max),
         }
     }
 }

@@ -1,5 +1,9 @@
 //! lz4 blocks (`doc/lz4_Block_format.md` of lz4): unpacked here, predicted by liblz4.
 
+pub(super) mod clusters;
+
+use neap_lz4_exact::Filled;
+
 use super::edits::{self, Edited, Token};
 use super::{UnpackError, make_room};
 use crate::error::FormatError;
@@ -52,6 +56,15 @@ impl Encoder {
         match self {
             Self::Fast(acceleration) => neap_lz4_exact::fast(plain, acceleration),
             Self::Hc(level) => neap_lz4_exact::hc(plain, level),
+        }
+    }
+
+    /// What this encoder gets into `packed_len` bytes of the beginning of `plain`. Fast compression
+    /// has no setting there.
+    fn fill(self, plain: &[u8], packed_len: usize) -> Option<Filled> {
+        match self {
+            Self::Fast(_) => neap_lz4_exact::fast_filling(plain, packed_len),
+            Self::Hc(level) => neap_lz4_exact::hc_filling(plain, level, packed_len),
         }
     }
 }
@@ -134,17 +147,26 @@ pub(super) fn apply(
     correction: &[u8],
     packed_len: usize,
 ) -> Result<Vec<u8>, FormatError> {
-    let mut packed = Vec::with_capacity(packed_len.min(predicted.len() * 2));
+    write_edited(plain, tokens(predicted), correction, packed_len)
+}
+
+/// The block of a text that edits make of tokens; an error if it is longer than `packed_len_max`.
+fn write_edited(
+    plain: &[u8],
+    predicted: impl Iterator<Item = Token>,
+    edits: &[u8],
+    packed_len_max: usize,
+) -> Result<Vec<u8>, FormatError> {
+    let mut packed = Vec::new();
     let mut rest = plain;
-    for token in Edited::new(correction, tokens(predicted), plain.len())? {
+    for token in Edited::new(edits, predicted, plain.len())? {
         let token = token?;
-        let (literals, behind) = rest
-            .split_at_checked(token.literals as usize)
-            .ok_or(FormatError::Undecodable("correction"))?;
-        rest = behind.get(token.len as usize..).ok_or(FormatError::Undecodable("correction"))?;
+        let (literals, behind) =
+            rest.split_at_checked(token.literals as usize).ok_or(UNDECODABLE)?;
+        rest = behind.get(token.len as usize..).ok_or(UNDECODABLE)?;
         write(&mut packed, token, literals)?;
-        if packed.len() > packed_len {
-            return Err(FormatError::Undecodable("correction"));
+        if packed.len() > packed_len_max {
+            return Err(UNDECODABLE);
         }
     }
     Ok(packed)
@@ -158,18 +180,13 @@ pub(super) fn tokens(predicted: &[u8]) -> impl Iterator<Item = Token> {
 /// Appends one sequence.
 fn write(packed: &mut Vec<u8>, token: Token, literals: &[u8]) -> Result<(), FormatError> {
     let is_last = token.len == 0;
-    let len = if is_last {
-        0
-    } else {
-        token.len.checked_sub(MATCH_LEN_MIN).ok_or(FormatError::Undecodable("correction"))?
-    };
+    let len = if is_last { 0 } else { token.len.checked_sub(MATCH_LEN_MIN).ok_or(UNDECODABLE)? };
     let nibble = |value: u32| u8::try_from(value.min(15)).expect("at most 15");
     packed.push(nibble(token.literals) << 4 | nibble(len));
     write_len(packed, token.literals);
     packed.extend_from_slice(literals);
     if !is_last {
-        let offset =
-            u16::try_from(token.offset).map_err(|_| FormatError::Undecodable("correction"))?;
+        let offset = u16::try_from(token.offset).map_err(|_| UNDECODABLE)?;
         packed.extend_from_slice(&offset.to_le_bytes());
         write_len(packed, len);
     }
@@ -186,6 +203,8 @@ fn write_len(packed: &mut Vec<u8>, len: u32) {
         packed.push(u8::try_from(more).expect("below 255"));
     }
 }
+
+const UNDECODABLE: FormatError = FormatError::Undecodable("correction");
 
 /// Shortest match, in bytes.
 const MATCH_LEN_MIN: u32 = 4;
