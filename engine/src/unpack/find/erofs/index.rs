@@ -64,7 +64,8 @@ pub(super) fn clusters(
     superblock: &Superblock,
     inode: &Inode,
 ) -> Parsed<Vec<Cluster>> {
-    let header_at = inode.end.next_multiple_of(8);
+    // Alignment counts from where the file system starts.
+    let header_at = superblock.start + (inode.end - superblock.start).next_multiple_of(8);
     let header: [u8; HEADER_LEN] = reader.array(header_at)?;
     let advice = le16(&header, 4);
     if header[7] & WHOLE_FRAGMENT != 0 {
@@ -197,7 +198,7 @@ fn read_compact(
 ) -> Parsed<()> {
     check(count <= reader.size())?;
     // Packs of 32 bytes start at a multiple of their length; those of 8 bytes go before and behind.
-    let before = count.min((32 - start % 32) / 4 % 8);
+    let before = count.min((32 - (start - found.superblock.start) % 32) / 4 % 8);
     let halves = if advice & ADVICE_HALF == 0 { 0 } else { (count - before) / 16 * 16 };
     let is_large = advice & ADVICE_LARGE != 0;
     let mut at = start;
