@@ -117,9 +117,6 @@ pub const FIND_WORK_MIN: u64 = 64 << 20;
 /// lost when it then turns out to be inside another.
 pub const STREAM_WORK_FIRST: u64 = 4 << 20;
 
-/// Longest plain bytes of a stream that is looked through to its end: 1 GiB.
-pub const STREAM_PLAIN_LEN_MAX: u64 = 1 << 30;
-
 /// Most streams looked at beside each other. It is the same on every machine, and so is what is
 /// found when work runs out.
 pub const STREAM_BATCH: usize = 64;
@@ -136,3 +133,33 @@ const _: () = assert!(
         + COLUMNS_LEN_MAX
         <= 19 << 20
 );
+
+/// Longest block that is unpacked, in bytes: 1 GiB. Tokens count in 32 bits, and a kernel or an
+/// initramfs is no larger.
+pub const PLAIN_LEN_MAX: usize = 1 << 30;
+
+/// Most memory that an LZMA decoder may ask for, in bytes: the largest dictionary that packing
+/// again allows, and its tables.
+pub const DECODER_MEMORY_MAX: u64 = 72 << 20;
+
+/// Largest dictionary of LZMA that is packed again, in bytes: that of `xz -9`.
+pub const XZ_DICT_MAX: u32 = 64 << 20;
+const _: () = assert!((XZ_DICT_MAX as u64) < DECODER_MEMORY_MAX);
+
+/// Largest window of a zstd frame that is unpacked, as log2 of bytes: what libzstd decodes without
+/// being asked.
+pub const ZSTD_WINDOW_LOG2_MAX: u8 = 27;
+
+/// Most tokens in a deflate block whose codes are counted again: zlib ends a block after 32767
+/// symbols, whatever its settings. 24 bytes each are held.
+pub const DEFLATE_BLOCK_TOKENS_MAX: usize = 1 << 16;
+
+/// Methods that are remembered and tried first: an image has a few containers.
+pub const METHODS_RECENT_MAX: usize = 8;
+
+/// A correction is worth its bytes as long as it is no longer than one in so many of the packed
+/// bytes: a patch codes it little better than it is.
+pub const CORRECTION_SHARE_MIN: usize = 4;
+
+/// Plain bytes that are packed to see which method comes near, before a long block is packed whole.
+pub const METHOD_SAMPLE_LEN: usize = 1 << 18;

@@ -1,10 +1,26 @@
 //! Codecs: from packed bytes to plain ones, and back to exactly the same packed bytes.
+//!
+//! A block is packed again by the encoder and the settings that made it (`method`), which are found
+//! by trying (`methods`). Where our release of an encoder chooses otherwise than the one that made
+//! the block, the *correction* tells what it chose: the matches that differ (`edits`), and how they
+//! are written down. Each codec has a module that unpacks, predicts what its encoder makes, and
+//! corrects that.
 
+mod bzip2;
+mod deflate;
+mod edits;
+mod lz4;
 mod method;
+mod methods;
+mod xz;
+mod zstd;
 
-pub use method::{Method, Methods, Rebuilt};
+pub use method::{Method, Rebuilt};
+pub use methods::Methods;
 
 use std::fmt;
+
+use crate::limits::{DECODER_MEMORY_MAX, PLAIN_LEN_MAX, ZSTD_WINDOW_LOG2_MAX};
 
 /// What unpacks a block. The packed bytes alone, with a bound on the plain length, are enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,12 +69,56 @@ impl fmt::Display for UnpackError {
 impl std::error::Error for UnpackError {}
 
 impl Codec {
-    /// The plain bytes of a block.
+    /// The plain bytes of a block. No more than `plain_len_max + 1` bytes are made of any input.
     ///
     /// # Errors
     /// If the bytes are not one block and nothing else, or make more than `plain_len_max` bytes.
     pub fn unpack(self, packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
-        let _ = (packed, plain_len_max);
-        Err(UnpackError::Malformed)
+        let plain_len_max = plain_len_max.min(PLAIN_LEN_MAX);
+        match self {
+            Self::Deflate => deflate::unpack(packed, plain_len_max),
+            Self::Zlib => deflate::unpack_zlib(packed, plain_len_max),
+            Self::Lz4 => lz4::unpack(packed, plain_len_max),
+            Self::Xz => xz::unpack(packed, plain_len_max),
+            Self::Lzma => xz::unpack_lzma(packed, plain_len_max),
+            Self::Zstd => zstd::unpack(packed, plain_len_max),
+            Self::Lz4Clusters { cluster_log2 } => {
+                lz4::clusters::unpack(packed, cluster_log2, plain_len_max)
+            }
+            Self::Bzip2 => bzip2::unpack(packed, plain_len_max),
+        }
+    }
+
+    /// Most memory that unpacking takes beside the packed bytes and the plain ones, in bytes.
+    #[must_use]
+    pub fn memory(self, _packed_len: u64, plain_len: u64) -> u64 {
+        match self {
+            // zlib's window of 32 KiB and its tables.
+            Self::Deflate | Self::Zlib => 64 << 10,
+            Self::Lz4 | Self::Lz4Clusters { .. } => 0,
+            // What the stream asks for, up to this.
+            Self::Xz | Self::Lzma => DECODER_MEMORY_MAX,
+            // libzstd's context, and its window.
+            Self::Zstd => plain_len.min(1 << ZSTD_WINDOW_LOG2_MAX) + (512 << 10),
+            // Four bytes for each of a block of 900 kB, and its tables.
+            Self::Bzip2 => 4 << 20,
+        }
     }
 }
+
+/// Makes room at the end of `out` for a decoder that fills it up to its capacity.
+fn make_room(out: &mut Vec<u8>, len_max: usize) -> Result<(), UnpackError> {
+    if out.len() > len_max {
+        return Err(UnpackError::TooLarge);
+    }
+    if out.len() == out.capacity() {
+        // One byte more than allowed, so that what is too large is seen.
+        let capacity = (out.capacity() * 2).clamp(ROOM_LEN_MIN, (len_max + 1).max(ROOM_LEN_MIN));
+        let more = capacity.saturating_sub(out.len()).max(1);
+        out.try_reserve_exact(more).map_err(|_| UnpackError::TooLarge)?;
+    }
+    Ok(())
+}
+
+/// The room that a decoder is given first, in bytes.
+const ROOM_LEN_MIN: usize = 4096;
