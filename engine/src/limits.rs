@@ -146,9 +146,6 @@ pub const FIND_WORK_MIN: u64 = 64 << 20;
 /// lost when it then turns out to be inside another.
 pub const STREAM_WORK_FIRST: u64 = 4 << 20;
 
-/// Longest plain bytes of a stream that is looked through to its end: 1 GiB.
-pub const STREAM_PLAIN_LEN_MAX: u64 = 1 << 30;
-
 /// Most streams looked at beside each other. It is the same on every machine, and so is what is
 /// found when work runs out.
 pub const STREAM_BATCH: usize = 64;

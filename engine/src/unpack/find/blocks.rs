@@ -34,8 +34,11 @@ impl Blocks {
     pub(super) fn add(&mut self, block: Block) -> bool {
         let Block { offset, len, codec } = block;
         let is_inside = offset.checked_add(len).is_some_and(|end| end <= self.image_size);
-        let count_max = BLOCKS_MIN + self.image_size / BLOCK_SPACING;
-        if len == 0 || !is_inside || !self.is_free(offset, len) || self.len() as u64 >= count_max {
+        if len == 0
+            || !is_inside
+            || !self.is_free(offset, len)
+            || self.len() as u64 >= count_max(self.image_size)
+        {
             return false;
         }
         self.by_offset.insert(offset, (len, codec));
@@ -46,6 +49,11 @@ impl Blocks {
     pub(super) fn iter(&self) -> impl Iterator<Item = Block> {
         self.by_offset.iter().map(|(&offset, &(len, codec))| Block { offset, len, codec })
     }
+}
+
+/// Most blocks of an image of so many bytes.
+pub(super) fn count_max(image_size: u64) -> u64 {
+    BLOCKS_MIN + image_size / BLOCK_SPACING
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! `CANDIDATE_SPACING` in [`crate::limits`]. What is found does not depend on the number of cores.
 
 mod blocks;
+mod erofs;
 mod reader;
 mod scan;
 mod squashfs;
@@ -172,7 +173,8 @@ fn look(image: &dyn Source, candidate: &Candidate, work: u64) -> (Parsed<Hit>, u
     let Candidate { offset, kind } = *candidate;
     let found = match kind {
         Kind::Squashfs => squashfs::find(&mut reader, offset),
-        Kind::Erofs | Kind::Cramfs => Err(Stop::Malformed),
+        Kind::Erofs => erofs::find(&mut reader, offset),
+        Kind::Cramfs => Err(Stop::Malformed),
         _ => stream::find(&mut reader, kind, offset),
     };
     // A place that is refused at once is not for free, either.

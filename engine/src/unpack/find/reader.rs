@@ -77,6 +77,9 @@ impl<'a> Reader<'a> {
         }
         let there = self.size.saturating_sub(offset);
         let len = usize::try_from(there).map_or(len, |there| len.min(there));
+        if len == 0 {
+            return Ok(&[]);
+        }
         if !self.holds(offset, len) {
             let room = usize::try_from(there).unwrap_or(usize::MAX);
             let read = len.max(READ_LEN_MIN).min(room);

@@ -14,8 +14,11 @@ use super::blocks::Blocks;
 use super::reader::{Parsed, Reader, Stop, check};
 use super::scan::Kind;
 use super::{Container, Hit};
-use crate::limits::STREAM_PLAIN_LEN_MAX;
+use crate::limits::PLAIN_LEN_MAX;
 use crate::unpack::{Block, Codec};
+
+/// Longest plain bytes of a stream that is looked through to its end: what unpacks at all.
+const STREAM_PLAIN_LEN_MAX: u64 = PLAIN_LEN_MAX as u64;
 
 /// Finds the stream or entry of an archive that starts at `offset`.
 pub(super) fn find(reader: &mut Reader<'_>, kind: Kind, offset: u64) -> Parsed<Hit> {
