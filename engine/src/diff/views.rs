@@ -486,8 +486,16 @@ impl SourceView<'_> {
     /// Lists the blocks of the view that were unpacked.
     fn add(&mut self, methods: &mut Vec<Method>, found: &[Block], unpacked: Vec<Option<Unpacked>>) {
         let unpacked = found.iter().zip(unpacked);
+        let stored_method = index_of(methods, &Method::STORED);
         for (block, (stored, plain_len, method)) in unpacked.filter_map(|(b, u)| Some((b, u?))) {
-            let view_offset = view_start(self.size());
+            let before = self.blocks.last();
+            // A file goes on where a part of it is stored, and where blocks are whole pages anyway.
+            let goes_on = before.is_some_and(|before| {
+                let is_stored = before.method == stored_method || block.codec == Codec::Stored;
+                before.offset + before.len == block.offset && is_stored
+            });
+            let end = self.size();
+            let view_offset = if goes_on { end } else { view_start(end) };
             let has_room = self.blocks.len() < BLOCKS_MAX / 2
                 && view_offset + plain_len <= IMAGE_SIZE_MAX
                 && (methods.len() < METHODS_MAX || methods.contains(&method));

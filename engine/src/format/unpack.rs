@@ -85,8 +85,8 @@ impl TargetBlock {
     }
 }
 
-/// Where the plain bytes of the first block of a source of this size may start, or those of a block
-/// behind one that ends here: executables in them lie as they lie in files.
+/// Where plain bytes start that do not go on where those before them end, here: executables in them
+/// lie as they lie in files.
 #[must_use]
 pub fn view_start(end: u64) -> u64 {
     end.next_multiple_of(SOURCE_BLOCK)
@@ -183,7 +183,10 @@ impl Blocks {
             let plain_len = columns.take(2, "plain_len", 1, PLAIN_LEN_MAX as u64)?;
             let method = columns.take(3, "method", 0, self.methods.len() as u64 - 1)?;
             let gap = columns.take(4, "view_gap", 0, IMAGE_SIZE_MAX / SOURCE_BLOCK)?;
-            let view_offset = view_start(end) + gap * SOURCE_BLOCK;
+            let view_offset = match gap.checked_sub(1) {
+                Some(gap) => view_start(end) + gap * SOURCE_BLOCK,
+                None => end,
+            };
             end = bounded("view_size", view_offset + plain_len, 0, IMAGE_SIZE_MAX)?;
             let within = self.source_block_at(offset);
             let (bound, depth) = match within {
@@ -239,7 +242,10 @@ impl Blocks {
         let (mut offset, mut end) = (0, source_size);
         for block in &self.source {
             varint::put_signed(&mut columns[0], block.offset.wrapping_sub(offset).cast_signed());
-            let gap = (block.view_offset - view_start(end)) / SOURCE_BLOCK;
+            let gap = match block.view_offset {
+                at if at == end => 0,
+                at => 1 + (at - view_start(end)) / SOURCE_BLOCK,
+            };
             let fields = [block.len, block.plain_len, block.method.into(), gap];
             columns[1..].iter_mut().zip(fields).for_each(|(to, field)| varint::put(to, field));
             (offset, end) = (block.offset + block.len, block.view_end());

@@ -50,6 +50,9 @@ const PART: &str = "methods";
 const UNPACKABLE: FormatError = FormatError::Undecodable("block");
 
 impl Method {
+    /// Nothing is packed.
+    pub const STORED: Self = Self { settings: Settings::Stored };
+
     /// Longest spelling of a method, in bytes.
     pub const LEN_MAX: usize = 32;
 
