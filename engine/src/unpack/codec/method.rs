@@ -283,6 +283,7 @@ impl Method {
                 deflate::correct(body, &predicted, plain)
             }
             Settings::Lz4(_) => lz4::correct(body, &predicted),
+            Settings::Zstd(_) => zstd::correct(body, &predicted),
             _ => None,
         };
         // One that is empty would be taken for none.
@@ -301,6 +302,7 @@ impl Method {
                 deflate::apply(plain, predicted, correction, packed_len)
             }
             Settings::Lz4(_) => lz4::apply(plain, predicted, correction, packed_len),
+            Settings::Zstd(_) => zstd::apply(plain, predicted, correction, packed_len),
             _ => Err(FormatError::TrailingBytes("block")),
         }
     }
@@ -321,6 +323,9 @@ impl Method {
             Settings::Xz(xz) => {
                 let predicted = xz.predict(sample, body.len())?;
                 Some(body.len() - xz::alike(body, &predicted))
+            }
+            Settings::Zstd(_) if sample.len() as u64 == plain_len => {
+                Some(zstd::distance(body, &self.predict(sample, body.len())?))
             }
             Settings::Zstd(zstd) => Some(not_alike(&zstd.predict_sample(sample, plain_len)?, 0)),
             // The header of a .lzma stream tells the length.

@@ -6,12 +6,14 @@
 //! are written down. Each codec has a module that unpacks, predicts what its encoder makes, and
 //! corrects that.
 
+mod bits;
 mod bzip2;
 mod deflate;
 mod edits;
 mod lz4;
 mod method;
 mod methods;
+mod pieces;
 mod xz;
 mod zstd;
 

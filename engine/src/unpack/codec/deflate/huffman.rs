@@ -1,6 +1,6 @@
 //! Canonical Huffman codes of deflate (RFC 1951, section 3.2.2).
 
-use super::bits::BitReader;
+use crate::unpack::codec::bits::BitReader;
 
 /// The codes for these lengths, bits reversed so that the first is the lowest. Lengths of at most
 /// 15 that no more than fill the code space.

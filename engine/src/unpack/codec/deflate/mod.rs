@@ -3,7 +3,6 @@
 //! zlib predicts them, of which gzip, zip and most others are relatives. A correction, if there is
 //! one, is the length of what is told of the blocks as a varint, that (`write`), and edits.
 
-mod bits;
 mod huffman;
 mod read;
 mod trees;

@@ -1,9 +1,9 @@
 //! Reads a deflate stream as blocks and symbols (RFC 1951, section 3.2), without making bytes.
 
-use super::bits::BitReader;
 use super::huffman::Decoder;
 use super::trees::Lengths;
 use super::{CODE_LENGTH_ORDER, DISTANCES, LENGTHS, fixed_lengths};
+use crate::unpack::codec::bits::BitReader;
 
 /// What a stream says next.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 //! gzip, zip and all that links zlib make a block's codes from its counts alone in this way, down
 //! to which of two equal counts goes first; so they need not be carried.
 
-use super::bits::BitWriter;
 use super::{CODE_LENGTH_ORDER, DISTANCE_COUNT, LITERAL_COUNT};
+use crate::unpack::codec::bits::BitWriter;
 
 /// Longest code of literals and distances, in bits (RFC 1951, section 3.2.7).
 const CODE_LEN_MAX: u8 = 15;

@@ -10,14 +10,15 @@
 //! | `bits`   | varint | only with flags 3: length of the header, in bits                    |
 //! | `header` | bytes  | only with flags 3: the header as in the stream, from the lowest bit |
 
-use super::bits::{BitReader, BitWriter};
 use super::huffman::codes;
 use super::read::{Kind, Symbol, Symbols, read_header};
 use super::trees::{self, Lengths};
 use super::{DISTANCE_COUNT, DISTANCES, LENGTHS, LITERAL_COUNT, fixed_lengths};
 use crate::error::FormatError;
 use crate::limits::DEFLATE_BLOCK_TOKENS_MAX;
+use crate::unpack::codec::bits::{BitReader, BitWriter};
 use crate::unpack::codec::edits::Token;
+use crate::unpack::codec::pieces::{Piece, Source};
 use crate::varint;
 
 const STORED: u8 = 0;
@@ -122,7 +123,7 @@ pub(super) fn write(
     packed_len_max: usize,
 ) -> Result<Vec<u8>, FormatError> {
     let mut out = BitWriter::default();
-    let mut source = Source { tokens, plain, run: 0, then: None };
+    let mut source = Source::new(tokens, plain);
     let mut told = Told { rest: told };
     let mut is_last = false;
     while !is_last {
@@ -135,11 +136,11 @@ pub(super) fn write(
             FIXED => {
                 out.put(1, 2);
                 let coder = Coder::new(&fixed_lengths())?;
-                source.write_block(len, &coder, &mut out, packed_len_max)?;
+                write_block(&mut source, len, &coder, &mut out, packed_len_max)?;
             }
             AS_ZLIB => {
                 out.put(2, 2);
-                let pieces = source.take_block(len)?;
+                let pieces = source.take_block(len, DEFLATE_BLOCK_TOKENS_MAX)?;
                 let lengths = Counts::of(&pieces).lengths();
                 trees::write_header(&lengths, &mut out);
                 let coder = Coder::new(&lengths)?;
@@ -151,7 +152,7 @@ pub(super) fn write(
             AS_TOLD => {
                 out.put(2, 2);
                 let coder = Coder::new(&told.header(&mut out)?)?;
-                source.write_block(len, &coder, &mut out, packed_len_max)?;
+                write_block(&mut source, len, &coder, &mut out, packed_len_max)?;
             }
             _ => return Err(UNDECODABLE),
         }
@@ -159,7 +160,7 @@ pub(super) fn write(
             return Err(UNDECODABLE);
         }
     }
-    if !told.rest.is_empty() || !source.plain.is_empty() {
+    if !told.rest.is_empty() || !source.is_empty() {
         return Err(UNDECODABLE);
     }
     Ok(out.finish())
@@ -216,105 +217,23 @@ impl Told<'_> {
     }
 }
 
-/// Part of a block: literal bytes and the match behind them, if there is one.
-struct Piece<'a> {
-    literals: &'a [u8],
-    /// Length and offset in bytes.
-    then: Option<(u32, u32)>,
-}
-
-/// Gives tokens by blocks, which may end inside of literals.
-struct Source<'a, I> {
-    tokens: I,
-    /// Plain bytes that were not given.
-    plain: &'a [u8],
-    /// Literals left of the token that was begun, and its match.
-    run: usize,
-    then: Option<(u32, u32)>,
-}
-
-impl<'a, I: Iterator<Item = Result<Token, FormatError>>> Source<'a, I> {
-    /// The next part of a block that has `len` bytes left.
-    fn next_piece(&mut self, len: usize) -> Result<Piece<'a>, FormatError> {
-        while self.run == 0 && self.then.is_none() {
-            let token = self.tokens.next().ok_or(UNDECODABLE)??;
-            self.run = token.literals as usize;
-            self.then = (token.len > 0).then_some((token.len, token.offset));
-            if token.literals == 0 && token.len == 0 {
-                return Err(UNDECODABLE);
-            }
+/// Writes the symbols of a block of `len` plain bytes whose codes are known.
+fn write_block<'a>(
+    source: &mut Source<'a, impl Iterator<Item = Result<Token, FormatError>>>,
+    mut len: usize,
+    coder: &Coder,
+    out: &mut BitWriter,
+    packed_len_max: usize,
+) -> Result<(), FormatError> {
+    while len > 0 {
+        let piece = source.next_piece(len)?;
+        len -= piece.len();
+        coder.write(&piece, out)?;
+        if out.len() > packed_len_max {
+            return Err(UNDECODABLE);
         }
-        let count = self.run.min(len);
-        let literals = self.take_bytes(count)?;
-        self.run -= count;
-        let then = if self.run == 0 && len > count { self.then.take() } else { None };
-        if let Some((match_len, _)) = then {
-            let match_len = match_len as usize;
-            if match_len > len - count {
-                return Err(UNDECODABLE);
-            }
-            self.take_bytes(match_len)?;
-        }
-        Ok(Piece { literals, then })
     }
-
-    fn take_bytes(&mut self, count: usize) -> Result<&'a [u8], FormatError> {
-        let (bytes, rest) = self.plain.split_at_checked(count).ok_or(UNDECODABLE)?;
-        self.plain = rest;
-        Ok(bytes)
-    }
-
-    /// All parts of a block.
-    fn take_block(&mut self, mut len: usize) -> Result<Vec<Piece<'a>>, FormatError> {
-        let mut pieces = Vec::new();
-        while len > 0 {
-            let piece = self.next_piece(len)?;
-            len -= piece.len();
-            pieces.push(piece);
-            if pieces.len() > DEFLATE_BLOCK_TOKENS_MAX {
-                return Err(UNDECODABLE);
-            }
-        }
-        Ok(pieces)
-    }
-
-    /// The bytes of a stored block, in which there are only literals.
-    fn take_plain(&mut self, len: usize) -> Result<&'a [u8], FormatError> {
-        let all = self.plain;
-        let mut left = len;
-        while left > 0 {
-            let piece = self.next_piece(left)?;
-            if piece.then.is_some() {
-                return Err(UNDECODABLE);
-            }
-            left -= piece.len();
-        }
-        Ok(&all[..len])
-    }
-
-    fn write_block(
-        &mut self,
-        mut len: usize,
-        coder: &Coder,
-        out: &mut BitWriter,
-        packed_len_max: usize,
-    ) -> Result<(), FormatError> {
-        while len > 0 {
-            let piece = self.next_piece(len)?;
-            len -= piece.len();
-            coder.write(&piece, out)?;
-            if out.len() > packed_len_max {
-                return Err(UNDECODABLE);
-            }
-        }
-        coder.write_end(out)
-    }
-}
-
-impl Piece<'_> {
-    fn len(&self) -> usize {
-        self.literals.len() + self.then.map_or(0, |(len, _)| len as usize)
-    }
+    coder.write_end(out)
 }
 
 /// How often a block uses each symbol.

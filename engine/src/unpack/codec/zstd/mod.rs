@@ -1,9 +1,19 @@
-//! zstd frames (RFC 8878), by libzstd.
+//! zstd frames (RFC 8878).
+//!
+//! libzstd predicts them. Its releases differ in a few matches, and so in the codes that follow
+//! from them; a correction tells both.
+
+mod frame;
+mod fse;
+mod huffman;
+mod write;
 
 use zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirective};
 
 use super::{UnpackError, make_room};
 use crate::limits::ZSTD_WINDOW_LOG2_MAX;
+
+pub(super) use self::write::{apply, correct};
 
 /// Levels in the order in which they are worth trying: what mksquashfs, initramfs-tools, zstd and
 /// pacman take, and then the others.
@@ -152,3 +162,8 @@ pub(super) fn unpack(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, Unp
 
 /// The first bytes of a frame (RFC 8878, section 3.1.1).
 const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
+
+/// The length of the correction between two frames of one text, or all if there is none.
+pub(super) fn distance(packed: &[u8], predicted: &[u8]) -> usize {
+    correct(packed, predicted).map_or(packed.len(), |correction| correction.len())
+}

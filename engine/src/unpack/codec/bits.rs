@@ -1,4 +1,4 @@
-//! Bits of a deflate stream: the lowest bit of a byte first (RFC 1951, section 3.1.1).
+//! Bits of a stream, the lowest bit of a byte first (RFC 1951, section 3.1.1).
 
 /// Takes bits from bytes.
 #[derive(Debug, Clone)]
