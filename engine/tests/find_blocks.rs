@@ -67,9 +67,11 @@ fn all_of_every_file_is_in_the_view_of_a_file_system() {
         assert!(found.containers.iter().any(|container| container.name == name), "{line}");
         let view = view(&image, &found.blocks);
         for (file, content) in tree() {
-            // Ends of files lie apart, and holes nowhere.
+            // Ends of files lie apart, and holes nowhere. Tails that lie between inodes are left out.
+            let is_left_out = |piece: &[u8]| line.contains("ztailpacking") && piece.len() < 4096;
             for piece in content.chunks(4096) {
-                let is_there = contains(&view, piece) || piece.iter().all(|&byte| byte == 0);
+                let is_hole = piece.iter().all(|&byte| byte == 0);
+                let is_there = is_hole || is_left_out(piece) || contains(&view, piece);
                 assert!(is_there, "{line}: {file} of {}", content.len());
             }
         }
@@ -229,7 +231,7 @@ proptest! {
     fn cut_image_gives_sorted_blocks_or_none(at in any::<u32>()) {
         for image in small_images() {
             let at = usize::try_from(at).expect("it is 32 bits") % image.len();
-            found(&image[..at].to_vec());
+            found(&image[..at]);
         }
     }
 }
