@@ -12,10 +12,10 @@ use neap_engine::unpack::find::{Found, find};
 const PLAIN_LEN_MAX: usize = 64 << 20;
 
 /// A folder that is gone after the test.
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("neap-find-{}-{count}", std::process::id()));
@@ -23,7 +23,7 @@ impl Folder {
         Self(path)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }
@@ -37,7 +37,7 @@ impl Drop for Folder {
 }
 
 /// Runs a tool in a folder; none, and a printed line, if it is not installed or lacks an option.
-pub fn run(folder: &Path, line: &str) -> Option<()> {
+pub(crate) fn run(folder: &Path, line: &str) -> Option<()> {
     let mut words = line.split(' ');
     let tool = words.next().expect("a line has a word");
     let status = Command::new(tool).args(words).current_dir(folder).stdout(Stdio::null()).status();
@@ -55,7 +55,7 @@ pub fn run(folder: &Path, line: &str) -> Option<()> {
 }
 
 /// An image that a tool makes of the tree: the line names them `image` and `tree`.
-pub fn image_of_tree(line: &str) -> Option<Vec<u8>> {
+pub(crate) fn image_of_tree(line: &str) -> Option<Vec<u8>> {
     let folder = Folder::new();
     for (name, content) in tree() {
         let path = folder.path("tree").join(name);
@@ -68,7 +68,7 @@ pub fn image_of_tree(line: &str) -> Option<Vec<u8>> {
 }
 
 /// The file that a tool makes of the file `content`.
-pub fn packed(content: &[u8], file: &str, line: &str) -> Option<Vec<u8>> {
+pub(crate) fn packed(content: &[u8], file: &str, line: &str) -> Option<Vec<u8>> {
     let folder = Folder::new();
     fs::write(folder.path("content"), content).expect("it can be written");
     run(&folder.path(""), line)?;
@@ -76,7 +76,7 @@ pub fn packed(content: &[u8], file: &str, line: &str) -> Option<Vec<u8>> {
 }
 
 /// Files of many lengths around those of blocks, some of them alike, one with a hole.
-pub fn tree() -> Vec<(String, Vec<u8>)> {
+pub(crate) fn tree() -> Vec<(String, Vec<u8>)> {
     let mut files = Vec::new();
     for (index, len) in
         [0, 1, 100, 4095, 4096, 4097, 70_000, 131_072, 131_073, 400_000].into_iter().enumerate()
@@ -95,7 +95,7 @@ pub fn tree() -> Vec<(String, Vec<u8>)> {
 }
 
 /// Words that compress about as programs do.
-pub fn text(len: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn text(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(len + 32);
     while bytes.len() < len {
@@ -116,7 +116,7 @@ pub fn text(len: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Bytes that do not compress.
-pub fn noise(len: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_add(0x1234_5678_9abc_def1);
     let mut next = || {
         state ^= state << 13;
@@ -128,8 +128,8 @@ pub fn noise(len: usize, seed: u64) -> Vec<u8> {
 }
 
 /// What is found, which must be in order, inside the image, and not over each other.
-pub fn found(image: &Vec<u8>) -> Found {
-    let found = find(image).expect("memory can be read");
+pub(crate) fn found(image: &[u8]) -> Found {
+    let found = find(&image.to_vec()).expect("memory can be read");
     let mut end = 0;
     for block in &found.blocks {
         assert!(block.offset >= end && block.len > 0, "{block:?}");
@@ -142,7 +142,7 @@ pub fn found(image: &Vec<u8>) -> Found {
 }
 
 /// The image with its blocks unpacked, each of which must.
-pub fn view(image: &[u8], blocks: &[Block]) -> Vec<u8> {
+pub(crate) fn view(image: &[u8], blocks: &[Block]) -> Vec<u8> {
     let mut view = Vec::new();
     let mut at = 0;
     for block in blocks {
@@ -150,7 +150,8 @@ pub fn view(image: &[u8], blocks: &[Block]) -> Vec<u8> {
             .map(|at| usize::try_from(at).expect("it is in memory"));
         view.extend_from_slice(&image[at..start]);
         let plain = block.codec.unpack(&image[start..end], PLAIN_LEN_MAX);
-        view.extend(plain.unwrap_or_else(|error| panic!("{block:?}: {error}")));
+        assert!(plain.is_ok(), "{block:?}: {plain:?}");
+        view.extend(plain.unwrap_or_default());
         at = end;
     }
     view.extend_from_slice(&image[at..]);
@@ -158,7 +159,7 @@ pub fn view(image: &[u8], blocks: &[Block]) -> Vec<u8> {
 }
 
 /// Whether bytes are somewhere in others.
-pub fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+pub(crate) fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     let Some(first) = wanted.first() else { return true };
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| byte == first) {

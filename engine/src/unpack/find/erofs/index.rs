@@ -126,7 +126,6 @@ impl Clusters<'_> {
             }
             Entry::Follows { block_count: Some(count) } => {
                 if let Some((.., len)) = &mut self.open {
-                    check(count > 0)?;
                     *len = count << self.superblock.block_log2;
                 }
             }
@@ -138,6 +137,8 @@ impl Clusters<'_> {
     fn close(&mut self) -> Parsed<()> {
         let Some((kind, block, len)) = self.open.take() else { return Ok(()) };
         let codec = match kind {
+            // A tail that is a fragment has no blocks.
+            _ if len == 0 => return Ok(()),
             Kind::Stored => return Ok(()),
             Kind::First => self.codecs[0],
             Kind::Second => self.codecs[1],
