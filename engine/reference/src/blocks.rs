@@ -56,10 +56,10 @@ impl Blocks {
             let len = within(1..=64 << 20, lens.varint()?, "block_len")?;
             let plain_len = within(1..=128 << 20, plain_lens.varint()?, "plain_len")?;
             let method = self.method(methods)?;
-            let gap = within(0..=(128 << 30) / 4096, gaps.varint()?, "view_gap")?;
+            let gap = within(0..=128 << 30, gaps.varint()?, "view_gap")?;
             let view_offset = match gap {
-                0 => end,
-                gap => end.next_multiple_of(4096) + 4096 * (gap - 1),
+                0 => end.next_multiple_of(4096),
+                gap => end + gap - 1,
             };
             end = within(0..=128 << 30, view_offset + plain_len, "the source's view")?;
             packed_end = offset + len;

@@ -182,10 +182,10 @@ impl Blocks {
             let len = columns.take(1, "block_len", 1, BLOCK_LEN_MAX)?;
             let plain_len = columns.take(2, "plain_len", 1, PLAIN_LEN_MAX as u64)?;
             let method = columns.take(3, "method", 0, self.methods.len() as u64 - 1)?;
-            let gap = columns.take(4, "view_gap", 0, IMAGE_SIZE_MAX / SOURCE_BLOCK)?;
+            let gap = columns.take(4, "view_gap", 0, IMAGE_SIZE_MAX)?;
             let view_offset = match gap.checked_sub(1) {
-                Some(gap) => view_start(end) + gap * SOURCE_BLOCK,
-                None => end,
+                Some(gap) => end + gap,
+                None => view_start(end),
             };
             end = bounded("view_size", view_offset + plain_len, 0, IMAGE_SIZE_MAX)?;
             let within = self.source_block_at(offset);
@@ -243,8 +243,8 @@ impl Blocks {
         for block in &self.source {
             varint::put_signed(&mut columns[0], block.offset.wrapping_sub(offset).cast_signed());
             let gap = match block.view_offset {
-                at if at == end => 0,
-                at => 1 + (at - view_start(end)) / SOURCE_BLOCK,
+                at if at == view_start(end) => 0,
+                at => 1 + at - end,
             };
             let fields = [block.len, block.plain_len, block.method.into(), gap];
             columns[1..].iter_mut().zip(fields).for_each(|(to, field)| varint::put(to, field));

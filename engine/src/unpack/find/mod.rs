@@ -58,7 +58,7 @@ pub struct Container {
 /// # Errors
 /// What the image's device says. What is malformed is not found; it is no error.
 pub fn find(image: &dyn Source, known: &[u64]) -> io::Result<Found> {
-    let mut search = Search::new(image);
+    let mut search = Search::new(image, known);
     let step = SCAN_PIECE_LEN * SCAN_PIECES;
     for index in 0..image.size().div_ceil(step) {
         let start = index * step;
@@ -85,13 +85,15 @@ struct Search<'a> {
     image: &'a dyn Source,
     blocks: Blocks,
     containers: Vec<Container>,
+    /// Where containers start that are not looked into, in order.
+    known: &'a [u64],
     work_left: u64,
 }
 
 impl<'a> Search<'a> {
-    fn new(image: &'a dyn Source) -> Self {
+    fn new(image: &'a dyn Source, known: &'a [u64]) -> Self {
         let work_left = FIND_WORK_MIN + FIND_WORK * image.size();
-        Self { image, blocks: Blocks::new(image.size()), containers: Vec::new(), work_left }
+        Self { image, blocks: Blocks::new(image.size()), containers: Vec::new(), known, work_left }
     }
 
     fn file_systems(&mut self, candidates: &[Candidate]) -> io::Result<()> {
@@ -137,6 +139,10 @@ impl<'a> Search<'a> {
             Err(Stop::Device(error)) => return Err(error),
             Err(Stop::Malformed | Stop::Spent) => return Ok(()),
         };
+        // A file system is noticed by its superblock, which need not be its start.
+        if self.known.binary_search(&hit.container.offset).is_ok() {
+            return Ok(());
+        }
         let added = hit.blocks.iter().filter(|block| self.blocks.add(*block)).count();
         hit.container.block_count = added as u64;
         match self.containers.last_mut() {

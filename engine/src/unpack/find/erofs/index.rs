@@ -30,6 +30,9 @@ const WHOLE_FRAGMENT: u8 = 0x80;
 /// In what follows a head: the rest is how many blocks the cluster has.
 const HAS_COUNT: u32 = 1 << 11;
 
+/// What is no number of a codec: the bytes are as they were.
+pub(super) const STORED: u8 = u8::MAX;
+
 /// Packed bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cluster {
@@ -139,7 +142,7 @@ impl Clusters<'_> {
         let codec = match kind {
             // A tail that is a fragment has no blocks.
             _ if len == 0 => return Ok(()),
-            Kind::Stored => return Ok(()),
+            Kind::Stored => STORED,
             Kind::First => self.codecs[0],
             Kind::Second => self.codecs[1],
         };

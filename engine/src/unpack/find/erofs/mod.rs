@@ -122,8 +122,15 @@ fn add_file(
     }
     let clusters = index::clusters(reader, superblock, &inode)?;
     add_runs(superblock, &clusters, blocks);
+    // What is stored counts where it is a part of a file of which others are packed.
+    let is_packed = clusters.iter().any(|cluster| cluster.codec != index::STORED);
     for cluster in clusters {
         let codec = match cluster.codec {
+            index::STORED if is_packed => {
+                let Cluster { offset, len, .. } = cluster;
+                blocks.add(Block { offset, len, codec: Codec::Stored });
+                continue;
+            }
             DEFLATE => Codec::Deflate,
             ZSTD => Codec::Zstd,
             _ => continue,
