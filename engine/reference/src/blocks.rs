@@ -30,7 +30,7 @@ impl Blocks {
         let mut blocks = Self::default();
         for _ in 0..within(1..=256, rest.varint()?, "method_count")? {
             let len = within(1..=32, rest.varint()?, "method_len")?;
-            blocks.methods.push(Method::read(Bytes::new(rest.take(len)?, "method"))?);
+            blocks.methods.push(Method::read(rest.take(len)?)?);
         }
         let count = within(0..=1 << 18, rest.varint()?, "block_count")?;
         let mut room = (1 << 18) - count;
@@ -122,7 +122,7 @@ impl Blocks {
                 .iter()
                 .any(|good| good.start <= block.offset && block.offset + block.len <= good.end);
             let method = &self.methods[block.method];
-            let plain = method.unpack(&view[packed], block.plain_len).ok().filter(|_| is_good);
+            let plain = method.unpack(&view[packed], block.plain_len).filter(|_| is_good);
             let end = block.view_offset + block.plain_len;
             match plain {
                 Some(plain) => {

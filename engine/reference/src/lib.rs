@@ -5,8 +5,8 @@
 //! assert_eq!(refused, "the patch ends inside its header");
 //! ```
 //!
-//! It is written from `docs/format.md` alone and shares no code with the engine; numbers in
-//! brackets are sections there. Read this file, then `header`, `frame`, `coder`, `bytes`; `refs` is
+//! It is written from `docs/format.md` alone and shares no code with the engine but the codecs of
+//! blocks (11.2), which are libraries; numbers in brackets are sections there. Read this file, then `header`, `frame`, `coder`, `bytes`; `refs` is
 //! the layer of that name (9), `mix` is coder 2 (10), and each needs a sitting of its own.
 //! Whatever the bytes, the answer is the target or what is wrong with them. All is in memory.
 
