@@ -69,7 +69,7 @@ fn all_of_every_file_is_in_the_view_of_a_file_system() {
         for (file, content) in tree() {
             // Tails that lie between inodes are left out.
             let is_inline = line.contains("ztailpacking");
-            let wanted = if !is_inline { content.len() } else { content.len() / 200_000 * 200_000 };
+            let wanted = if !is_inline { content.len() } else { content.len() / 200_000 * 100_000 };
             // Ends of files lie apart, and holes nowhere.
             for piece in content[..wanted].chunks(4096) {
                 let is_hole = piece.iter().all(|&byte| byte == 0);
@@ -160,6 +160,58 @@ fn kernel_payload_ends_before_the_size_behind_it() {
             );
         }
     }
+}
+
+#[test]
+fn neighbour_of_what_is_found_is_refused() {
+    // A byte counted from the start, or from the end if below zero, and the bits that are flipped.
+    let file_systems = [
+        (0, 28, 1),       // squashfs: version 5.0
+        (0, 22, 1),       // block size and its logarithm differ
+        (0, 20, 8),       // no such codec
+        (0, 72, 0xff),    // directories are not behind the inodes, or not where they should be
+        (11, 1107, 0x80), // erofs: a feature nobody knows
+        (11, 1036, 0x80), // no such block size
+        (18, 9, 8),       // cramfs: pointers with flags
+        (18, 16, 1),      // signature
+    ];
+    for (which, at, flip) in file_systems {
+        let (name, line) = FILE_SYSTEMS[which];
+        if let Some(image) = image_of_tree(line) {
+            refuse(image, at, flip, name);
+        }
+    }
+    let streams = [
+        (0, -1, 1),    // gzip: plain length
+        (0, 3, 0x80),  // reserved flag
+        (0, 8, 1),     // no such speed
+        (2, -1, 1),    // xz: footer
+        (2, -5, 1),    // size of the index
+        (2, 7, 2),     // no such check
+        (2, 12, 1),    // header of the block
+        (8, 4, 8),     // zstd: reserved bit
+        (8, 4, 1),     // a dictionary
+        (11, 4, 0x20), // lz4: blocks that are linked
+        (11, 6, 1),    // check of the header
+        (14, 4, 1),    // bzip2: mark of a block
+        (7, 13, 1),    // lzma: first byte of the range coder
+        (7, 3, 1),     // size of the dictionary
+    ];
+    for (which, at, flip) in streams {
+        let (name, file, line) = STREAMS[which];
+        if let Some(packed) = packed(&text(9000, 4), file, line) {
+            refuse(packed, at, flip, name);
+        }
+    }
+}
+
+/// Fails if what was made is not found, or is still found with some bits flipped.
+fn refuse(mut image: Vec<u8>, at: isize, flip: u8, name: &str) {
+    let is_found = |image: &[u8]| found(image).containers.iter().any(|found| found.name == name);
+    assert!(is_found(&image), "{name}");
+    let at = at.rem_euclid(image.len().cast_signed()).cast_unsigned();
+    image[at] ^= flip;
+    assert!(!is_found(&image), "{name} with {flip:#x} at {at}");
 }
 
 #[test]

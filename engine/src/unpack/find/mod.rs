@@ -12,6 +12,7 @@
 //! `CANDIDATE_SPACING` in [`crate::limits`]. What is found does not depend on the number of cores.
 
 mod blocks;
+mod cramfs;
 mod erofs;
 mod reader;
 mod scan;
@@ -180,7 +181,7 @@ fn look(image: &dyn Source, candidate: &Candidate, work: u64) -> (Parsed<Hit>, u
     let found = match kind {
         Kind::Squashfs => squashfs::find(&mut reader, offset),
         Kind::Erofs => erofs::find(&mut reader, offset),
-        Kind::Cramfs => Err(Stop::Malformed),
+        Kind::Cramfs => cramfs::find(&mut reader, offset),
         _ => stream::find(&mut reader, kind, offset),
     };
     // A place that is refused at once is not for free, either.

@@ -2,7 +2,7 @@
 //!
 //! Each pattern is four sets of bytes. A byte has, for each of the four places, a bit for every
 //! pattern that allows it there, so that one look at two bytes tells for all patterns at once
-//! whether any can begin: about 2 GB/s a core where none does.
+//! whether any can begin: about 900 MB/s a core where none does, reading included.
 
 use std::io;
 use std::ops::Range;
