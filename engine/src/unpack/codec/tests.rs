@@ -14,8 +14,11 @@ macro_rules! golden {
     };
 }
 
-/// Each block with its codec, the spelling of its method, and the longest correction it may need.
-const GOLDEN: [(&str, &[u8], Codec, &[u8], usize); 18] = [
+/// Name, packed bytes, codec, beginning of the spelling, and the longest correction in bytes.
+type Golden = (&'static str, &'static [u8], Codec, &'static [u8], usize);
+
+/// What is in `golden/`.
+const GOLDEN: [Golden; 18] = [
     golden!("squashfs-gzip", Codec::Zlib, [2, 9, 0x78, 0xda], 0),
     golden!("gzip-9", Codec::Deflate, [1, 9], 16),
     golden!("gzip-6", Codec::Deflate, [1, 6], 16),
