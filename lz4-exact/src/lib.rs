@@ -10,7 +10,7 @@
 //! Same input, same output: what they make is compared with what image tools made, and made again
 //! on a device. liblz4 reads four or eight bytes at once and hashes them, so fast compression of
 //! 64 KiB and more differs where pointers are not of 64 bits, and all differs where the first byte
-//! of a word is not its lowest: [`IS_CANONICAL`] says whether this machine is as all others.
+//! of a word is not its lowest. Callers that need the bytes of other machines have to look at that.
 //!
 //! # Limits
 //!
@@ -30,9 +30,6 @@ pub const HC_LEVEL_MAX: u8 = 12;
 /// compression takes 16 KiB.
 pub const STATE_LEN: usize = 257 << 10;
 
-/// Whether liblz4 makes here what it makes on nearly all machines.
-pub const IS_CANONICAL: bool = cfg!(all(target_endian = "little", target_pointer_width = "64"));
-
 /// What fits an output of fixed length.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filled {
@@ -40,4 +37,45 @@ pub struct Filled {
     pub plain_len: usize,
     /// They, packed.
     pub packed: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes that repeat, so that there are matches.
+    fn texts() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(0_u8..4, 0..5000)
+    }
+
+    proptest! {
+        #[test]
+        fn what_fills_an_output_is_no_longer_than_it(plain in texts(), len in 0_usize..600) {
+            let levels = (1..=HC_LEVEL_MAX).map(|level| hc_filling(&plain, level, len));
+            for filled in levels.chain([fast_filling(&plain, len)]).flatten() {
+                prop_assert!(filled.packed.len() <= len);
+                prop_assert!(filled.plain_len <= plain.len());
+            }
+        }
+
+        #[test]
+        fn same_input_gives_same_output(plain in texts(), level in 1..=HC_LEVEL_MAX) {
+            prop_assert_eq!(hc(&plain, level), hc(&plain, level));
+            prop_assert_eq!(fast(&plain, 1), fast(&plain, 1));
+        }
+    }
+
+    #[test]
+    fn levels_that_are_none_are_refused() {
+        assert_eq!(hc(&[1; 99], HC_LEVEL_MAX + 1), None);
+        assert_eq!(hc_filling(&[1; 99], HC_LEVEL_MAX + 1, 50), None);
+    }
+
+    #[test]
+    fn nothing_packs_to_one_byte() {
+        assert_eq!(fast(&[], 1), Some(vec![0]));
+        assert_eq!(hc(&[], 9), Some(vec![0]));
+    }
 }

@@ -14,6 +14,8 @@ mod lz4;
 mod method;
 mod methods;
 mod pieces;
+#[cfg(test)]
+mod tests;
 mod xz;
 mod zstd;
 

@@ -41,7 +41,8 @@ pub(in super::super) fn unpack(
     cluster_log2: u8,
     plain_len_max: usize,
 ) -> Result<Vec<u8>, UnpackError> {
-    if !(LOG2_MIN..=LOG2_MAX).contains(&cluster_log2) || !packed.len().is_multiple_of(BLOCK_LEN) {
+    let is_whole = !packed.is_empty() && packed.len().is_multiple_of(BLOCK_LEN);
+    if !(LOG2_MIN..=LOG2_MAX).contains(&cluster_log2) || !is_whole {
         return Err(UnpackError::Malformed);
     }
     let mut plain = Vec::new();

@@ -53,15 +53,25 @@ impl Encoder {
 
     /// What this encoder makes of `plain`.
     pub(super) fn predict(self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.is_canonical(plain.len()).then_some(())?;
         match self {
             Self::Fast(acceleration) => neap_lz4_exact::fast(plain, acceleration),
             Self::Hc(level) => neap_lz4_exact::hc(plain, level),
         }
     }
 
+    /// Whether liblz4 makes here what it makes on other machines: better nothing than other bytes.
+    fn is_canonical(self, plain_len: usize) -> bool {
+        /// From so many bytes on (`LZ4_64Klimit`), fast compression hashes as many as a word has.
+        const WORDS_HASHED_MIN: usize = (64 << 10) + 11;
+        let is_by_word = matches!(self, Self::Fast(_)) && plain_len >= WORDS_HASHED_MIN;
+        cfg!(target_endian = "little") && (cfg!(target_pointer_width = "64") || !is_by_word)
+    }
+
     /// What this encoder gets into `packed_len` bytes of the beginning of `plain`. Fast compression
     /// has no setting there.
     fn fill(self, plain: &[u8], packed_len: usize) -> Option<Filled> {
+        self.is_canonical(plain.len()).then_some(())?;
         match self {
             Self::Fast(_) => neap_lz4_exact::fast_filling(plain, packed_len),
             Self::Hc(level) => neap_lz4_exact::hc_filling(plain, level, packed_len),

@@ -19,7 +19,7 @@ pub(super) struct Codes {
 pub(super) fn description_len(bytes: &[u8]) -> Option<usize> {
     let first = usize::from(*bytes.first()?);
     let len = if first < 128 { first } else { (first - 127).div_ceil(2) };
-    (1 + len <= bytes.len()).then_some(1 + len)
+    (len < bytes.len()).then_some(1 + len)
 }
 
 impl Codes {
