@@ -153,9 +153,9 @@ fn block_of_the_source_that_was_not_checked_is_refused() {
     let pair = diffed(300_000, 31, Coder::Zstd, true);
     let source_size = pair.header.source_size;
     let blocks = pair.header.blocks.as_ref().expect("the patch has blocks");
-    let outer = blocks.source.iter().filter(|block| block.offset < source_size);
-    let covered = outer.map(|block| pair.header.source_map.covers(block.offset, block.len));
-    assert!(covered.fold(true, |all, is_covered| all && is_covered));
+    let mut outer = blocks.source.iter().filter(|block| block.offset < source_size);
+    let map = &pair.header.source_map;
+    assert!(outer.all(|block| map.covers(block.offset, block.len)));
     let mut header = pair.header.clone();
     header.source_map = neap_engine::format::SourceMap {
         group_len: header.source_map.group_len,

@@ -47,7 +47,8 @@ impl Blocks {
 
     fn read_source(&mut self, rest: &mut Bytes<'_>, count: u64, source_size: u64) -> Result<()> {
         let columns = columns(rest, count)?;
-        let [offsets, lens, plain_lens, methods, gaps] = &mut columns.each_ref().map(column);
+        let [offsets, lens, plain_lens, methods, gaps] =
+            &mut columns.each_ref().map(|column| Bytes::new(column, "blocks"));
         let (mut packed_end, mut end) = (0_u64, source_size);
         let mut depths = Vec::new();
         for _ in 0..count {
@@ -81,7 +82,8 @@ impl Blocks {
     /// Reads a level of something of this size; says the size of its view.
     fn read_level(&mut self, rest: &mut Bytes<'_>, count: u64, size: u64) -> Result<u64> {
         let columns = columns(rest, count)?;
-        let [gaps, lens, plain_lens, corrections, methods] = &mut columns.each_ref().map(column);
+        let [gaps, lens, plain_lens, corrections, methods] =
+            &mut columns.each_ref().map(|column| Bytes::new(column, "blocks"));
         let (mut level, mut end, mut view_end) = (Vec::new(), 0, 0);
         for _ in 0..count {
             let gap = within(0..=size, gaps.varint()?, "block_gap")?;
@@ -114,7 +116,8 @@ impl Blocks {
     /// which is not what a block has in it that does not unpack.
     pub(crate) fn source_view(&self, source: &[u8]) -> (Vec<u8>, Vec<Range<u64>>) {
         let mut view = source.to_vec();
-        let mut good = vec![0..source.len() as u64];
+        let whole = 0..source.len() as u64;
+        let mut good = Vec::from([whole]);
         for block in &self.source {
             view.resize(memory(block.view_offset), 0);
             let packed = memory(block.offset)..memory(block.offset + block.len);
@@ -171,8 +174,4 @@ fn columns(rest: &mut Bytes<'_>, count: u64) -> Result<[Vec<u8>; 5]> {
         *column = coder::column(rest, (raw_len, coded_len))?;
     }
     Ok(columns)
-}
-
-fn column(bytes: &Vec<u8>) -> Bytes<'_> {
-    Bytes::new(bytes, "blocks")
 }
