@@ -64,7 +64,8 @@ pub fn hc(plain: &[u8], level: u8) -> Option<Vec<u8>> {
     })
 }
 
-/// As much of `plain` as `LZ4_compress_destSize` gets into `packed_len` bytes; nothing if none fits.
+/// As much of `plain` as `LZ4_compress_destSize` gets into `packed_len` bytes; nothing if none
+/// fits.
 #[must_use]
 pub fn fast_filling(plain: &[u8], packed_len: usize) -> Option<Filled> {
     fill(plain, packed_len, |src, src_len, dst, dst_len| {

@@ -1,7 +1,7 @@
 //! Edits: what an encoder chose, told by where it differs from what another one would choose.
 //!
-//! All encoders here say a plain text as *tokens*: some literal bytes, then a match. Two releases of
-//! one encoder choose nearly the same tokens. The list of edits is counts of predicted tokens that
+//! All encoders here say a plain text as *tokens*: some literal bytes, then a match. Two releases
+//! of one encoder choose nearly the same tokens. The list of edits is counts of predicted tokens that
 //! are right, each followed by one token as it is; behind that one, the prediction goes on with the
 //! first match that starts no earlier.
 //!
@@ -28,7 +28,7 @@ pub(super) struct Token {
     pub offset: u32,
 }
 
-/// What tells the tokens `actual` to someone who has `predicted`. Both say texts of the same length.
+/// What tells the tokens `actual` to someone who has `predicted`. Both say texts of one length.
 pub(super) fn encode(
     actual: impl Iterator<Item = Token>,
     predicted: impl Iterator<Item = Token>,

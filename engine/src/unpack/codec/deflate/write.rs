@@ -5,10 +5,12 @@
 //!
 //! | field    | coding | meaning                                                             |
 //! |----------|--------|---------------------------------------------------------------------|
-//! | `flags`  | u8     | bit 0: the last block; bits 1 and 2: 0 stored, 1 fixed codes, 2 codes as zlib makes them, 3 codes as told |
+//! | `flags`  | u8     | bit 0: the last block; bits 1 and 2: how it is coded                |
 //! | `len`    | varint | plain bytes in the block                                            |
 //! | `bits`   | varint | only with flags 3: length of the header, in bits                    |
 //! | `header` | bytes  | only with flags 3: the header as in the stream, from the lowest bit |
+//!
+//! It is coded 0: not at all, 1: with fixed codes, 2: with those that zlib makes, 3: as told.
 
 use super::huffman::codes;
 use super::read::{Kind, Symbol, Symbols, read_header};

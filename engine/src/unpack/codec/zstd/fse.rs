@@ -159,8 +159,8 @@ impl Table {
         self.by_symbol.get(start.into()..end.into()).filter(|states| !states.is_empty())
     }
 
-    /// The state in which the last symbol is encoded, which is encoded first: as libzstd has it, the
-    /// first of the symbol's. Nothing if the table has no such symbol.
+    /// The state in which the last symbol is encoded, which is encoded first: as libzstd has it,
+    /// the first of the symbol's. Nothing if the table has no such symbol.
     pub(super) fn close(&self, symbol: u8) -> Option<u16> {
         self.states_of(symbol)?.first().copied()
     }

@@ -66,11 +66,20 @@ impl Settings {
         })
     }
 
-    /// Most memory that packing takes, in bytes: tables by level, and the window twice.
+    /// Most memory that packing takes beside the plain bytes, in bytes: window and tables by level,
+    /// less where the length is known before; what is predicted; and one block.
     pub(super) fn memory(self, plain_len: u64) -> u64 {
-        // Tables of the highest levels have 2^27 entries of four bytes; no more than a few for each
-        // byte (ZSTD_adjustCParams).
-        (plain_len.next_power_of_two() * 16).clamp(1 << 20, 768 << 20) + (3 << 20)
+        let by_level = match self.level {
+            ..=19 => 96 << 20,
+            20 => 208 << 20,
+            21 => 408 << 20,
+            // Its window of 128 MiB has libzstd look for long matches, too.
+            _ => 848 << 20,
+        };
+        // Tables have no more than a few entries for each byte (ZSTD_adjustCParams).
+        let by_len = plain_len.next_power_of_two().saturating_mul(16).max(1 << 20);
+        let tables = if self.has_len { by_level.min(by_len) } else { by_level };
+        tables + plain_len / 8 * 9 + (4 << 20)
     }
 
     fn context(self) -> Option<CCtx<'static>> {
@@ -166,4 +175,33 @@ const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 /// The length of the correction between two frames of one text, or all if there is none.
 pub(super) fn distance(packed: &[u8], predicted: &[u8]) -> usize {
     correct(packed, predicted).map_or(packed.len(), |correction| correction.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_takes_no_more_memory_than_is_told() {
+        for (len, has_len) in
+            [(0, true), (4096, true), (1 << 17, true), (5 << 20, true), (9, false)]
+        {
+            let plain: Vec<u8> = (0..len).map(|at: u32| at.to_le_bytes()[1]).collect();
+            for level in LEVELS {
+                let settings = Settings { level, has_checksum: true, has_len, window_log2: 0 };
+                let mut context = settings.context().expect("memory for a context");
+                let mut packed = Vec::with_capacity(zstd_safe::compress_bound(plain.len()));
+                if has_len {
+                    context.compress2(&mut packed, &plain).expect("room enough");
+                } else {
+                    let mut output = OutBuffer::around(&mut packed);
+                    let end = ZSTD_EndDirective::ZSTD_e_flush;
+                    let mut input = InBuffer::around(&plain);
+                    context.compress_stream2(&mut output, &mut input, end).expect("room enough");
+                }
+                let (held, told) = (context.sizeof() as u64, settings.memory(len.into()));
+                assert!(held <= told, "level {level}, {len} bytes: {held} of {told}");
+            }
+        }
+    }
 }

@@ -1,16 +1,20 @@
 //! What a frame has beside its tokens, told to someone who has a predicted frame; writes the frame.
 //!
-//! A correction is the length of what is told of the blocks as a varint, that, and edits. The blocks
-//! are told one behind the other; *its likeness* is the predicted block of the same number:
+//! A correction is the length of what is told of the blocks as a varint, that, and edits. The
+//! blocks are told one behind the other; *its likeness* is the predicted block of the same number:
 //!
 //! | field    | coding | meaning                                                             |
 //! |----------|--------|---------------------------------------------------------------------|
-//! | `flags`  | u8     | bit 0: the last block; bits 1 and 2: 0 raw, 1 one byte repeated, 2 as its likeness, 3 as told |
+//! | `flags`  | u8     | bit 0: the last block; bits 1 and 2: see below     |
 //! | `len`    | varint | plain bytes in the block                                            |
-//! | `form`   | u8     | as told: the first four bits of the block; bit 4: codes as in its likeness; bits 5, 6 and 7: the same for tables |
+//! | `form`   | u8     | as told: the first four bits of the block          |
 //! | `modes`  | u8     | as told: how sequences are coded                                    |
 //! | `codes`  | bytes  | description of the codes of literals, unless as in its likeness     |
 //! | `tables` | bytes  | the same for literal lengths, offsets and match lengths             |
+//!
+//! Bits 1 and 2 of `flags` are 0 for a raw block, 1 for one byte repeated, 2 for what is as its
+//! likeness but for literals and sequences, and 3 for what is told here. Bit 4 of `form` says that
+//! the codes are those of its likeness, bits 5, 6 and 7 the same for the three tables.
 
 use super::frame::{
     BLOCK_LEN_MAX, Body, Frame, LITERAL_LENS, LONG_COUNT, MATCH_LENS, Packed, RAW, REPEATED,
