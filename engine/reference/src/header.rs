@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use blake3::hazmat::HasherExt;
 
-use crate::blocks::Blocks;
 use crate::bytes::{Bytes, memory, within};
+use crate::unpack::Blocks;
 use crate::{Result, coder, must};
 
 /// A header that keeps all rules.
@@ -77,14 +77,7 @@ impl Header {
         header.runs = read_runs(&mut map, header.source_size)?;
         header.groups = map.take(map.len())?.to_vec();
         if blocks_len > 0 {
-            let blocks = Blocks::read(rest, header.source_size, header.target_size)?;
-            for (start, len) in blocks.used(header.source_size) {
-                must(
-                    header.is_mapped(start, len),
-                    "a block of the source is not in the source map",
-                )?;
-            }
-            header.blocks = Some(blocks);
+            header.blocks = Some(Blocks::read(rest, header.source_size, header.target_size)?);
         }
         Ok(header)
     }
@@ -106,23 +99,9 @@ impl Header {
         Ok(&source[memory(start)..memory(start + len)])
     }
 
-    fn is_mapped(&self, start: u64, len: u64) -> bool {
+    pub(crate) fn is_mapped(&self, start: u64, len: u64) -> bool {
         let end = start.saturating_add(len);
         self.runs.iter().any(|run| run.start <= start && end <= run.end)
-    }
-
-    /// Makes it the header of both views (11). What lies behind the source needs no run, but must
-    /// be `good`.
-    pub(crate) fn turn_to_views(&mut self, blocks: &Blocks, good: Vec<Range<u64>>) {
-        let mut good = good.into_iter();
-        let first = good.next().expect("the source is the first");
-        match self.runs.last_mut().filter(|last| last.end == self.source_size) {
-            Some(last) => last.end = first.end,
-            None => self.runs.push(self.source_size..first.end),
-        }
-        self.runs.extend(good);
-        self.source_size = self.runs.last().expect("there is one").end;
-        self.target_size = blocks.view_size(self.target_size);
     }
 
     /// Checks the target and each of its windows.

@@ -6,18 +6,18 @@
 //! ```
 //!
 //! It is written from `docs/format.md` alone and shares no code with the engine but the codecs of
-//! blocks (11.2), which are libraries; numbers in brackets are sections there. Read this file, then `header`, `frame`, `coder`, `bytes`; `refs` is
-//! the layer of that name (9), `mix` is coder 2 (10), and each needs a sitting of its own.
-//! Whatever the bytes, the answer is the target or what is wrong with them. All is in memory.
+//! blocks (11.2), which are libraries; numbers in brackets are sections there. Read this file, then
+//! `header`, `frame`, `coder`, `bytes`; `refs` and `unpack` are the layers of these names (9, 11),
+//! `mix` is coder 2 (10), and each needs a sitting of its own. Whatever the bytes, the answer is the
+//! target or what is wrong with them. All is in memory.
 
-mod blocks;
 mod bytes;
-mod codec;
 mod coder;
 mod frame;
 mod header;
 mod mix;
 mod refs;
+mod unpack;
 
 use bytes::{Bytes, within};
 use header::Header;
@@ -39,8 +39,7 @@ pub fn apply_unverified(patch: &[u8], source: &[u8]) -> Result<Vec<u8>> {
     let mut header = Header::read(patch)?;
     header.check_source(source)?;
     let Some(blocks) = header.blocks.take() else { return frames(patch, &header, source) };
-    let (view, good) = blocks.source_view(&source[..bytes::memory(header.source_size)]);
-    header.turn_to_views(&blocks, good);
+    let view = blocks.open(&mut header, source)?;
     blocks.pack(frames(patch, &header, &view)?)
 }
 

@@ -12,6 +12,7 @@ mod entries;
 mod estimate;
 mod frames;
 mod gaps;
+mod images;
 mod local;
 mod mixed;
 mod pack;
@@ -27,14 +28,14 @@ mod waiting;
 pub use views::{Count, Seen, Tally};
 
 use std::fmt;
-use std::ops::Range;
 
-use crate::digest::{self, Digest};
+use crate::digest::Digest;
 use crate::format::frame::COLUMN_COUNT;
-use crate::format::{Blocks, Estimates, Header, SourceMap, SourceRange};
+use crate::format::{Estimates, Header, SourceRange};
 use crate::io::{self, Event, Progress, Source, Spool};
 use crate::limits::{IMAGE_SIZE_MAX, RESTART_LEN, UNPACK_MEMORY, WINDOW_LOG2_MAX, WINDOW_LOG2_MIN};
 use crate::refs::votes::Worth;
+use images::Images;
 use parse::{Islands, Piece};
 use plan::Candidate;
 use price::Price;
@@ -297,119 +298,6 @@ pub fn diff(
     let (header_bytes, header) = header.encode(frames_len);
     let summary = Summary { header: header.header_len, seen, ..made.summary };
     Ok(Patch { header_bytes, header, summary })
-}
-
-/// Both images, and what is known of them before anything is chosen.
-struct Images<'a> {
-    source: &'a dyn Source,
-    target: &'a dyn Source,
-    source_root: Digest,
-    /// Digests of the target's least windows.
-    target_windows: Vec<Digest>,
-    exact: Vec<Segment>,
-}
-
-/// A patch of which only the header is still to be written.
-struct Made {
-    header: Header,
-    /// Where the frames lie in the spool, and how much that has.
-    range: Range<u64>,
-    spooled: u64,
-    summary: Summary,
-}
-
-impl Made {
-    /// Its length, in bytes.
-    fn len(&self) -> u64 {
-        let frames_len = self.range.end - self.range.start;
-        self.header.clone().encode(frames_len).1.patch_size
-    }
-}
-
-impl<'a> Images<'a> {
-    fn of(
-        source: &'a dyn Source,
-        target: &'a dyn Source,
-        progress: Progress,
-    ) -> Result<Self, DiffError> {
-        let (index, exact, target_windows) = exact(source, target, progress)?;
-        let source_root = digest::root(&index.windows);
-        Ok(Self { source, target, source_root, target_windows, exact })
-    }
-
-    /// The patch of the images as they are.
-    fn plain(
-        &self,
-        options: &Options,
-        spool: &mut dyn Spool,
-        spooled: u64,
-        progress: Progress,
-    ) -> Result<Made, DiffError> {
-        let Self { source, target, exact, .. } = self;
-        let (candidates, estimates) =
-            candidates(*source, *target, exact.clone(), options, progress)?;
-        let chosen = plan::choose(candidates, *source, *target, options, spool, spooled, progress)?;
-        let used = chosen.candidate.used();
-        let header = self.header(&chosen, None, &used, Some(estimates), progress)?;
-        Ok(Made::of(chosen, header, self.target.size()))
-    }
-
-    /// The patch of their views.
-    fn unpacked(
-        &self,
-        views: &Views,
-        options: &Options,
-        spool: &mut dyn Spool,
-        progress: Progress,
-    ) -> Result<Made, DiffError> {
-        let (source, target) = (&views.source, &views.target());
-        let (_, exact, _) = exact(source, target, progress)?;
-        let (candidates, _) = candidates(source, target, exact, options, progress)?;
-        let chosen = plan::choose(candidates, source, target, options, spool, 0, progress)?;
-        let (blocks, used) = views.used(&chosen.candidate.used());
-        let header = self.header(&chosen, Some(blocks), &used, None, progress)?;
-        Ok(Made::of(chosen, header, target.size()))
-    }
-
-    fn header(
-        &self,
-        chosen: &plan::Chosen,
-        blocks: Option<Blocks>,
-        used: &[SourceRange],
-        estimates: Option<Estimates>,
-        progress: Progress,
-    ) -> Result<Header, DiffError> {
-        let Self { source, target, .. } = self;
-        let shift = window_shift(chosen.packed.len, source.size().max(target.size()));
-        let window_log2 = WINDOW_LOG2_MIN + shift;
-        let mut source_map = SourceMap::of_used(used, source.size(), 1 << window_log2);
-        plan::hash_groups(*source, &mut source_map, progress)?;
-        let target_windows = digest::widen(&self.target_windows, shift);
-        Ok(Header {
-            window_log2,
-            patch_size: 0,
-            source_size: source.size(),
-            target_size: target.size(),
-            source_root: self.source_root,
-            target_root: digest::root(&target_windows),
-            refs: chosen.candidate.refs,
-            blocks,
-            estimates,
-            restarts: chosen.packed.restarts.clone(),
-            target_windows,
-            source_map,
-            header_len: 0,
-            id: Digest([0; 32]),
-        })
-    }
-}
-
-impl Made {
-    fn of(chosen: plan::Chosen, header: Header, view: u64) -> Self {
-        let plan::Chosen { mut summary, range, spooled, .. } = chosen;
-        summary.view = view;
-        Self { header, range, spooled, summary }
-    }
 }
 
 /// Exact matches, and what they were found by.

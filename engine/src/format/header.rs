@@ -156,21 +156,7 @@ impl Header {
             before = Restart::decode(rest, before, patch_size, restart_end)?;
             restarts.push(before);
         }
-        let window_count = match target_size.div_ceil(1 << window_log2) {
-            0 | 1 => 0,
-            count => count,
-        };
-        let mut target_windows = Vec::new();
-        for _ in 0..window_count {
-            target_windows.push(Digest(split_array(rest, "target table")?));
-        }
-        if target_windows.is_empty() && target_size > 0 {
-            target_windows.push(target_root);
-        }
-        let found = digest::root(&target_windows);
-        if found != target_root {
-            return Err(FormatError::TargetTableNotRoot { found, expected: target_root });
-        }
+        let target_windows = windows(rest, target_size, window_log2, target_root)?;
         let source_map_len = usize::try_from(source_map_len).unwrap_or(usize::MAX);
         let coded = split(rest, source_map_len, "source map")?;
         let source_map = SourceMap::decode(coded, source_size, 1 << window_log2)?;
@@ -185,17 +171,7 @@ impl Header {
         if !rest.is_empty() {
             return Err(FormatError::TrailingBytes("source map"));
         }
-        // Those in other blocks were checked with these.
-        for block in blocks.iter().flat_map(|blocks| &blocks.source) {
-            if block.offset < source_size {
-                source_map.check(block.offset, block.len)?;
-            }
-        }
-        if let (Some(blocks), Some(last)) = (&blocks, restarts.last()) {
-            let view_size = blocks.target_view_size(target_size);
-            bounded("target_offset", last.target_offset, 1, view_size.saturating_sub(1))?;
-        }
-        Ok(Self {
+        let header = Self {
             window_log2,
             patch_size,
             source_size,
@@ -210,7 +186,26 @@ impl Header {
             source_map,
             header_len,
             id,
-        })
+        };
+        header.check_blocks()?;
+        Ok(header)
+    }
+
+    /// Blocks of the source lie in its map, and restart points in the target's view.
+    fn check_blocks(&self) -> Result<(), FormatError> {
+        let Some(blocks) = &self.blocks else { return Ok(()) };
+        // Those in other blocks were checked with these.
+        for block in blocks.source.iter().filter(|block| block.offset < self.source_size) {
+            self.source_map.check(block.offset, block.len)?;
+        }
+        let view_size = blocks.target_view_size(self.target_size);
+        match self.restarts.last() {
+            Some(last) => {
+                bounded("target_offset", last.target_offset, 1, view_size.saturating_sub(1))
+                    .map(drop)
+            }
+            None => Ok(()),
+        }
     }
 
     /// The bytes of this header, with `header_len`, the restarts' patch offsets and `patch_size`
@@ -336,6 +331,31 @@ impl Restart {
         )?;
         Ok(Self { patch_offset, target_offset })
     }
+}
+
+/// Takes the target table, which must hash to the target's root.
+fn windows(
+    rest: &mut &[u8],
+    target_size: u64,
+    window_log2: u8,
+    target_root: Digest,
+) -> Result<Vec<Digest>, FormatError> {
+    let window_count = match target_size.div_ceil(1 << window_log2) {
+        0 | 1 => 0,
+        count => count,
+    };
+    let mut target_windows = Vec::new();
+    for _ in 0..window_count {
+        target_windows.push(Digest(split_array(rest, "target table")?));
+    }
+    if target_windows.is_empty() && target_size > 0 {
+        target_windows.push(target_root);
+    }
+    let found = digest::root(&target_windows);
+    if found != target_root {
+        return Err(FormatError::TargetTableNotRoot { found, expected: target_root });
+    }
+    Ok(target_windows)
 }
 
 /// Lengths of our own tables, which the limits keep far below 4 GiB.

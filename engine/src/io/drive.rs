@@ -1,7 +1,8 @@
 //! The one loop between the applier and the devices.
 //!
 //! One thread reads, decodes and makes windows; another verifies and writes them, and makes what
-//! copies it has time for; blocks are packed by others (`packing`). Both run the same code that a simulator runs on one thread.
+//! copies it has time for; where blocks are packed again, `packing` has more. They run the same
+//! code that a simulator runs on one thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -214,11 +215,21 @@ fn make(
     let mut writer = Writer { source: reads, filler, packing, device };
     if options.one_thread {
         let never = || false;
-        feed(&mut applier, patch, &mut source, never, |out| {
+        return feed(&mut applier, patch, &mut source, never, |out| {
             writer.take(out).map(Option::unwrap_or_default)
-        })?;
-        return writer.finish();
+        });
     }
+    on_two_threads(&mut applier, patch, &mut source, writer)
+}
+
+/// Makes windows on this thread, and writes them on another.
+fn on_two_threads<'a>(
+    applier: &mut Applier,
+    patch: &mut dyn Patch,
+    source: &mut Reads,
+    mut writer: Writer<'a>,
+) -> Result<(), DriveError> {
+    let has_packing = writer.packing.is_some();
     // Whether the writer waits: which of the two makes a copy, or verifies a window, changes
     // nothing but the time.
     let is_idle = &AtomicBool::new(true);
@@ -228,44 +239,35 @@ fn make(
         for _ in 0..WINDOWS_IN_FLIGHT - 1 {
             give.send(Vec::new()).expect("the receiver lives in this function");
         }
-        writer.packing = writer.packing.map(|packing| packing.with_threads(scope));
         let writing = scope.spawn(move || {
-            for out in receive {
-                is_idle.store(false, Ordering::Relaxed);
-                match out {
-                    Out::Done => return writer.finish(),
-                    out => {
-                        if let Some(buffer) = writer.take(out)? {
-                            // The maker may be gone after an error of its own; its buffers go
-                            // with it.
-                            drop(give.send(buffer));
-                        }
+            thread::scope(|packers| {
+                writer.packing = writer.packing.map(|packing| packing.with_threads(packers));
+                receive.iter().try_for_each(|out| {
+                    is_idle.store(false, Ordering::Relaxed);
+                    if let Some(buffer) = writer.take(out)? {
+                        // The maker may be gone after an error of its own; its buffers go with it.
+                        drop(give.send(buffer));
                     }
-                }
-                is_idle.store(true, Ordering::Relaxed);
-            }
-            Ok(())
+                    is_idle.store(true, Ordering::Relaxed);
+                    Ok(())
+                })
+            })
         });
         // A closed channel means that the writer has failed; its error is the one to report.
         let puts_off = || is_idle.load(Ordering::Relaxed);
-        let verifies = || !has_packing && !puts_off();
-        let made = feed(&mut applier, patch, &mut source, puts_off, |out| {
+        let made = feed(applier, patch, source, puts_off, |out| {
             let out = match out {
-                Out::Window(window) if verifies() && window.is_made() => {
+                Out::Window(window) if !has_packing && !puts_off() && window.is_made() => {
                     Out::Verified(window.verify()?)
                 }
                 out => out,
             };
-            let needs_buffer = !matches!(out, Out::Sync(_));
+            let needs_buffer = matches!(out, Out::Window(_) | Out::Verified(_));
             if send.send(out).is_err() {
                 return Err(writer_gone());
             }
             if needs_buffer { take.recv().map_err(|_| writer_gone()) } else { Ok(Vec::new()) }
         });
-        if made.is_ok() {
-            // If it is gone, its own error is reported.
-            drop(send.send(Out::Done));
-        }
         drop(send);
         let written = writing.join().expect("the writer does not panic");
         written.and(made)
@@ -309,7 +311,7 @@ fn feed(
                 applier.reuse(buffer);
             }
             Want::Sync(checkpoint) => drop(out(Out::Sync(checkpoint))?),
-            Want::Done => return Ok(()),
+            Want::Done => return out(Out::Done).map(drop),
         }
     }
 }

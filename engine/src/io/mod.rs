@@ -14,7 +14,7 @@ mod view;
 use std::io;
 use std::ops::Range;
 
-pub use std::io::Error;
+pub use std::io::{Error, ErrorKind};
 
 use crate::journal::SLOT_LEN;
 use crate::window::Verified;

@@ -128,7 +128,7 @@ impl<'a> Packing<'a> {
         Ok(())
     }
 
-    /// Passes on what is made; waits for what is not while the queue takes more than `len_max` bytes.
+    /// Passes on what is made; waits for what is not while the queue takes more than so many bytes.
     fn settle(&mut self, level: usize, len_max: u64, write: Write) -> Result<(), DriveError> {
         while let Some(slot) = self.levels[level].queue.pop_front() {
             let (made, len) = match slot {

@@ -129,7 +129,7 @@ pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
 
 /// What is found, which must be in order, inside the image, and not over each other.
 pub(crate) fn found(image: &[u8]) -> Found {
-    let found = find(&image.to_vec()).expect("memory can be read");
+    let found = find(&image.to_vec(), &[]).expect("memory can be read");
     let mut end = 0;
     for block in &found.blocks {
         assert!(block.offset >= end && block.len > 0, "{block:?}");

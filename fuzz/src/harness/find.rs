@@ -5,7 +5,7 @@ use neap_engine::unpack::find::find;
 /// Blocks are in order, inside the image, and counted by their containers.
 pub fn unpack_find(bytes: &[u8]) {
     let image = bytes.to_vec();
-    let found = find(&image).expect("memory can be read");
+    let found = find(&image, &[]).expect("memory can be read");
     let mut end = 0;
     for block in &found.blocks {
         assert!(block.offset >= end && block.len > 0, "{block:?}");

@@ -19,12 +19,10 @@ mod scan;
 mod squashfs;
 mod stream;
 
-use std::io;
-
 use rayon::prelude::*;
 
 use super::Block;
-use crate::io::Source;
+use crate::io::{Error, Source};
 use crate::limits::{
     FIND_WORK, FIND_WORK_MIN, SCAN_PIECE_LEN, SCAN_PIECES, STREAM_BATCH, STREAM_WORK_FIRST,
 };
@@ -58,7 +56,7 @@ pub struct Container {
 ///
 /// # Errors
 /// What the image's device says. What is malformed is not found; it is no error.
-pub fn find(image: &dyn Source, known: &[u64]) -> io::Result<Found> {
+pub fn find(image: &dyn Source, known: &[u64]) -> Result<Found, Error> {
     let mut search = Search::new(image, known);
     let step = SCAN_PIECE_LEN * SCAN_PIECES;
     for index in 0..image.size().div_ceil(step) {
@@ -97,7 +95,7 @@ impl<'a> Search<'a> {
         Self { image, blocks: Blocks::new(image.size()), containers: Vec::new(), known, work_left }
     }
 
-    fn file_systems(&mut self, candidates: &[Candidate]) -> io::Result<()> {
+    fn file_systems(&mut self, candidates: &[Candidate]) -> Result<(), Error> {
         for candidate in candidates {
             if self.is_free(candidate) {
                 let (found, spent) = look(self.image, candidate, self.work_left);
@@ -108,7 +106,7 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
-    fn streams(&mut self, candidates: &[Candidate]) -> io::Result<()> {
+    fn streams(&mut self, candidates: &[Candidate]) -> Result<(), Error> {
         let free: Vec<_> = candidates.iter().filter(|candidate| self.is_free(candidate)).collect();
         let work = self.work_left.min(STREAM_WORK_FIRST);
         let looked: Vec<_> =
@@ -134,7 +132,7 @@ impl<'a> Search<'a> {
     }
 
     /// Takes what is new of a parser's blocks.
-    fn take(&mut self, found: Parsed<Hit>) -> io::Result<()> {
+    fn take(&mut self, found: Parsed<Hit>) -> Result<(), Error> {
         let mut hit = match found {
             Ok(hit) => hit,
             Err(Stop::Device(error)) => return Err(error),

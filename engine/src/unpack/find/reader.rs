@@ -1,22 +1,20 @@
 //! Reads an image for parsers that trust nothing: no read is past the end, and work has a limit.
 
-use std::io;
-
-use crate::io::Source;
+use crate::io::{Error, Source};
 
 /// Why a parser gives up.
 #[derive(Debug)]
 pub(super) enum Stop {
     /// What the image's device says; it ends the whole search.
-    Device(io::Error),
+    Device(Error),
     /// The bytes are not what they seemed to be.
     Malformed,
     /// The work allowed does not suffice.
     Spent,
 }
 
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
         Self::Device(error)
     }
 }

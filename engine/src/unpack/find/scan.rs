@@ -4,12 +4,11 @@
 //! pattern that allows it there, so that one look at two bytes tells for all patterns at once
 //! whether any can begin: about 900 MB/s a core where none does, reading included.
 
-use std::io;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::io::Source;
+use crate::io::{Error, Source};
 use crate::limits::{CANDIDATE_SPACING, SCAN_PIECE_LEN};
 
 /// What may begin somewhere.
@@ -53,9 +52,9 @@ struct Pattern {
 }
 
 /// The candidates of a range of the image, in order. Memory is a fixed share of the range.
-pub(super) fn scan(image: &dyn Source, range: Range<u64>) -> io::Result<Vec<Candidate>> {
+pub(super) fn scan(image: &dyn Source, range: Range<u64>) -> Result<Vec<Candidate>, Error> {
     let pieces = (range.end - range.start).div_ceil(SCAN_PIECE_LEN);
-    let found: io::Result<Vec<Vec<Candidate>>> = (0..pieces)
+    let found: Result<Vec<Vec<Candidate>>, Error> = (0..pieces)
         .into_par_iter()
         .map(|index| {
             let start = range.start + index * SCAN_PIECE_LEN;

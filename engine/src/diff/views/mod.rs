@@ -4,17 +4,18 @@
 //! how to pack it again. A block of the source is unpacked if the target does not have it.
 
 use std::collections::HashSet;
-use std::io;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
+mod read;
+
 use super::{DiffError, Options};
 use crate::digest::Digest;
-use crate::format::unpack::{view_size, view_start};
-use crate::format::{Blocks, SourceBlock, SourceRange, TargetBlock};
+use crate::format::unpack::view_size;
+use crate::format::{Blocks, SourceRange, TargetBlock};
 use crate::io::scratch::Scratch;
-use crate::io::{Event, Progress, Source};
+use crate::io::{Error, Event, Progress, Source};
 use crate::limits::{
     BLOCK_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PLAIN_LEN_MAX, UNPACK_DEPTH_MAX,
 };
@@ -22,6 +23,7 @@ use crate::unpack::codec::{Method, Methods, Rebuilt};
 use crate::unpack::find::{self, Container};
 use crate::unpack::pack::packing_memory;
 use crate::unpack::{Block, Codec};
+use read::{Behind, SourceView, Store, TargetView, TargetViews};
 
 /// Both images as they are seen, and what was found in the target.
 pub(super) struct Views<'a> {
@@ -252,22 +254,6 @@ fn near_changes(blocks: &[Block], is_changed: &[bool]) -> Vec<Block> {
     blocks.iter().zip(is_near).filter(|(_, is_near)| *is_near).map(|(block, _)| *block).collect()
 }
 
-/// An image from a byte on.
-struct Behind<'a> {
-    image: &'a dyn Source,
-    start: u64,
-}
-
-impl Source for Behind<'_> {
-    fn size(&self) -> u64 {
-        self.image.size() - self.start
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.image.read_at(self.start + offset, into)
-    }
-}
-
 /// The index of a method in the list, to which it is added if need be.
 fn index_of(methods: &mut Vec<Method>, method: &Method) -> u32 {
     let index = methods.iter().position(|known| known == method).unwrap_or_else(|| {
@@ -281,7 +267,7 @@ fn index_of(methods: &mut Vec<Method>, method: &Method) -> u32 {
 fn digests(
     image: &dyn Source,
     blocks: &[Block],
-    failed: fn(io::Error) -> DiffError,
+    failed: fn(Error) -> DiffError,
 ) -> Result<Vec<[u8; 16]>, DiffError> {
     let digests = blocks.par_iter().map(|block| {
         let mut hasher = blake3::Hasher::new();
@@ -375,7 +361,7 @@ fn fate(
 fn packed(
     image: &dyn Source,
     block: &Block,
-    failed: fn(io::Error) -> DiffError,
+    failed: fn(Error) -> DiffError,
 ) -> Result<Option<Vec<u8>>, DiffError> {
     if block.len > BLOCK_LEN_MAX {
         return Ok(None);
@@ -467,148 +453,6 @@ fn unpack(
         Ok(Some((stored, len, method)))
     });
     unpacked.collect()
-}
-
-/// What was unpacked, and where its parts are kept.
-struct Store<T> {
-    scratch: Arc<Scratch>,
-    stored: Vec<T>,
-}
-
-/// The source, and behind it what its blocks unpack to.
-pub(super) struct SourceView<'a> {
-    image: &'a dyn Source,
-    blocks: Vec<SourceBlock>,
-    store: Store<u64>,
-}
-
-impl SourceView<'_> {
-    /// Lists the blocks of the view that were unpacked.
-    fn add(&mut self, methods: &mut Vec<Method>, found: &[Block], unpacked: Vec<Option<Unpacked>>) {
-        let unpacked = found.iter().zip(unpacked);
-        let stored_method = index_of(methods, &Method::STORED);
-        for (block, (stored, plain_len, method)) in unpacked.filter_map(|(b, u)| Some((b, u?))) {
-            let before = self.blocks.last();
-            // A file goes on where a part of it is stored, and where blocks are whole pages anyway.
-            let goes_on = before.is_some_and(|before| {
-                let is_stored = before.method == stored_method || block.codec == Codec::Stored;
-                before.offset + before.len == block.offset && is_stored
-            });
-            let end = self.size();
-            let view_offset = if goes_on { end } else { view_start(end) };
-            let has_room = self.blocks.len() < BLOCKS_MAX / 2
-                && view_offset + plain_len <= IMAGE_SIZE_MAX
-                && (methods.len() < METHODS_MAX || methods.contains(&method));
-            // What lies in a block must lie in one only.
-            if !has_room || !self.is_in_one(block) {
-                continue;
-            }
-            let method = index_of(methods, &method);
-            let (offset, len) = (block.offset, block.len);
-            self.blocks.push(SourceBlock { offset, len, view_offset, plain_len, method });
-            self.store.stored.push(stored);
-        }
-    }
-
-    /// Whether a block lies in the image, or in one block.
-    fn is_in_one(&self, block: &Block) -> bool {
-        let end = block.offset + block.len;
-        let outer = self.blocks.partition_point(|outer| outer.view_end() <= block.offset);
-        end <= self.image.size()
-            || self
-                .blocks
-                .get(outer)
-                .is_some_and(|outer| outer.view_offset <= block.offset && end <= outer.view_end())
-    }
-}
-
-impl Source for SourceView<'_> {
-    fn size(&self) -> u64 {
-        self.blocks.last().map_or(self.image.size(), SourceBlock::view_end)
-    }
-
-    fn read_at(&self, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
-        let image_size = self.image.size();
-        while !into.is_empty() {
-            let len_to = |end: u64| in_memory(end - offset).min(into.len());
-            let next = self.blocks.partition_point(|block| block.view_end() <= offset);
-            let len = if offset < image_size {
-                let len = len_to(image_size);
-                self.image.read_at(offset, &mut into[..len])?;
-                len
-            } else {
-                let block = self.blocks.get(next).ok_or(io::ErrorKind::UnexpectedEof)?;
-                if let Some(within) = offset.checked_sub(block.view_offset) {
-                    let len = len_to(block.view_end());
-                    let stored = self.store.stored[next] + within;
-                    self.store.scratch.read_at(stored, &mut into[..len])?;
-                    len
-                } else {
-                    let len = len_to(block.view_offset);
-                    into[..len].fill(0);
-                    len
-                }
-            };
-            into = &mut into[len..];
-            offset += len as u64;
-        }
-        Ok(())
-    }
-}
-
-/// The target, and its views.
-struct TargetViews<'a> {
-    image: &'a dyn Source,
-    levels: Vec<Vec<TargetBlock>>,
-    store: Store<Vec<u64>>,
-}
-
-/// One of the views: of so many levels.
-pub(super) struct TargetView<'a> {
-    views: &'a TargetViews<'a>,
-    depth: usize,
-}
-
-impl TargetViews<'_> {
-    fn size(&self, depth: usize) -> u64 {
-        self.levels[..depth].iter().fold(self.image.size(), |size, level| view_size(size, level))
-    }
-
-    fn read_at(&self, depth: usize, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
-        let Some(outer) = depth.checked_sub(1) else { return self.image.read_at(offset, into) };
-        let level = &self.levels[outer];
-        while !into.is_empty() {
-            let next = level.partition_point(|block| block.view_end() <= offset);
-            let block = level.get(next);
-            let within = block.and_then(|block| offset.checked_sub(block.view_offset));
-            let len = if let (Some(block), Some(within)) = (block, within) {
-                let len = in_memory(block.view_end() - offset).min(into.len());
-                let stored = self.store.stored[outer][next] + within;
-                self.store.scratch.read_at(stored, &mut into[..len])?;
-                len
-            } else {
-                let before = next.checked_sub(1).map(|index| &level[index]);
-                let place = before.map_or(offset, |last| offset - last.view_end() + last.end());
-                let room = block.map_or(u64::MAX, |block| block.view_offset - offset);
-                let len = in_memory(room).min(into.len());
-                self.read_at(outer, place, &mut into[..len])?;
-                len
-            };
-            into = &mut into[len..];
-            offset += len as u64;
-        }
-        Ok(())
-    }
-}
-
-impl Source for TargetView<'_> {
-    fn size(&self) -> u64 {
-        self.views.size(self.depth)
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.views.read_at(self.depth, offset, into)
-    }
 }
 
 /// Lengths that the limits keep below what is held in memory.

@@ -1,10 +1,13 @@
 //! The layer `unpack` (11): the table of blocks, both views, and the way back to the target.
 
+mod codec;
+
 use std::ops::Range;
 
 use crate::bytes::{Bytes, memory, within};
-use crate::codec::Method;
-use crate::{Result, coder};
+use crate::header::Header;
+use crate::{Result, coder, must};
+use codec::Method;
 
 /// The table of blocks (11.1).
 #[derive(Default)]
@@ -106,15 +109,29 @@ impl Blocks {
         within(0..=self.methods.len() as u64 - 1, column.varint()?, "method").map(memory)
     }
 
-    /// Whether the source itself has to have these bytes in its source map.
-    pub(crate) fn used(&self, source_size: u64) -> impl Iterator<Item = (u64, u64)> {
-        let in_source = self.source.iter().filter(move |block| block.offset < source_size);
-        in_source.map(|block| (block.offset, block.len))
+    /// Turns the header into that of both views, and makes the source's view.
+    pub(crate) fn open(&self, header: &mut Header, source: &[u8]) -> Result<Vec<u8>> {
+        for block in self.source.iter().filter(|block| block.offset < header.source_size) {
+            let is_mapped = header.is_mapped(block.offset, block.len);
+            must(is_mapped, "a block of the source is not in the source map")?;
+        }
+        let (view, good) = self.source_view(&source[..memory(header.source_size)]);
+        // What lies behind the source needs no run of the map, but must be good.
+        let mut good = good.into_iter();
+        let first = good.next().expect("the source is the first");
+        match header.runs.last_mut().filter(|last| last.end == header.source_size) {
+            Some(last) => last.end = first.end,
+            None => header.runs.push(header.source_size..first.end),
+        }
+        header.runs.extend(good);
+        header.source_size = view.len() as u64;
+        header.target_size = self.view_size(header.target_size);
+        Ok(view)
     }
 
     /// The source, and behind it what its blocks unpack to; and what of that may be copied from,
     /// which is not what a block has in it that does not unpack.
-    pub(crate) fn source_view(&self, source: &[u8]) -> (Vec<u8>, Vec<Range<u64>>) {
+    fn source_view(&self, source: &[u8]) -> (Vec<u8>, Vec<Range<u64>>) {
         let mut view = source.to_vec();
         let whole = 0..source.len() as u64;
         let mut good = Vec::from([whole]);
@@ -140,7 +157,7 @@ impl Blocks {
     }
 
     /// Size of the last view of a target of this size.
-    pub(crate) fn view_size(&self, target_size: u64) -> u64 {
+    fn view_size(&self, target_size: u64) -> u64 {
         self.levels.iter().flatten().fold(target_size, |size, block| {
             size - block.len + block.plain_len + block.correction_len
         })
