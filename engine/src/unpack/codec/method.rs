@@ -173,7 +173,9 @@ impl Method {
             [id::ZLIB, level @ 1..=9, first, second] => deflate::zlib_header(&[first, second])
                 .map(|header| Settings::Zlib { level, header }),
             [id::LZ4, kind, level] => lz4::Encoder::decode([kind, level]).map(Settings::Lz4),
-            [id::LZ4_CLUSTERS, cluster_log2 @ 12..=20, kind, level] => {
+            [id::LZ4_CLUSTERS, cluster_log2, kind, level]
+                if lz4::clusters::is_len(cluster_log2) =>
+            {
                 lz4::Encoder::decode([kind, level])
                     .map(|encoder| Settings::Lz4Clusters { cluster_log2, encoder })
             }
@@ -208,6 +210,7 @@ impl Method {
                 of_level(&|level| Settings::Zlib { level, header }, &deflate::LEVELS)
             }),
             Codec::Lz4 => Some(lz4::ENCODERS.map(Settings::Lz4).to_vec()),
+            Codec::Lz4Clusters { cluster_log2 } if !lz4::clusters::is_len(cluster_log2) => None,
             Codec::Lz4Clusters { cluster_log2 } => Some(
                 lz4::ENCODERS
                     .map(|encoder| Settings::Lz4Clusters { cluster_log2, encoder })

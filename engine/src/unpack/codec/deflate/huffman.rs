@@ -23,9 +23,10 @@ fn first_codes(lengths: &[u8]) -> [u16; 16] {
         counts[usize::from(*len & 15)] += 1;
     }
     counts[0] = 0;
-    let mut first = [0; 16];
+    let mut first = [0_u16; 16];
     for len in 1..16 {
-        first[len] = (first[len - 1] + counts[len - 1]) << 1;
+        // Wraps if the lengths overfill the code space: then the codes mean nothing.
+        first[len] = first[len - 1].wrapping_add(counts[len - 1]) << 1;
     }
     first
 }

@@ -23,8 +23,13 @@ use crate::unpack::codec::UnpackError;
 use crate::varint;
 
 /// Bounds of a cluster, as log2 of bytes: a block of erofs, and `Z_EROFS_PCLUSTER_MAX_SIZE`.
-pub(in super::super) const LOG2_MIN: u8 = 12;
-pub(in super::super) const LOG2_MAX: u8 = 20;
+const LOG2_MIN: u8 = 12;
+const LOG2_MAX: u8 = 20;
+
+/// Whether clusters may have this length, as log2 of bytes.
+pub(in super::super) fn is_len(cluster_log2: u8) -> bool {
+    (LOG2_MIN..=LOG2_MAX).contains(&cluster_log2)
+}
 
 /// The last cluster is as many blocks of this many bytes as it needs.
 const BLOCK_LEN: usize = 4096;
@@ -42,7 +47,7 @@ pub(in super::super) fn unpack(
     plain_len_max: usize,
 ) -> Result<Vec<u8>, UnpackError> {
     let is_whole = !packed.is_empty() && packed.len().is_multiple_of(BLOCK_LEN);
-    if !(LOG2_MIN..=LOG2_MAX).contains(&cluster_log2) || !is_whole {
+    if !is_len(cluster_log2) || !is_whole {
         return Err(UnpackError::Malformed);
     }
     let mut plain = Vec::new();

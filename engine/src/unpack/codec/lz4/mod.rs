@@ -4,8 +4,8 @@ pub(super) mod clusters;
 
 use neap_lz4_exact::Filled;
 
+use super::UnpackError;
 use super::edits::{self, Edited, Token};
-use super::{UnpackError, make_room};
 use crate::error::FormatError;
 
 /// An encoder of liblz4 and its setting.
@@ -100,13 +100,11 @@ pub(super) fn unpack_into(
         if made > plain_len_max - plain.len() {
             return Err(UnpackError::TooLarge);
         }
-        while plain.capacity() - plain.len() < made {
-            plain.try_reserve(made).map_err(|_| UnpackError::TooLarge)?;
-        }
+        plain.try_reserve(made).map_err(|_| UnpackError::TooLarge)?;
         plain.extend_from_slice(literals);
         repeat(plain, start, token.offset as usize, token.len as usize)?;
     }
-    make_room(plain, plain_len_max)
+    Ok(())
 }
 
 /// Appends a match: `len` bytes from `offset` bytes before the end, that may be made on the way.

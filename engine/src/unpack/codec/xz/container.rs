@@ -82,6 +82,11 @@ impl Header {
         })
     }
 
+    /// Whether there is one block, or all but the last have at least so many plain bytes.
+    pub(super) fn has_blocks_of(&self, len_min: u64) -> bool {
+        self.block_len == 0 || self.block_len >= len_min
+    }
+
     /// Adds the filters in front of LZMA2.
     pub(super) fn add_filters(&self, chain: &mut Filters) {
         for id in &self.filters {

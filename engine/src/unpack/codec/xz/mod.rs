@@ -10,7 +10,7 @@ use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
 
 use self::container::Header;
 use super::{UnpackError, make_room};
-use crate::limits::{DECODER_MEMORY_MAX, XZ_DICT_MAX};
+use crate::limits::{DECODER_MEMORY_MAX, XZ_BLOCK_SHARE, XZ_DICT_MAX};
 
 /// Makes of a preset its extreme variant: `LZMA_PRESET_EXTREME` in the highest bit of a byte.
 const EXTREME: u8 = 0x80;
@@ -104,7 +104,7 @@ impl Xz {
         let (header, dict_size, properties) = container::read(packed)?;
         let [a, b, c, d] = dict_size.to_le_bytes();
         let lzma = Lzma::decode([PRESETS[0], properties, a, b, c, d])?;
-        Some(Self { lzma, header })
+        Self { lzma, header }.within_time()
     }
 
     /// The same with another preset.
@@ -121,7 +121,12 @@ impl Xz {
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (lzma, header) = bytes.split_first_chunk::<6>()?;
-        Some(Self { lzma: Lzma::decode(*lzma)?, header: Header::decode(header)? })
+        Self { lzma: Lzma::decode(*lzma)?, header: Header::decode(header)? }.within_time()
+    }
+
+    /// Nothing if blocks are so short that clearing tables would take longer than packing.
+    fn within_time(self) -> Option<Self> {
+        self.header.has_blocks_of((self.lzma.dict_size / XZ_BLOCK_SHARE).into()).then_some(self)
     }
 
     /// The stream of `plain`; not much more than `packed_len_max` bytes of it.
