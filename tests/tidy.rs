@@ -53,7 +53,8 @@ const ENGINE_DEPENDENCIES: &[&str] = &["blake3", "zstd"];
 /// The reference applier must be read in one sitting, each layer in one more: lines of all files of
 /// a folder, without tests.
 const REFERENCE_LINES_MAX: [(&str, usize); 4] = [
-    ("engine/reference/src/", 400),
+    // Of what 400 lines were for before, and the views of `unpack`.
+    ("engine/reference/src/", 420),
     ("engine/reference/src/refs/", 2230),
     ("engine/reference/src/mix/", 1450),
     ("engine/reference/src/unpack/", 240),

@@ -174,8 +174,8 @@ pub const DECODER_MEMORY_MAX: u64 = 72 << 20;
 pub const XZ_DICT_MAX: u32 = 64 << 20;
 const _: () = assert!((XZ_DICT_MAX as u64) < DECODER_MEMORY_MAX);
 
-/// Blocks of a .xz stream have at least one in so many of the bytes of its dictionary: for each, the
-/// encoder clears tables as large as that. xz makes them three times as long.
+/// Blocks of a .xz stream have at least one in so many of the bytes of its dictionary: for each,
+/// the encoder clears tables as large as that. xz makes them three times as long.
 pub const XZ_BLOCK_SHARE: u32 = 512;
 
 /// Largest window of a zstd frame that is unpacked, as log2 of bytes: what libzstd decodes without

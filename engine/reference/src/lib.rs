@@ -8,8 +8,8 @@
 //! It is written from `docs/format.md` alone and shares no code with the engine but the codecs of
 //! blocks (11.2), which are libraries; numbers in brackets are sections there. Read this file, then
 //! `header`, `frame`, `coder`, `bytes`; `refs` and `unpack` are the layers of these names (9, 11),
-//! `mix` is coder 2 (10), and each needs a sitting of its own. Whatever the bytes, the answer is the
-//! target or what is wrong with them. All is in memory.
+//! `mix` is coder 2 (10), and each needs a sitting of its own. Whatever the bytes, the answer is
+//! the target or what is wrong with them. All is in memory.
 
 mod bytes;
 mod coder;

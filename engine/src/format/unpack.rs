@@ -118,6 +118,13 @@ impl Blocks {
         after.checked_sub(1).filter(|index| view_offset < self.source[*index].view_end())
     }
 
+    /// The first block of the target that a machine such as this one cannot pack.
+    #[must_use]
+    pub fn not_packable_here(&self) -> Option<&TargetBlock> {
+        let method = |block: &TargetBlock| &self.methods[block.method as usize];
+        self.levels.iter().flatten().find(|block| !method(block).can_pack(block.plain_len))
+    }
+
     /// Most memory that the blocks take on a device, in bytes: what is kept of the source unpacked,
     /// what is packed at once, and what is gathered for the next block.
     #[must_use]

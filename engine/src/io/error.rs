@@ -56,6 +56,11 @@ pub enum DriveError {
         /// The size in bytes that the patch needs.
         needed: u64,
     },
+    /// A block of the target cannot be packed on a machine such as this one; nothing was written.
+    NotPackable {
+        /// Where it starts in the target, or in the view that has it.
+        offset: u64,
+    },
     /// The blocks of the patch take more memory than is allowed; nothing was written.
     MemoryTooLarge {
         /// What they take, in bytes.
@@ -89,6 +94,11 @@ impl fmt::Display for DriveError {
             Self::SourceTooSmall { size, needed } => {
                 write!(f, "the source has {size} bytes, the patch starts from {needed}")
             }
+            Self::NotPackable { offset } => write!(
+                f,
+                "the block at byte {offset} was packed by an lz4 that makes other bytes on \
+                 machines of this kind"
+            ),
             Self::MemoryTooLarge { needed, allowed } => {
                 write!(f, "packing the target takes {needed} bytes of memory, allowed is {allowed}")
             }

@@ -1,9 +1,9 @@
 //! Edits: what an encoder chose, told by where it differs from what another one would choose.
 //!
 //! All encoders here say a plain text as *tokens*: some literal bytes, then a match. Two releases
-//! of one encoder choose nearly the same tokens. The list of edits is counts of predicted tokens that
-//! are right, each followed by one token as it is; behind that one, the prediction goes on with the
-//! first match that starts no earlier.
+//! of one encoder choose nearly the same tokens. The list of edits is counts of predicted tokens
+//! that are right, each followed by one token as it is; behind that one, the prediction goes on
+//! with the first match that starts no earlier.
 //!
 //! | field      | coding | meaning                                              |
 //! |------------|--------|------------------------------------------------------|

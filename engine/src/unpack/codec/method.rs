@@ -95,6 +95,17 @@ impl Method {
         }
     }
 
+    /// Whether a machine such as this one can pack so many plain bytes: lz4 makes other bytes on some.
+    #[must_use]
+    pub fn can_pack(&self, plain_len: u64) -> bool {
+        match &self.settings {
+            Settings::Lz4(encoder) | Settings::Lz4Clusters { encoder, .. } => {
+                encoder.is_canonical(usize::try_from(plain_len).unwrap_or(usize::MAX))
+            }
+            _ => true,
+        }
+    }
+
     /// The block that was packed from `plain`.
     ///
     /// # Errors

@@ -1,8 +1,8 @@
 //! What real tools packed is packed again; what is hostile is refused.
 //!
 //! `golden/` has one text as squashfs-tools 4.5.1, erofs-utils 1.5, gzip 1.12, xz 5.4.1, zstd
-//! 1.5.4, lz4 1.9.4 and bzip2 1.0.8 packed it. The libraries we pack with are of other releases: a golden
-//! block that is no longer made is a break of the format.
+//! 1.5.4, lz4 1.9.4 and bzip2 1.0.8 packed it. The libraries we pack with are of other releases: a
+//! golden block that is no longer made is a break of the format.
 
 use proptest::prelude::*;
 

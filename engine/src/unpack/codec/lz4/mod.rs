@@ -61,7 +61,7 @@ impl Encoder {
     }
 
     /// Whether liblz4 makes here what it makes on other machines: better nothing than other bytes.
-    fn is_canonical(self, plain_len: usize) -> bool {
+    pub(in crate::unpack::codec) fn is_canonical(self, plain_len: usize) -> bool {
         /// From so many bytes on (`LZ4_64Klimit`), fast compression hashes as many as a word has.
         const WORDS_HASHED_MIN: usize = (64 << 10) + 11;
         let is_by_word = matches!(self, Self::Fast(_)) && plain_len >= WORDS_HASHED_MIN;
