@@ -94,12 +94,17 @@ pub const UNPACK_DEPTH_MAX: u64 = 3;
 /// says otherwise; `diff` keeps to [`UNPACK_MEMORY`] by itself.
 pub const UNPACK_MEMORY_MAX: u64 = 512 << 20;
 
-/// Memory that `diff` lets blocks take on a device, in bytes: with all else `apply` then stays
-/// within 64 MiB.
+/// Memory that `diff` lets one block take on a device, in bytes, packed or unpacked. What is kept
+/// and what is packed at once come on top: `inspect` says how much it is in all.
 pub const UNPACK_MEMORY: u64 = 36 << 20;
 
 /// What is kept of the source unpacked while a patch is applied, in bytes, beside the last block.
 pub const UNPACKED_KEPT: u64 = 16 << 20;
+
+/// Bytes that are unpacked of the source in one apply, at most so many times what its blocks unpack
+/// to: what is copied at random is unpacked again and again, 4 times on a root image. A hostile
+/// patch is stopped.
+pub const UNPACK_WORK: u64 = 256;
 
 /// Memory of blocks that are packed at once, in bytes, beside the last one.
 pub const PACKED_AT_ONCE: u64 = 16 << 20;

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Source;
 use crate::format::Blocks;
-use crate::limits::UNPACKED_KEPT;
+use crate::limits::{UNPACK_WORK, UNPACKED_KEPT};
 
 /// Reads a source's view; unpacks blocks as they are needed, and keeps the last ones.
 pub(super) struct SourceView<'a> {
@@ -14,6 +15,10 @@ pub(super) struct SourceView<'a> {
     source_size: u64,
     blocks: &'a Blocks,
     kept: Mutex<Kept>,
+    /// Held by the thread that unpacks: what one takes is what is told beforehand.
+    turn: Mutex<()>,
+    /// Bytes that may still be unpacked.
+    work_left: AtomicU64,
 }
 
 /// Blocks that were unpacked lately, by their index, the latest at the end.
@@ -25,19 +30,36 @@ struct Kept {
 
 impl<'a> SourceView<'a> {
     pub(super) fn new(source: &'a dyn Source, source_size: u64, blocks: &'a Blocks) -> Self {
-        Self { source, source_size, blocks, kept: Mutex::default() }
+        let plain_len: u64 = blocks.source.iter().map(|block| block.plain_len).sum();
+        let work_left = AtomicU64::new(UNPACK_WORK * plain_len);
+        let (kept, turn) = (Mutex::default(), Mutex::default());
+        Self { source, source_size, blocks, kept, turn, work_left }
     }
 
-    /// What the block with this index unpacks to. Blocks lie in earlier ones only, three deep at
-    /// most.
+    /// What the block with this index unpacks to.
     fn plain(&self, index: usize) -> io::Result<Arc<Vec<u8>>> {
         if let Some(plain) = self.kept().find(index) {
             return Ok(plain);
         }
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.unpacked(index)
+    }
+
+    /// The same for the thread whose turn it is. Blocks lie in earlier ones only, three deep at
+    /// most.
+    fn unpacked(&self, index: usize) -> io::Result<Arc<Vec<u8>>> {
+        // The other thread may just have made it.
+        if let Some(plain) = self.kept().find(index) {
+            return Ok(plain);
+        }
         let block = self.blocks.source[index];
-        self.kept().make_room(block.plain_len);
         let mut packed = vec![0; in_memory(block.len)];
-        self.read_at(block.offset, &mut packed)?;
+        self.fill(block.offset, &mut packed, |outer| self.unpacked(outer))?;
+        let less = |left: u64| left.checked_sub(block.plain_len);
+        if self.work_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
+            return Err(io::Error::other("the patch unpacks the source over and over"));
+        }
+        self.kept().make_room(block.plain_len);
         let codec = self.blocks.methods[block.method as usize].codec();
         let plain = codec.unpack(&packed, in_memory(block.plain_len)).map_err(io::Error::other)?;
         if plain.len() as u64 != block.plain_len {
@@ -49,16 +71,16 @@ impl<'a> SourceView<'a> {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().expect("nobody panics with the lock")
-    }
-}
-
-impl Source for SourceView<'_> {
-    fn size(&self) -> u64 {
-        self.blocks.source_view_size(self.source_size)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_at(&self, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
+    /// Fills `into` from byte `offset` of the view, with what `plain` says of blocks.
+    fn fill(
+        &self,
+        mut offset: u64,
+        mut into: &mut [u8],
+        plain: impl Fn(usize) -> io::Result<Arc<Vec<u8>>>,
+    ) -> io::Result<()> {
         while !into.is_empty() {
             let room = |end: u64| in_memory(end - offset).min(into.len());
             let len = if offset < self.source_size {
@@ -68,7 +90,7 @@ impl Source for SourceView<'_> {
             } else if let Some(index) = self.blocks.source_block_at(offset) {
                 let block = self.blocks.source[index];
                 let len = room(block.view_end());
-                let plain = self.plain(index)?;
+                let plain = plain(index)?;
                 let from = in_memory(offset - block.view_offset);
                 into[..len].copy_from_slice(&plain[from..from + len]);
                 len
@@ -87,6 +109,16 @@ impl Source for SourceView<'_> {
     }
 }
 
+impl Source for SourceView<'_> {
+    fn size(&self) -> u64 {
+        self.blocks.source_view_size(self.source_size)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.fill(offset, into, |index| self.plain(index))
+    }
+}
+
 impl Kept {
     fn find(&mut self, index: usize) -> Option<Arc<Vec<u8>>> {
         let place = self.plains.iter().rposition(|(kept, _)| *kept == index)?;
@@ -97,10 +129,6 @@ impl Kept {
     }
 
     fn keep(&mut self, index: usize, plain: &Arc<Vec<u8>>) {
-        // The other thread may have been as fast.
-        if self.find(index).is_some() {
-            return;
-        }
         self.len += plain.len() as u64;
         self.plains.push_back((index, Arc::clone(plain)));
     }

@@ -43,7 +43,8 @@ impl Job {
 /// Most memory that a block takes while it is packed, its view's bytes included, in bytes.
 #[must_use]
 pub fn packing_memory(methods: &[Method], block: &TargetBlock) -> u64 {
-    block.view_len() + block.len + method_of(methods, block).memory(block.plain_len)
+    // Packed, and once more while what is around it is put there.
+    block.view_len() + 2 * block.len + method_of(methods, block).memory(block.plain_len)
 }
 
 fn method_of<'a>(methods: &'a [Method], block: &TargetBlock) -> &'a Method {

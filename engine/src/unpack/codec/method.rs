@@ -95,13 +95,15 @@ impl Method {
         }
     }
 
-    /// Whether a machine such as this one can pack so many plain bytes: lz4 makes other bytes on some.
+    /// Whether a machine such as this one can pack so many plain bytes: lz4 makes other bytes on
+    /// some.
     #[must_use]
     pub fn can_pack(&self, plain_len: u64) -> bool {
+        let plain_len = usize::try_from(plain_len).unwrap_or(usize::MAX);
         match &self.settings {
-            Settings::Lz4(encoder) | Settings::Lz4Clusters { encoder, .. } => {
-                encoder.is_canonical(usize::try_from(plain_len).unwrap_or(usize::MAX))
-            }
+            Settings::Lz4(encoder) => encoder.is_canonical(plain_len),
+            // As if more followed, where nothing does.
+            Settings::Lz4Clusters { encoder, .. } => encoder.is_canonical(usize::MAX),
             _ => true,
         }
     }

@@ -96,7 +96,8 @@ pub(super) fn unpack_into(
     let mut sequences = Sequences::new(packed);
     while let Some(sequence) = sequences.next_sequence() {
         let (token, literals) = sequence?;
-        let made = literals.len() + token.len as usize;
+        // On 32 bits a match alone can be longer than what counts it.
+        let made = literals.len().checked_add(token.len as usize).ok_or(UnpackError::TooLarge)?;
         if made > plain_len_max - plain.len() {
             return Err(UnpackError::TooLarge);
         }

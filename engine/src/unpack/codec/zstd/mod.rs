@@ -79,7 +79,10 @@ impl Settings {
         // Tables have no more than a few entries for each byte (ZSTD_adjustCParams).
         let by_len = plain_len.next_power_of_two().saturating_mul(16).max(1 << 20);
         let tables = if self.has_len { by_level.min(by_len) } else { by_level };
-        tables + plain_len / 8 * 9 + (4 << 20)
+        // Of what is longer than its window libzstd holds one.
+        let window = 1_u64.checked_shl(self.window_log2.into()).unwrap_or(0);
+        let window = if self.window_log2 == 0 { 0 } else { window };
+        tables + window + plain_len / 8 * 9 + (4 << 20)
     }
 
     fn context(self) -> Option<CCtx<'static>> {
