@@ -18,6 +18,7 @@ use neap_engine::io::drive::read_header;
 use neap_engine::io::memory::PatchBytes;
 use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
+use neap_sim::packed;
 
 /// Longest golden patch, in bytes: they are read by people with a hex dump beside `format.md`.
 const PATCH_LEN_MAX: usize = 4096;
@@ -64,6 +65,7 @@ fn goldens() -> Vec<Golden> {
         layers("v1-cm", Arch::X86_64, Coder::Cm, false),
         layers("v1-cm-refs-aarch64", Arch::AArch64, Coder::Cm, true),
         layers("v1-cm-refs-arm", Arch::Arm, Coder::Cm, true),
+        unpacked(),
     ]
 }
 
@@ -102,6 +104,12 @@ fn notes() -> Golden {
     let layers = vec![estimates, unknown];
     let script = Script { layers, ..Script::new(source.clone(), vec![frame]) };
     Golden { name: "v1-notes", source, made_by: MadeBy::Hand(Box::new(script)) }
+}
+
+/// Frames of zstd, some of them in others.
+fn unpacked() -> Golden {
+    let (source, target) = packed::images(150_000, 5);
+    Golden { name: "v1-unpack", source, made_by: MadeBy::Layers(target, Coder::Zstd, false) }
 }
 
 /// A program whose functions grew.

@@ -25,8 +25,11 @@ use tables::Marked;
 
 /// Which of our packages may use which. `Top` packages use all, and nothing uses them.
 const LAYERS: &[(&str, Layer)] = &[
-    ("neap-engine", Layer::Uses(&[])),
-    ("neap-reference", Layer::Uses(&[])),
+    ("neap-engine", Layer::Uses(&["neap-lz4-exact"])),
+    // Calls into liblz4.
+    ("neap-lz4-exact", Layer::Uses(&[])),
+    // Codecs of packed blocks, which are libraries.
+    ("neap-reference", Layer::Uses(&["neap-engine"])),
     ("neap-trust", Layer::Uses(&[])),
     ("neap-depot", Layer::Uses(&["neap-trust", "neap-engine"])),
     ("neap-peer", Layer::Uses(&["neap-depot", "neap-trust", "neap-engine"])),
@@ -49,10 +52,12 @@ const ENGINE_DEPENDENCIES: &[&str] = &["blake3", "zstd"];
 
 /// The reference applier must be read in one sitting, each layer in one more: lines of all files of
 /// a folder, without tests.
-const REFERENCE_LINES_MAX: [(&str, usize); 3] = [
-    ("engine/reference/src/", 400),
+const REFERENCE_LINES_MAX: [(&str, usize); 4] = [
+    // Of what 400 lines were for before, and the views of `unpack`.
+    ("engine/reference/src/", 420),
     ("engine/reference/src/refs/", 2230),
     ("engine/reference/src/mix/", 1450),
+    ("engine/reference/src/unpack/", 240),
 ];
 
 /// Tables of `docs/format.md` that code repeats: header, frame and window at the least.

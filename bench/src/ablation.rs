@@ -77,6 +77,7 @@ pub type LeaveOut = fn(&mut Parts);
 /// The parts that can be left out, by name.
 pub const PARTS: [(&str, LeaveOut); 4] = [
     ("refs", |parts| parts.refs = false),
+    ("unpack", |parts| parts.unpack = false),
     ("moves", |parts| parts.moves = false),
     ("rematch", |parts| parts.rematch = false),
     ("chains", |parts| parts.chains = false),

@@ -34,6 +34,7 @@ pub(crate) fn run_with(args: &Apply, mut patch: PatchInput) -> Result<Outcome, F
     let options = Options {
         no_source_check: args.no_source_check,
         no_read_back: args.no_read_back,
+        unpack_memory_max: args.unpack_memory,
         ..Options::default()
     };
     let event = |event| progress.event(event);

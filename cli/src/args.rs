@@ -15,6 +15,10 @@ pub(crate) const STATE_DIRECTORY: &str = "/var/lib/neap";
 /// large patch.
 const RESTART_LEN_MIN: u64 = 1 << 20;
 
+/// [`neap_engine::limits::UNPACK_MEMORY`] and its most, as one writes them.
+const UNPACK_MEMORY: &str = "36M";
+const UNPACK_MEMORY_MAX: &str = "512M";
+
 /// The effort for links where a byte costs time: a little smaller, not much slower.
 const EFFORT_PORT: u8 = 7;
 
@@ -166,6 +170,12 @@ pub(crate) struct Diff {
     /// Bytes of patch after which decoding can start afresh; less makes the patch larger
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = restart)]
     pub(crate) restart: u64,
+    /// Do not look inside what is packed: applying then takes no time for packing it again
+    #[arg(long)]
+    pub(crate) no_unpack: bool,
+    /// Memory that packing again may take on the device, beside what apply takes anyway
+    #[arg(long, value_name = "SIZE", default_value = UNPACK_MEMORY, value_parser = size::parse)]
+    pub(crate) unpack_memory: u64,
     /// Parts of the diff to leave out, to see what each is worth
     #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
     pub(crate) without: Vec<Part>,
@@ -178,6 +188,7 @@ impl Diff {
     pub(crate) fn parts(&self) -> Parts {
         let has = |part| !self.without.contains(&part);
         Parts {
+            unpack: !self.no_unpack && has(Part::Unpack),
             chains: has(Part::Chains),
             refs: has(Part::Refs),
             moves: has(Part::Moves),
@@ -212,6 +223,9 @@ pub(crate) struct Apply {
     /// Do not check the source first; a wrong one is found late, but never written
     #[arg(long)]
     pub(crate) no_source_check: bool,
+    /// Memory that packing again may take; a patch that needs more is refused
+    #[arg(long, value_name = "SIZE", default_value = UNPACK_MEMORY_MAX, value_parser = size::parse)]
+    pub(crate) unpack_memory: u64,
     /// Do not read the target back; what a failing device did to it stays unseen
     #[arg(long)]
     pub(crate) no_read_back: bool,
@@ -282,6 +296,8 @@ pub(crate) enum Coder {
 /// Parts of the diff that can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
+    /// What is packed is seen as what it was packed from
+    Unpack,
     /// Short matches are sought in all of the source
     Chains,
     /// Addresses in executables are rewritten before they are copied

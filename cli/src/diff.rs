@@ -12,6 +12,7 @@ use crate::args::{Coder, Diff};
 use crate::exit::Exit;
 use crate::failure::{Failure, io_exit};
 use crate::fields::{self, Spent};
+use crate::inside;
 use crate::outcome::Outcome;
 use crate::progress::Reporter;
 use crate::size::{exact, human, percent};
@@ -36,6 +37,7 @@ pub(crate) fn run(args: &Diff) -> Result<Outcome, Failure> {
             Coder::Cm => diff::Coder::Cm,
         },
         parts: args.parts(),
+        unpack_memory: args.unpack_memory,
     };
     let progress = Reporter::new(args.common.quiet);
     // Without a number rayon takes one thread a core.
@@ -82,7 +84,7 @@ fn of_diff(error: &DiffError, args: &Diff) -> Failure {
     let (path, exit) = match error {
         DiffError::Source(error) => (&args.source, io_exit(error)),
         DiffError::Target(error) => (&args.target, io_exit(error)),
-        DiffError::Spool(error) => (&args.output, io_exit(error)),
+        DiffError::Spool(error) | DiffError::Scratch(error) => (&args.output, io_exit(error)),
         _ => (&args.target, Exit::Error),
     };
     let next = match exit {
@@ -114,6 +116,7 @@ fn text(args: &Diff, patch: &Patch) -> String {
         exact(patch_size),
         percent(patch_size, target_size),
     );
+    text += &inside::text(&summary.seen);
     if summary.is_full || (summary.literals == target_size && target_size > 0) {
         text += "         no delta was smaller: the patch is the whole target, compressed\n";
     }
@@ -122,11 +125,15 @@ fn text(args: &Diff, patch: &Patch) -> String {
         let line = format!("  {name:<14}{len:>16}{part:>10}  {meaning}");
         text += &format!("{}\n", line.trim_end());
     };
-    line("target", target_size, target_size, "bytes, made from");
-    line("exact", summary.exact, target_size, "blocks that the source has, too");
-    line("near", summary.near, target_size, "stretches nearly as in the source");
-    line("literals", summary.literals, target_size, "bytes carried in the patch");
-    line("zeros", summary.zeros, target_size, "runs of zeros");
+    // Of what is packed the plain bytes are made.
+    let view = if header.blocks.is_some() { summary.view } else { target_size };
+    let meaning =
+        if header.blocks.is_some() { "bytes unpacked, made from" } else { "bytes, made from" };
+    line("target", view, view, meaning);
+    line("exact", summary.exact, view, "blocks that the source has, too");
+    line("near", summary.near, view, "stretches nearly as in the source");
+    line("literals", summary.literals, view, "bytes carried in the patch");
+    line("zeros", summary.zeros, view, "runs of zeros");
     line("patch", patch_size, patch_size, "bytes, spent on");
     for (name, len) in patch_bytes(patch).into_iter().filter(|(_, len)| *len > 0) {
         line(name, len, patch_size, "");
@@ -158,6 +165,7 @@ fn json(args: &Diff, patch: &Patch, progress: &Reporter) -> Value {
         ("is_full", summary.is_full.into()),
         ("regions", summary.regions.into()),
         ("target_bytes", target_bytes),
+        ("inside", inside::json(&summary.seen)),
         ("patch_bytes", spent.collect::<Map<_, _>>().into()),
         ("restart_points", header.restarts.len().into()),
         ("phases", phases.into()),

@@ -125,6 +125,16 @@ pub(crate) fn of_drive(error: DriveError, objects: Objects<'_>) -> Failure {
         DriveError::TargetTooSmall { .. } => {
             Failure::new(Exit::NoSpace, on(target), "name a target that is large enough")
         }
+        DriveError::NotPackable { .. } => Failure::new(
+            Exit::Error,
+            format!("{patch_name}: {fact}"),
+            "make the patch with --no-unpack, or the image with -Xhc or -zlz4hc",
+        ),
+        DriveError::MemoryTooLarge { .. } => Failure::new(
+            Exit::Error,
+            format!("{patch_name}: {fact}"),
+            "allow more with --unpack-memory, or make the patch with less, or with --no-unpack",
+        ),
         DriveError::ReadBackDiffers { differing } => Failure {
             differing,
             ..Failure::new(

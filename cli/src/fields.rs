@@ -24,7 +24,8 @@ pub(crate) fn of_header(header: &Header) -> Vec<(&'static str, Value)> {
 
 /// Names of the layers.
 pub(crate) fn layers(header: &Header) -> Vec<&'static str> {
-    header.refs.then_some("refs").into_iter().collect()
+    let refs = header.refs.then_some("refs");
+    refs.into_iter().chain(header.blocks.as_ref().map(|_| "unpack")).collect()
 }
 
 fn notes(header: &Header) -> Value {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use neap_engine::diff::Count;
 use neap_engine::format::Header;
 use neap_engine::inspect::Report;
 use neap_engine::io::error::DriveError;
@@ -13,6 +14,7 @@ use crate::args::Inspect;
 use crate::exit::Exit;
 use crate::failure::{Failure, Objects, of_drive};
 use crate::fields::{self, CODERS, Spent};
+use crate::inside;
 use crate::outcome::Outcome;
 use crate::progress::Reporter;
 use crate::size::{exact, human, percent};
@@ -63,7 +65,7 @@ fn text(header: &Header, report: &Report) -> String {
         text += &format!("{}\n", format!("{name:<16}{value}").trim_end());
     };
     let sized = |size: u64| format!("{} ({} bytes)", human(size), exact(size));
-    let target_size = header.target_size;
+    let target_size = header.of_view().target_size;
     let of_target = |len: u64| format!("{:>15} {:>9}", exact(len), percent(len, target_size));
     let of_patch = |len: u64| format!("{:>15} {:>9}", exact(len), percent(len, header.patch_size));
     line("patch", format!("{}, version 1, undamaged", sized(header.patch_size)));
@@ -76,9 +78,15 @@ fn text(header: &Header, report: &Report) -> String {
         "source used",
         format!("{}, checked before the first write", { sized(header.source_map.used_len()) }),
     );
-    line("target", sized(target_size));
+    line("target", sized(header.target_size));
     line("target digest", header.target_root.to_string());
     line("windows", format!("{} of {}", header.target_windows.len(), human(header.window_len())));
+    for (codec, packed, unpacked) in inside::of_header(header) {
+        let blocks =
+            |count: Count| format!("{} blocks of {}", exact(count.count), human(count.len));
+        let (packed, unpacked) = (blocks(packed), blocks(unpacked));
+        line("packed again", format!("{codec}: {packed}, from {unpacked} of the source"));
+    }
     line("frames", format!("{}, {} segments", report.frame_count, exact(report.segment_count)));
     if header.refs {
         line("regions", format!("{}, whose addresses are rewritten", exact(report.regions)));
@@ -91,7 +99,8 @@ fn text(header: &Header, report: &Report) -> String {
         line("  block reuse", of_patch(others.blocks));
         line("  whole image", of_patch(others.full));
     }
-    line("target bytes", String::new());
+    let of_what = if header.blocks.is_some() { "of the target unpacked" } else { "" };
+    line("target bytes", of_what.to_owned());
     line("  copied", of_target(report.copies));
     line("  of them differ", of_target(report.differing));
     line("  literals", of_target(report.literals));
@@ -117,7 +126,16 @@ fn json(header: &Header, report: &Report) -> Value {
         "literals": report.literals,
         "zeros": report.zeros,
     });
+    let packed = inside::of_header(header).into_iter().map(|(codec, packed, unpacked)| {
+        json!({
+            "codec": codec,
+            "packed_again": {"blocks": packed.count, "len": packed.len},
+            "unpacked": {"blocks": unpacked.count, "len": unpacked.len},
+        })
+    });
     fields.extend([
+        ("inside", packed.collect::<Vec<_>>().into()),
+        ("view_size", header.of_view().target_size.into()),
         ("window_size", header.window_len().into()),
         ("windows", header.target_windows.len().into()),
         ("frames", report.frame_count.into()),

@@ -11,6 +11,7 @@ mod estimate;
 mod exit;
 mod failure;
 mod fields;
+mod inside;
 mod inspect;
 mod key;
 mod keyring;

@@ -8,7 +8,7 @@ use crate::coder::{self, Decoder};
 use crate::digest::Digest;
 use crate::error::FormatError;
 use crate::format::frame::{COLUMN_COUNT, COLUMN_NAMES, FRAME_PREFIX_LEN};
-use crate::format::{Frame, FramePrefix, Header};
+use crate::format::{Blocks, Frame, FramePrefix, Header};
 use crate::limits::{LITERAL_WINDOW_LOG2, SEGMENTS_MAX, WINDOWS_IN_FLIGHT};
 use crate::refs::rewriter::decode_regions;
 use crate::varint;
@@ -59,6 +59,8 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Walk {
     header: Header,
+    /// The header as the frames see it.
+    view: Header,
     decoder: Decoder,
     /// Made when the first frame of the coder `cm` comes.
     mixer: Option<Box<cm::Decoder>>,
@@ -87,6 +89,7 @@ impl Walk {
             columns_len_max: 0,
             literal_window: 0,
             report: Report::default(),
+            view: header.of_view(),
             header,
         }
     }
@@ -97,7 +100,7 @@ impl Walk {
     /// If the frames so far do not end where the header says, or miss a restart point.
     pub fn has_next(&self) -> Result<bool, FormatError> {
         self.header.is_restart(self.restarts_met, self.patch_offset, self.target_offset)?;
-        if self.target_offset == self.header.target_size {
+        if self.target_offset == self.view.target_size {
             return match self.patch_offset == self.header.patch_size {
                 true => Ok(false),
                 false => Err(FormatError::TrailingBytes("frames")),
@@ -122,8 +125,7 @@ impl Walk {
         }
         self.frame.decode(body, self.header.refs, &mut self.decoder)?;
         self.patch_offset += (FRAME_PREFIX_LEN + body.len()) as u64;
-        let (made, expected) =
-            (self.target_offset + self.frame.target_len, self.header.target_size);
+        let (made, expected) = (self.target_offset + self.frame.target_len, self.view.target_size);
         if made > expected || self.patch_offset > self.header.patch_size {
             return Err(FormatError::TargetSize { made, expected });
         }
@@ -176,7 +178,8 @@ impl Walk {
         let held =
             windows + self.literal_window + self.body_len_max + self.columns_len_max + model + maps;
         // The header's tables are there twice: as read, and in the applier.
-        let memory = PROGRAM_LEN + held + 2 * tables as u64;
+        let blocks = header.blocks.as_ref().map_or(0, Blocks::memory);
+        let memory = PROGRAM_LEN + held + blocks + 2 * tables as u64;
         (self.header, Report { memory, ..self.report })
     }
 

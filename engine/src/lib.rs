@@ -58,5 +58,6 @@ pub mod io;
 pub mod journal;
 pub mod limits;
 pub mod refs;
+pub mod unpack;
 pub mod varint;
 pub mod window;

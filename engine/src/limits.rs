@@ -78,6 +78,40 @@ pub const START_SPACING: u64 = 1 << 10;
 /// As many are looked at in any source.
 pub const STARTS_MIN: u64 = 1 << 10;
 
+/// Most blocks that a patch may unpack or pack, of both images together: 12 MiB of table.
+pub const BLOCKS_MAX: usize = 1 << 18;
+
+/// Most ways in which the blocks of a patch are packed.
+pub const METHODS_MAX: usize = 1 << 8;
+
+/// Longest block as packed, its correction too, in bytes.
+pub const BLOCK_LEN_MAX: u64 = 64 << 20;
+
+/// How deep blocks may lie in blocks: a module in a package in an image.
+pub const UNPACK_DEPTH_MAX: u64 = 3;
+
+/// Most memory that blocks may take while a patch is applied, in bytes, unless whoever applies it
+/// says otherwise; `diff` keeps to [`UNPACK_MEMORY`] by itself.
+pub const UNPACK_MEMORY_MAX: u64 = 512 << 20;
+
+/// Memory that `diff` lets one block take on a device, in bytes, packed or unpacked. What is kept
+/// and what is packed at once come on top: `inspect` says how much it is in all.
+pub const UNPACK_MEMORY: u64 = 36 << 20;
+
+/// What is kept of the source unpacked while a patch is applied, in bytes, beside the last block.
+pub const UNPACKED_KEPT: u64 = 16 << 20;
+
+/// Bytes that are unpacked of the source in one apply, at most so many times what its blocks unpack
+/// to: what is copied at random is unpacked again and again, 4 times on a root image. A hostile
+/// patch is stopped.
+pub const UNPACK_WORK: u64 = 256;
+
+/// Memory of blocks that are packed at once, in bytes, beside the last one.
+pub const PACKED_AT_ONCE: u64 = 16 << 20;
+
+/// Most threads that pack.
+pub const PACKERS_MAX: usize = 8;
+
 /// Bytes of target between two checkpoints: what a power cut can cost in repeated writes.
 pub const CHECKPOINT_LEN: u64 = 16 << 20;
 
@@ -86,6 +120,40 @@ pub const RESTART_LEN: u64 = 8 << 20;
 
 /// Bytes read from a patch at once when skipping or hashing.
 pub const READ_LEN: usize = 256 << 10;
+
+/// Most packed blocks that are found in an image: one for each so many bytes of it, beside
+/// [`BLOCKS_MIN`]. Each is 40 bytes of memory while searching; the file systems we saw have one in
+/// 20 KiB to 60 KiB. What is behind the last is coded as it is.
+pub const BLOCK_SPACING: u64 = 1 << 14;
+
+/// As many are found in any image, where its size allows it: 40 MiB of memory.
+pub const BLOCKS_MIN: u64 = 1 << 20;
+
+/// Bytes that are looked through for first bytes of containers at once, by each core.
+pub const SCAN_PIECE_LEN: u64 = 2 << 20;
+
+/// Pieces whose candidates are in memory at once: 64 MiB of image.
+pub const SCAN_PIECES: u64 = 32;
+
+/// Most places of a piece that are looked at, one for each so many bytes: 4 MiB of memory for
+/// [`SCAN_PIECES`]. An archive of the smallest files has one in 200 bytes.
+pub const CANDIDATE_SPACING: usize = 128;
+
+/// Most work of looking for blocks, in bytes read and unpacked, for each byte of image: an image of
+/// text in one stream takes 5 to 10. Work is about 400 MB/s, so this is 40 s for each GiB of an
+/// image that was made to cost time; others take what scanning takes.
+pub const FIND_WORK: u64 = 16;
+
+/// So much more is allowed for any image.
+pub const FIND_WORK_MIN: u64 = 64 << 20;
+
+/// Work after which a stream is no longer looked at beside others but alone, in bytes: what is
+/// lost when it then turns out to be inside another.
+pub const STREAM_WORK_FIRST: u64 = 4 << 20;
+
+/// Most streams looked at beside each other. It is the same on every machine, and so is what is
+/// found when work runs out.
+pub const STREAM_BATCH: usize = 64;
 
 const _: () = assert!(SOURCE_BLOCK <= 1 << WINDOW_LOG2_MIN);
 const _: () = assert!(CHECKPOINT_LEN.is_multiple_of(1 << WINDOW_LOG2_MAX));
@@ -99,3 +167,36 @@ const _: () = assert!(
         + COLUMNS_LEN_MAX
         <= 19 << 20
 );
+
+/// Most plain bytes of a block, which is held whole: a kernel has less.
+pub const PLAIN_LEN_MAX: usize = 128 << 20;
+
+/// Most memory that an LZMA decoder may ask for, in bytes: the largest dictionary that packing
+/// again allows, and its tables.
+pub const DECODER_MEMORY_MAX: u64 = 72 << 20;
+
+/// Largest dictionary of LZMA that is packed again, in bytes: that of `xz -9`.
+pub const XZ_DICT_MAX: u32 = 64 << 20;
+const _: () = assert!((XZ_DICT_MAX as u64) < DECODER_MEMORY_MAX);
+
+/// Blocks of a .xz stream have at least one in so many of the bytes of its dictionary: for each,
+/// the encoder clears tables as large as that. xz makes them three times as long.
+pub const XZ_BLOCK_SHARE: u32 = 512;
+
+/// Largest window of a zstd frame that is unpacked, as log2 of bytes: what libzstd decodes without
+/// being asked.
+pub const ZSTD_WINDOW_LOG2_MAX: u8 = 27;
+
+/// Most tokens in a deflate block whose codes are counted again: zlib ends a block after 32767
+/// symbols, whatever its settings. 24 bytes each are held.
+pub const DEFLATE_BLOCK_TOKENS_MAX: usize = 1 << 16;
+
+/// Methods that are remembered and tried first: an image has a few containers.
+pub const METHODS_RECENT_MAX: usize = 8;
+
+/// A correction is worth its bytes as long as it is no longer than one in so many of the packed
+/// bytes: a patch codes it little better than it is.
+pub const CORRECTION_SHARE_MIN: usize = 4;
+
+/// Plain bytes that are packed to see which method comes near, before a long block is packed whole.
+pub const METHOD_SAMPLE_LEN: usize = 1 << 18;

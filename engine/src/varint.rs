@@ -2,6 +2,9 @@
 
 use crate::error::FormatError;
 
+/// Longest spelling of a value, in bytes.
+pub const LEN_MAX: usize = 10;
+
 /// Appends `value` in groups of seven bits, least significant first, high bit set on all but the
 /// last byte.
 pub fn put(out: &mut Vec<u8>, mut value: u64) {

@@ -12,7 +12,8 @@ pub struct Window {
     offset: u64,
     bytes: Vec<u8>,
     later: Later,
-    expected: Digest,
+    /// None in a view, whose windows are packed and not written.
+    expected: Option<Digest>,
     target_size: u64,
 }
 
@@ -24,7 +25,7 @@ impl Window {
     pub(crate) fn new(
         offset: u64,
         (bytes, later): (Vec<u8>, Later),
-        expected: Digest,
+        expected: Option<Digest>,
         target_size: u64,
     ) -> Self {
         Self { offset, bytes, later, expected, target_size }
@@ -33,6 +34,11 @@ impl Window {
     /// The bytes, and what of them was put off.
     pub(crate) fn parts(&mut self) -> (&mut [u8], &mut Later) {
         (&mut self.bytes, &mut self.later)
+    }
+
+    /// The bytes of a window of a view, which is made.
+    pub(crate) fn into_view(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// Whether nothing of it was put off, or all that was is made.
@@ -46,14 +52,15 @@ impl Window {
     /// [`ApplyError::WindowDiffers`] if they are anything else than the patch promises.
     ///
     /// # Panics
-    /// If copies were put off and a [`crate::apply::Filler`] has not made them.
+    /// If it is of a view, or copies were put off and a [`crate::apply::Filler`] has not made them.
     pub fn verify(self) -> Result<Verified, ApplyError> {
         assert!(self.later.is_empty(), "copies that were put off are made before");
+        let expected = self.expected.expect("windows of a view are packed");
         let found = digest::window(&self.bytes, self.offset, self.target_size);
-        if found == self.expected {
+        if found == expected {
             Ok(Verified(self))
         } else {
-            let Self { offset, expected, .. } = self;
+            let Self { offset, .. } = self;
             Err(ApplyError::WindowDiffers { offset, found, expected })
         }
     }

@@ -54,6 +54,7 @@ pub fn reheaded(pair: Pair, used: &[SourceRange]) -> Pair {
     let restarts = header.restarts.iter().copied().map(unplaced);
     let mut again = pair::header(&source, &target, used, restarts.collect());
     again.refs = header.refs;
+    again.blocks.clone_from(&header.blocks);
     let (header_bytes, header) = again.encode(frames.len() as u64);
     Pair { source, target, patch: [header_bytes, frames].concat(), header }
 }

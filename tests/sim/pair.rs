@@ -91,6 +91,7 @@ pub(crate) fn header(
         source_root: Digest::of(source),
         target_root: digest::root(&target_windows),
         refs: false,
+        blocks: None,
         estimates: None,
         restarts,
         target_windows,

@@ -10,6 +10,7 @@ use neap_depot::limits::GROUP_LEN;
 use neap_depot::plan::{Offer, plan};
 use neap_engine::digest::Digest;
 use neap_engine::io::file::PatchInput;
+use neap_engine::limits::UNPACK_MEMORY_MAX;
 use neap_peer::budget::Left;
 use neap_peer::config::Config;
 use neap_peer::link::{Class, Profile};
@@ -396,6 +397,7 @@ impl Fetch<'_> {
             return Err(Failure::new(Exit::Usage, error.into(), next));
         }
         let args = Apply {
+            unpack_memory: UNPACK_MEMORY_MAX,
             patch: PathBuf::from("-"),
             source: source.clone(),
             target: target.clone(),

@@ -9,6 +9,7 @@ use neap_depot::plan::{Offer, plan};
 use neap_engine::digest::Digest;
 use neap_engine::io::file::{FileSource, PatchInput};
 use neap_engine::io::{Source as _, drive};
+use neap_engine::limits::UNPACK_MEMORY_MAX;
 use neap_peer::config::Config;
 use neap_trust::client::Checked;
 use neap_trust::receipt::{Carrier, Outcome as Became, Receipt};
@@ -81,6 +82,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         target: &args.target.display().to_string(),
     })?;
     let apply = Apply {
+        unpack_memory: UNPACK_MEMORY_MAX,
         patch: folder(&args.stick).join("blobs").join(&offer.custom.blake3),
         source: args.source.clone(),
         target: args.target.clone(),

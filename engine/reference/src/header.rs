@@ -5,6 +5,7 @@ use std::ops::Range;
 use blake3::hazmat::HasherExt;
 
 use crate::bytes::{Bytes, memory, within};
+use crate::unpack::Blocks;
 use crate::{Result, coder, must};
 
 /// A header that keeps all rules.
@@ -18,6 +19,8 @@ pub(crate) struct Header {
     pub(crate) restarts: Vec<(u64, u64)>,
     /// Whether there is the layer `refs`.
     pub(crate) refs: bool,
+    /// What the layer `unpack` lists, if there is that.
+    pub(crate) blocks: Option<Blocks>,
     target_root: Vec<u8>,
     window_len: u64,
     /// The digests of its windows, one behind the other, if the target has several.
@@ -50,13 +53,14 @@ impl Header {
         header.target_root = rest.take(32)?.to_vec();
         let restart_count = within(0..=65536, rest.number(4)?, "restart_count")?;
         let source_map_len = rest.number(4)?;
-        let mut id = 0;
+        let (mut id, mut blocks_len) = (0, 0);
         for _ in 0..layer_count {
             id = within(id + 1..=0xffff, rest.number(2)?, "layer id")?;
             let len = rest.number(2)?;
             let mut layer = Bytes::new(rest.take(len)?, "layers");
             match id {
                 1 => header.refs = true,
+                2 => blocks_len = within(1..=6 << 20, layer.varint()?, "blocks_len")?,
                 0x8000 => (0..3).try_for_each(|_| layer.varint().map(drop))?,
                 0x8001.. => continue,
                 _ => return Err(format!("layer id is {id}: not known")),
@@ -66,10 +70,15 @@ impl Header {
         let restarts = (0..restart_count).map(|_| Ok((rest.number(8)?, rest.number(8)?)));
         header.restarts = restarts.collect::<Result<_>>()?;
         // Whether the table is as long as it must be is seen once it is compared.
-        let map_len = within(0..=rest.len(), source_map_len, "source_map_len")?;
-        header.target_table = rest.take(rest.len() - map_len)?.to_vec();
-        header.runs = read_runs(&mut rest, header.source_size)?;
-        header.groups = rest.take(rest.len())?.to_vec();
+        let tables_len = source_map_len + blocks_len;
+        let tables_len = within(0..=rest.len(), tables_len, "source_map_len and blocks_len")?;
+        header.target_table = rest.take(rest.len() - tables_len)?.to_vec();
+        let mut map = Bytes::new(rest.take(source_map_len)?, "source map");
+        header.runs = read_runs(&mut map, header.source_size)?;
+        header.groups = map.take(map.len())?.to_vec();
+        if blocks_len > 0 {
+            header.blocks = Some(Blocks::read(rest, header.source_size, header.target_size)?);
+        }
         Ok(header)
     }
 
@@ -85,10 +94,14 @@ impl Header {
 
     /// Bytes of the source, all of which must be in the source map.
     pub(crate) fn used<'a>(&self, source: &'a [u8], start: u64, len: u64) -> Result<&'a [u8]> {
-        let end = start.saturating_add(len);
-        let is_in = self.runs.iter().any(|run| run.start <= start && end <= run.end);
+        let is_in = self.is_mapped(start, len);
         must(is_in, "bytes of the source are used that are not in the source map")?;
-        Ok(&source[memory(start)..memory(end)])
+        Ok(&source[memory(start)..memory(start + len)])
+    }
+
+    pub(crate) fn is_mapped(&self, start: u64, len: u64) -> bool {
+        let end = start.saturating_add(len);
+        self.runs.iter().any(|run| run.start <= start && end <= run.end)
     }
 
     /// Checks the target and each of its windows.

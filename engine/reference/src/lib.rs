@@ -5,10 +5,11 @@
 //! assert_eq!(refused, "the patch ends inside its header");
 //! ```
 //!
-//! It is written from `docs/format.md` alone and shares no code with the engine; numbers in
-//! brackets are sections there. Read this file, then `header`, `frame`, `coder`, `bytes`; `refs` is
-//! the layer of that name (9), `mix` is coder 2 (10), and each needs a sitting of its own.
-//! Whatever the bytes, the answer is the target or what is wrong with them. All is in memory.
+//! It is written from `docs/format.md` alone and shares no code with the engine but the codecs of
+//! blocks (11.2), which are libraries; numbers in brackets are sections there. Read this file, then
+//! `header`, `frame`, `coder`, `bytes`; `refs` and `unpack` are the layers of these names (9, 11),
+//! `mix` is coder 2 (10), and each needs a sitting of its own. Whatever the bytes, the answer is
+//! the target or what is wrong with them. All is in memory.
 
 mod bytes;
 mod coder;
@@ -16,6 +17,7 @@ mod frame;
 mod header;
 mod mix;
 mod refs;
+mod unpack;
 
 use bytes::{Bytes, within};
 use header::Header;
@@ -34,8 +36,15 @@ pub fn apply(patch: &[u8], source: &[u8]) -> Result<Vec<u8>> {
 /// What the frames make, not held against the target's digests: for tests, which put the digests
 /// of what a changed patch makes into its header.
 pub fn apply_unverified(patch: &[u8], source: &[u8]) -> Result<Vec<u8>> {
-    let header = Header::read(patch)?;
+    let mut header = Header::read(patch)?;
     header.check_source(source)?;
+    let Some(blocks) = header.blocks.take() else { return frames(patch, &header, source) };
+    let view = blocks.open(&mut header, source)?;
+    blocks.pack(frames(patch, &header, &view)?)
+}
+
+/// What the frames make.
+fn frames(patch: &[u8], header: &Header, source: &[u8]) -> Result<Vec<u8>> {
     // Bytes behind `patch_size` are not part of the patch (2.1).
     let mut frames = Bytes::new(Bytes::new(patch, "frames").take(header.patch_size)?, "frames");
     frames.take(header.header_len)?;
@@ -54,8 +63,8 @@ pub fn apply_unverified(patch: &[u8], source: &[u8]) -> Result<Vec<u8>> {
         must(blake3::hash(body).as_bytes().starts_with(body_digest), "a frame is damaged")?;
         let mut body = Bytes::new(body, "frame");
         match within(0..=2, body.number(1)?, "coder")? {
-            2 => mix.get_or_insert_with(Mix::new).frame(body, &header, source, &mut target)?,
-            coder => frame::make(coder, body, &mut literals, &header, source, &mut target)?,
+            2 => mix.get_or_insert_with(Mix::new).frame(body, header, source, &mut target)?,
+            coder => frame::make(coder, body, &mut literals, header, source, &mut target)?,
         }
     }
     must(restarts == header.restarts, "restart points are not starts of frames in order")?;

@@ -68,7 +68,7 @@ fn script_of_these_tests_is_accepted() {
 fn unknown_version_layer_and_coder_are_refused_by_number() {
     assert!(with_header(8, &[1, 0]).is_ok());
     assert!(with_header(8, &[2, 0]).expect_err("must be refused").contains("version is 2"));
-    for id in [0, 2, 0x7f] {
+    for id in [0, 3, 0x7f] {
         let refused = with_layers(&[&[id, 0, 0, 0]]).expect_err("must be refused");
         assert!(refused.contains(&format!("layer id is {id}")), "{refused}");
     }

@@ -117,6 +117,17 @@ impl Applier {
     pub fn new(header: Header, windows_done: u64) -> Self {
         assert!(windows_done <= header.target_windows.len() as u64, "no such window");
         let skip_to = (windows_done << header.window_log2).min(header.target_size);
+        Self::starting(header, skip_to)
+    }
+
+    /// An applier that makes the target's view from byte `skip_to` on, in windows that are packed
+    /// and not verified; without blocks the view is the target.
+    #[must_use]
+    pub fn of_view(header: &Header, skip_to: u64) -> Self {
+        Self::starting(header.of_view(), skip_to)
+    }
+
+    fn starting(header: Header, skip_to: u64) -> Self {
         let restart = header.restart_before(skip_to);
         Self {
             next: Next::ReadPrefix,
@@ -392,13 +403,15 @@ impl Applier {
         if start < self.skip_to || start == self.header.target_size {
             return u64::MAX;
         }
-        self.header.window_len().min(self.header.target_size - start)
+        // The first window of a view may begin anywhere, and ends where others do.
+        let window_len = self.header.window_len();
+        (window_len - start % window_len).min(self.header.target_size - start)
     }
 
     fn take_window(&mut self) -> Window {
         let offset = self.at - self.window.len() as u64;
         let index = in_memory(offset >> self.header.window_log2);
-        let expected = self.header.target_windows[index];
+        let expected = self.header.target_windows.get(index).copied();
         Window::new(offset, self.window.take(), expected, self.header.target_size)
     }
 

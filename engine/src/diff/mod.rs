@@ -12,6 +12,7 @@ mod entries;
 mod estimate;
 mod frames;
 mod gaps;
+mod images;
 mod local;
 mod mixed;
 mod pack;
@@ -21,22 +22,27 @@ mod price;
 mod regions;
 mod seeds;
 mod segment;
+mod views;
 mod waiting;
+
+pub use views::{Count, Seen, Tally};
 
 use std::fmt;
 
-use crate::digest::{self, Digest};
+use crate::digest::Digest;
 use crate::format::frame::COLUMN_COUNT;
-use crate::format::{Estimates, Header, SourceMap, SourceRange};
+use crate::format::{Estimates, Header, SourceRange};
 use crate::io::{self, Event, Progress, Source, Spool};
-use crate::limits::{IMAGE_SIZE_MAX, RESTART_LEN, WINDOW_LOG2_MAX, WINDOW_LOG2_MIN};
+use crate::limits::{IMAGE_SIZE_MAX, RESTART_LEN, UNPACK_MEMORY, WINDOW_LOG2_MAX, WINDOW_LOG2_MIN};
 use crate::refs::votes::Worth;
+use images::Images;
 use parse::{Islands, Piece};
 use plan::Candidate;
 use price::Price;
 use rayon::prelude::*;
 use regions::{Regions, Rewritten};
 use segment::{From, Segment};
+use views::Views;
 
 /// How to make a patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +55,8 @@ pub struct Options {
     pub restart_len: u64,
     /// What codes the frames.
     pub coder: Coder,
+    /// Memory that blocks may take on a device, in bytes.
+    pub unpack_memory: u64,
     /// Which parts of the diff are used, where they pay.
     pub parts: Parts,
 }
@@ -56,6 +64,8 @@ pub struct Options {
 /// Parts of the diff that can be left out, to see what each is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts {
+    /// What is packed is seen as what it was packed from.
+    pub unpack: bool,
     /// Short matches are sought in all of the source.
     pub chains: bool,
     /// Addresses in executables are rewritten.
@@ -68,7 +78,7 @@ pub struct Parts {
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { chains: true, refs: true, moves: true, rematch: true }
+        Self { unpack: true, chains: true, refs: true, moves: true, rematch: true }
     }
 }
 
@@ -147,6 +157,7 @@ impl Default for Options {
             memory: Self::MEMORY_DEFAULT,
             restart_len: RESTART_LEN,
             coder: Coder::default(),
+            unpack_memory: UNPACK_MEMORY,
             parts: Parts::default(),
         }
     }
@@ -184,6 +195,10 @@ pub struct Summary {
     pub mixed: u64,
     /// Executables whose addresses are rewritten, frame by frame.
     pub regions: u64,
+    /// What was seen inside the target, and what became of it.
+    pub seen: Seen,
+    /// Bytes of the target's view, which all of the sums above are about.
+    pub view: u64,
     /// Patch bytes of the header and its tables.
     pub header: u64,
     /// Whether the patch is the whole target, since no delta was smaller.
@@ -198,6 +213,8 @@ pub enum DiffError {
     Source(io::Error),
     /// The target could not be read.
     Target(io::Error),
+    /// What was unpacked could not be kept.
+    Scratch(io::Error),
     /// The patch could not be kept.
     Spool(io::Error),
     /// An image is larger than the format allows.
@@ -212,6 +229,9 @@ impl fmt::Display for DiffError {
         match self {
             Self::Source(error) => write!(f, "reading the source: {error}"),
             Self::Target(error) => write!(f, "reading the target: {error}"),
+            Self::Scratch(error) => {
+                write!(f, "keeping what was unpacked in the folder for temporary files: {error}")
+            }
             Self::Spool(error) => write!(f, "keeping the patch: {error}"),
             Self::TooLarge { size } => {
                 write!(f, "the image has {size} bytes, the most is {IMAGE_SIZE_MAX}")
@@ -241,38 +261,61 @@ pub fn diff(
             return Err(DiffError::TooLarge { size });
         }
     }
+    let images = Images::of(source, target, progress)?;
+    let views = match options.parts.unpack {
+        true => Views::of(source, target, options, progress)?,
+        false => None,
+    };
+    let estimates = match &views {
+        // By what others see: blocks that are packed as they were.
+        Some(_) => Some(estimate::estimate(target, &unparsed(&images.exact), progress)?),
+        None => None,
+    };
+    let seen = views.as_ref().map(|views| views.seen.clone()).unwrap_or_default();
+    let inside = match &views {
+        Some(views) => Some(images.unpacked(views, options, spool, progress)?),
+        None => None,
+    };
+    // What was unpacked is hardly ever larger; where it is not clearly smaller, both are tried.
+    let least = estimates.map_or(u64::MAX, |estimates| estimates.delta.min(estimates.full));
+    let is_clear = inside.as_ref().is_some_and(|made| made.len() < least / 8 * 7);
+    let plain = match is_clear {
+        true => None,
+        false => {
+            let spooled = inside.as_ref().map_or(0, |made| made.spooled);
+            Some(images.plain(options, spool, spooled, progress)?)
+        }
+    };
+    let made = match (inside, plain) {
+        (Some(inside), Some(plain)) if plain.len() < inside.len() => plain,
+        (Some(made), _) | (None, Some(made)) => made,
+        (None, None) => unreachable!("what is not there is not clearly smaller"),
+    };
+    spool.keep(made.range.clone()).map_err(DiffError::Spool)?;
+    let mut header = made.header;
+    header.estimates = estimates.or(header.estimates);
+    let frames_len = made.range.end - made.range.start;
+    let (header_bytes, header) = header.encode(frames_len);
+    let summary = Summary { header: header.header_len, seen, ..made.summary };
+    Ok(Patch { header_bytes, header, summary })
+}
+
+/// Exact matches, and what they were found by.
+fn exact(
+    source: &dyn Source,
+    target: &dyn Source,
+    progress: Progress,
+) -> Result<(blocks::BlockIndex, Vec<Segment>, Vec<Digest>), DiffError> {
     progress(Event::Phase { name: "index", total: source.size() });
     let index = blocks::BlockIndex::new(source, progress)?;
     progress(Event::Phase { name: "match blocks", total: target.size() });
     let (exact, target_windows) = blocks::find(&index, source, target, progress)?;
-    let source_root = digest::root(&index.windows);
-    drop(index);
-    let (candidates, estimates) = candidates(source, target, exact, options, progress)?;
-    let chosen = plan::choose(candidates, source, target, options, spool, progress)?;
-    let plan::Chosen { packed, candidate, mut summary } = chosen;
-    let shift = window_shift(packed.len, source.size().max(target.size()));
-    let window_log2 = WINDOW_LOG2_MIN + shift;
-    let mut source_map = SourceMap::of_used(&candidate.used(), source.size(), 1 << window_log2);
-    plan::hash_groups(source, &mut source_map, progress)?;
-    let target_windows = digest::widen(&target_windows, shift);
-    let header = Header {
-        window_log2,
-        patch_size: 0,
-        source_size: source.size(),
-        target_size: target.size(),
-        source_root,
-        target_root: digest::root(&target_windows),
-        refs: candidate.refs,
-        estimates: Some(estimates),
-        restarts: packed.restarts,
-        target_windows,
-        source_map,
-        header_len: 0,
-        id: Digest([0; 32]),
-    };
-    let (header_bytes, header) = header.encode(packed.len);
-    summary.header = header.header_len;
-    Ok(Patch { header_bytes, header, summary })
+    Ok((index, exact, target_windows))
+}
+
+/// Matches as pieces that differ in nothing.
+fn unparsed(exact: &[Segment]) -> Vec<Piece> {
+    exact.iter().map(|s| Piece { segment: *s, islands: Islands::default() }).collect()
 }
 
 /// The ways to make the target that are worth coding: with addresses rewritten, if there are any,
@@ -465,8 +508,7 @@ fn parsed(
     let total = target.size() - exact.iter().map(|segment| segment.len).sum::<u64>();
     progress(Event::Phase { name: "parse", total });
     let mut pieces = parse::parse(source, target, exact, near, regions, price, progress)?;
-    let exact = exact.iter();
-    pieces.extend(exact.map(|s| Piece { segment: *s, islands: Islands::default() }));
+    pieces.extend(unparsed(exact));
     pieces.sort_unstable_by_key(|piece| piece.segment);
     Ok(pieces)
 }

@@ -178,15 +178,20 @@ pub(super) struct Chosen {
     pub(super) packed: Packed,
     pub(super) candidate: Candidate,
     pub(super) summary: Summary,
+    /// Where it lies in the spool, and how much that has now.
+    pub(super) range: std::ops::Range<u64>,
+    pub(super) spooled: u64,
 }
 
-/// Codes the candidates, and the whole target if that may be smaller, and keeps the smallest.
+/// Codes the candidates, and the whole target if that may be smaller, and chooses the smallest; the
+/// spool, which has `spooled` bytes already, then has all.
 pub(super) fn choose(
     candidates: Vec<Candidate>,
     source: &dyn Source,
     target: &dyn Source,
     options: &Options,
     spool: &mut dyn Spool,
+    spooled: u64,
     progress: Progress,
 ) -> Result<Chosen, DiffError> {
     let pieces = candidates.iter().flat_map(|c| &c.plans).flat_map(|plan| &plan.pieces);
@@ -196,7 +201,7 @@ pub(super) fn choose(
     zeros.dedup();
     let full_len_least = full_len_least(target, &zeros)?;
     let mut kept: Option<(u64, Packed, Candidate)> = None;
-    let mut appended = 0;
+    let mut appended = spooled;
     let mut try_out = |candidate: Candidate, kept: &mut Option<(u64, Packed, Candidate)>| {
         let mut packed = candidate.pack(options.coder, source, target, options, spool, progress)?;
         let mut from = appended;
@@ -225,12 +230,12 @@ pub(super) fn choose(
         try_out(Candidate::full(&zeros, target.size()), &mut kept)?;
     }
     let (kept_from, packed, candidate) = kept.expect("there is at least one candidate");
-    spool.keep(kept_from..kept_from + packed.len).map_err(DiffError::Spool)?;
     let mut summary = candidate.summary(target.size());
     summary.columns = packed.columns;
     summary.literals_coded = packed.literals;
     summary.mixed = packed.mixed;
-    Ok(Chosen { packed, candidate, summary })
+    let range = kept_from..kept_from + packed.len;
+    Ok(Chosen { packed, candidate, summary, range, spooled: appended })
 }
 
 /// Less than the whole target can be compressed to, from samples: the time for coding it in full

@@ -2,7 +2,8 @@
 //! before the first write.
 
 use super::layers::{Estimates, Layers};
-use super::source_map::SourceMap;
+use super::source_map::{SourceMap, SourceRange};
+use super::unpack::Blocks;
 use super::{bounded, split, split_array};
 use crate::digest::{self, Digest};
 use crate::error::FormatError;
@@ -52,6 +53,9 @@ pub struct Header {
     /// Whether addresses in the source are rewritten before they are copied; frames then carry two
     /// more columns.
     pub refs: bool,
+    /// What of both images is seen as what it was packed from; frames then make the target's view
+    /// from the source's.
+    pub blocks: Option<Blocks>,
     /// What other ways of sending the target would have cost, where the patch has this note.
     pub estimates: Option<Estimates>,
     /// Where decoding can start afresh, in order; the first frame is one without being listed.
@@ -143,35 +147,31 @@ impl Header {
         let restart_count = u32::from_le_bytes(split_array(rest, "header")?);
         bounded("restart_count", restart_count.into(), 0, RESTARTS_MAX as u64)?;
         let source_map_len = u32::from_le_bytes(split_array(rest, "header")?);
-        let Layers { refs, estimates } = Layers::decode(rest, layer_count)?;
+        let Layers { refs, blocks_len, estimates } = Layers::decode(rest, layer_count)?;
+        // What the view comes to is known once the table of blocks is read.
+        let restart_end = if blocks_len.is_some() { IMAGE_SIZE_MAX } else { target_size };
         let mut restarts = Vec::new();
         let mut before = Restart { patch_offset: header_len, target_offset: 0 };
         for _ in 0..restart_count {
-            before = Restart::decode(rest, before, patch_size, target_size)?;
+            before = Restart::decode(rest, before, patch_size, restart_end)?;
             restarts.push(before);
         }
-        let window_count = match target_size.div_ceil(1 << window_log2) {
-            0 | 1 => 0,
-            count => count,
-        };
-        let mut target_windows = Vec::new();
-        for _ in 0..window_count {
-            target_windows.push(Digest(split_array(rest, "target table")?));
-        }
-        if target_windows.is_empty() && target_size > 0 {
-            target_windows.push(target_root);
-        }
-        let found = digest::root(&target_windows);
-        if found != target_root {
-            return Err(FormatError::TargetTableNotRoot { found, expected: target_root });
-        }
+        let target_windows = windows(rest, target_size, window_log2, target_root)?;
         let source_map_len = usize::try_from(source_map_len).unwrap_or(usize::MAX);
         let coded = split(rest, source_map_len, "source map")?;
         let source_map = SourceMap::decode(coded, source_size, 1 << window_log2)?;
+        let blocks = match blocks_len {
+            Some(len) => {
+                let len = usize::try_from(len).unwrap_or(usize::MAX);
+                let coded = split(rest, len, "blocks")?;
+                Some(Blocks::decode(coded, source_size, target_size)?)
+            }
+            None => None,
+        };
         if !rest.is_empty() {
             return Err(FormatError::TrailingBytes("source map"));
         }
-        Ok(Self {
+        let header = Self {
             window_log2,
             patch_size,
             source_size,
@@ -179,13 +179,33 @@ impl Header {
             source_root,
             target_root,
             refs,
+            blocks,
             estimates,
             restarts,
             target_windows,
             source_map,
             header_len,
             id,
-        })
+        };
+        header.check_blocks()?;
+        Ok(header)
+    }
+
+    /// Blocks of the source lie in its map, and restart points in the target's view.
+    fn check_blocks(&self) -> Result<(), FormatError> {
+        let Some(blocks) = &self.blocks else { return Ok(()) };
+        // Those in other blocks were checked with these.
+        for block in blocks.source.iter().filter(|block| block.offset < self.source_size) {
+            self.source_map.check(block.offset, block.len)?;
+        }
+        let view_size = blocks.target_view_size(self.target_size);
+        match self.restarts.last() {
+            Some(last) => {
+                bounded("target_offset", last.target_offset, 1, view_size.saturating_sub(1))
+                    .map(drop)
+            }
+            None => Ok(()),
+        }
     }
 
     /// The bytes of this header, with `header_len`, the restarts' patch offsets and `patch_size`
@@ -193,12 +213,16 @@ impl Header {
     /// `restarts` count from the first frame.
     pub fn encode(mut self, frames_len: u64) -> (Vec<u8>, Self) {
         let map = self.source_map.encode();
-        let (layer_count, layers) = Layers { refs: self.refs, estimates: self.estimates }.encode();
+        let blocks = self.blocks.as_ref().map(|blocks| blocks.encode(self.source_size));
+        let blocks_len = blocks.as_ref().map(|blocks| blocks.len() as u64);
+        let layers = Layers { refs: self.refs, blocks_len, estimates: self.estimates };
+        let (layer_count, layers) = layers.encode();
+        let blocks = blocks.unwrap_or_default();
         let table_len =
             if self.target_windows.len() > 1 { self.target_windows.len() * 32 } else { 0 };
         let restarts_len = self.restarts.len() * 16;
-        let len =
-            Self::FIXED_LEN + layers.len() + restarts_len + table_len + map.len() + Digest::LEN;
+        let tables_len = restarts_len + table_len + map.len() + blocks.len();
+        let len = Self::FIXED_LEN + layers.len() + tables_len + Digest::LEN;
         self.header_len = len as u64;
         self.patch_size = self.header_len + frames_len;
         let mut out = Vec::with_capacity(len);
@@ -223,6 +247,7 @@ impl Header {
             self.target_windows.iter().for_each(|digest| out.extend(digest.0));
         }
         out.extend(map);
+        out.extend(blocks);
         self.id = Digest::of(&out);
         out.extend(self.id.0);
         (out, self)
@@ -232,6 +257,25 @@ impl Header {
     #[must_use]
     pub fn window_len(&self) -> u64 {
         1 << self.window_log2
+    }
+
+    /// The header as the frames see it: of the views, where blocks are unpacked. No window of a
+    /// view has a digest.
+    #[must_use]
+    pub fn of_view(&self) -> Self {
+        let Some(blocks) = &self.blocks else { return self.clone() };
+        let mut view = Self { blocks: None, target_windows: Vec::new(), ..self.clone() };
+        view.source_size = blocks.source_view_size(self.source_size);
+        view.target_size = blocks.target_view_size(self.target_size);
+        // What is unpacked was checked as it is packed.
+        let offset = self.source_size;
+        let len = view.source_size - offset;
+        match view.source_map.runs.last_mut() {
+            Some(last) if last.end() == offset => last.len += len,
+            _ if len > 0 => view.source_map.runs.push(SourceRange { offset, len }),
+            _ => {}
+        }
+        view
     }
 
     /// Whether the frame at these offsets is a restart point, where `met` of them came before it.
@@ -287,6 +331,31 @@ impl Restart {
         )?;
         Ok(Self { patch_offset, target_offset })
     }
+}
+
+/// Takes the target table, which must hash to the target's root.
+fn windows(
+    rest: &mut &[u8],
+    target_size: u64,
+    window_log2: u8,
+    target_root: Digest,
+) -> Result<Vec<Digest>, FormatError> {
+    let window_count = match target_size.div_ceil(1 << window_log2) {
+        0 | 1 => 0,
+        count => count,
+    };
+    let mut target_windows = Vec::new();
+    for _ in 0..window_count {
+        target_windows.push(Digest(split_array(rest, "target table")?));
+    }
+    if target_windows.is_empty() && target_size > 0 {
+        target_windows.push(target_root);
+    }
+    let found = digest::root(&target_windows);
+    if found != target_root {
+        return Err(FormatError::TargetTableNotRoot { found, expected: target_root });
+    }
+    Ok(target_windows)
 }
 
 /// Lengths of our own tables, which the limits keep far below 4 GiB.

@@ -1,11 +1,15 @@
 //! The layer list of the header: what changes the meaning of frames, and notes that change nothing.
 
-use super::{split, split_array};
+use super::{bounded, split, split_array};
 use crate::error::FormatError;
+use crate::limits::HEADER_LEN_MAX;
 use crate::varint;
 
 /// Addresses in the source are rewritten before they are copied; frames carry two more columns.
 const REFS: u16 = 1;
+
+/// Frames make the target's view, from the source's view; the header says what blocks both have.
+const UNPACK: u16 = 2;
 
 /// From here on an id names a note, and a reader that does not know it skips it.
 const FIRST_NOTE: u16 = 0x8000;
@@ -17,6 +21,8 @@ const ESTIMATES: u16 = 0x8000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Layers {
     pub(super) refs: bool,
+    /// Length of the table of blocks, in bytes, where there is one.
+    pub(super) blocks_len: Option<u64>,
     pub(super) estimates: Option<Estimates>,
 }
 
@@ -50,6 +56,7 @@ impl Layers {
             match id {
                 REFS if bytes.is_empty() => layers.refs = true,
                 REFS => return Err(FormatError::TrailingBytes("layers")),
+                UNPACK => layers.blocks_len = Some(blocks_len(bytes)?),
                 ESTIMATES => layers.estimates = Some(Estimates::decode(bytes)?),
                 unknown if unknown < FIRST_NOTE => return Err(FormatError::UnknownLayer(unknown)),
                 _ => {}
@@ -61,7 +68,13 @@ impl Layers {
     /// How many entries there are, and their bytes.
     pub(super) fn encode(self) -> (u8, Vec<u8>) {
         let estimates = self.estimates.map(|estimates| (ESTIMATES, estimates.encode()));
-        let entries = self.refs.then(|| (REFS, Vec::new())).into_iter().chain(estimates);
+        let unpack = self.blocks_len.map(|len| {
+            let mut bytes = Vec::new();
+            varint::put(&mut bytes, len);
+            (UNPACK, bytes)
+        });
+        let refs = self.refs.then(|| (REFS, Vec::new()));
+        let entries = refs.into_iter().chain(unpack).chain(estimates);
         let (mut count, mut out) = (0, Vec::new());
         for (id, bytes) in entries {
             let len = u16::try_from(bytes.len()).expect("three varints are at most 30 bytes");
@@ -72,6 +85,16 @@ impl Layers {
         }
         (count, out)
     }
+}
+
+/// Reads the bytes of the layer `unpack`.
+fn blocks_len(bytes: &[u8]) -> Result<u64, FormatError> {
+    let mut at = 0;
+    let len = varint::take(bytes, &mut at)?;
+    if at < bytes.len() {
+        return Err(FormatError::TrailingBytes("layers"));
+    }
+    bounded("blocks_len", len, 1, HEADER_LEN_MAX as u64)
 }
 
 impl Estimates {
@@ -102,6 +125,7 @@ mod tests {
     const NOTE: &[u8] = &[0x01, 0x90, 3, 0, b'a', b'b', b'c'];
     const NUMBERS: &[u8] = &[0x00, 0x80, 3, 0, 10, 9, 8];
     const REWRITTEN: &[u8] = &[1, 0, 0, 0];
+    const UNPACKED: &[u8] = &[2, 0, 1, 0, 7];
 
     fn decode(entries: &[&[u8]]) -> Result<Layers, FormatError> {
         let bytes = entries.concat();
@@ -116,14 +140,17 @@ mod tests {
     fn entries_in_order_are_read_and_unknown_notes_are_skipped() {
         let estimates = Some(Estimates { full: 10, delta: 9, blocks: 8 });
         assert_eq!(decode(&[]), Ok(Layers::default()));
-        assert_eq!(decode(&[REWRITTEN, NUMBERS]), Ok(Layers { refs: true, estimates }));
-        assert_eq!(decode(&[NUMBERS, NOTE]), Ok(Layers { refs: false, estimates }));
+        let layers = Layers { refs: true, blocks_len: None, estimates };
+        assert_eq!(decode(&[REWRITTEN, NUMBERS]), Ok(layers));
+        assert_eq!(decode(&[NUMBERS, NOTE]), Ok(Layers { refs: false, ..layers }));
+        let layers = Layers { blocks_len: Some(7), ..layers };
+        assert_eq!(decode(&[REWRITTEN, UNPACKED, NUMBERS]), Ok(layers));
         assert_eq!(decode(&[&[0xff, 0xff, 0, 0]]), Ok(Layers::default()));
     }
 
     #[test]
     fn unknown_layer_is_refused_by_its_number() {
-        for id in [0, 2, 0x7fff_u16] {
+        for id in [0, 3, 0x7fff_u16] {
             let entry = [id.to_le_bytes(), [0, 0]].concat();
             assert_eq!(decode(&[&entry]), Err(FormatError::UnknownLayer(id)));
         }
@@ -143,7 +170,8 @@ mod tests {
         assert_eq!(decode(&[&[1, 0, 1, 0, 0]]), left_over);
         assert_eq!(decode(&[&[0, 0x80, 4, 0, 10, 9, 8, 0]]), left_over);
         assert_eq!(decode(&[&[0, 0x80, 2, 0, 10, 9]]), Err(FormatError::IntegerTruncated));
-        for entry in [NOTE, NUMBERS, REWRITTEN] {
+        assert_eq!(decode(&[&[2, 0, 2, 0, 7, 7]]), left_over);
+        for entry in [NOTE, NUMBERS, REWRITTEN, UNPACKED] {
             let half = &entry[..entry.len() - 1];
             assert_eq!(decode(&[half]), Err(FormatError::Truncated("layers")));
         }
@@ -151,9 +179,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn list_survives_the_round_trip(refs: bool, lens: Option<(u64, u64, u64)>) {
+        fn list_survives_the_round_trip(
+            refs: bool,
+            blocks_len in proptest::option::of(1_u64..1 << 22),
+            lens: Option<(u64, u64, u64)>,
+        ) {
             let estimates = lens.map(|(full, delta, blocks)| Estimates { full, delta, blocks });
-            let layers = Layers { refs, estimates };
+            let layers = Layers { refs, blocks_len, estimates };
             let (count, bytes) = layers.encode();
             prop_assert_eq!(Layers::decode(&mut &bytes[..], count), Ok(layers));
         }

@@ -4,11 +4,13 @@ pub mod frame;
 pub mod header;
 mod layers;
 pub mod source_map;
+pub mod unpack;
 
 pub use frame::{FRAME_PREFIX_LEN, Frame, FramePrefix};
 pub use header::{Header, Restart};
 pub use layers::Estimates;
 pub use source_map::{SourceMap, SourceRange};
+pub use unpack::{Blocks, SourceBlock, TargetBlock};
 
 use crate::error::FormatError;
 

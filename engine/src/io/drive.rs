@@ -1,19 +1,23 @@
 //! The one loop between the applier and the devices.
 //!
 //! One thread reads, decodes and makes windows; another verifies and writes them, and makes what
-//! copies it has time for. Both run the same code that a simulator runs on one thread.
+//! copies it has time for; where blocks are packed again, `packing` has more. They run the same
+//! code that a simulator runs on one thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
 use super::error::{DriveError, Part};
+use super::packing::Packing;
 use super::reads::Reads;
+use super::view::SourceView;
 use super::{Event, JournalStore, Patch, Progress, Source, Target, check};
 use crate::apply::{Applier, Checkpoint, Filler, Want};
-use crate::format::Header;
+use crate::format::{Blocks, Header};
 use crate::journal::Slot;
-use crate::limits::{CHECKPOINT_LEN, WINDOWS_IN_FLIGHT};
+use crate::limits::{CHECKPOINT_LEN, UNPACK_MEMORY_MAX, WINDOWS_IN_FLIGHT};
+use crate::unpack::pack::Start;
 use crate::window::{Verified, Window};
 
 /// What to leave out or do otherwise, for those who know why.
@@ -27,6 +31,8 @@ pub struct Options {
     pub one_thread: bool,
     /// Bytes of target between two checkpoints: what a power cut can cost in repeated writes.
     pub checkpoint_len: u64,
+    /// Most memory that blocks may take, in bytes.
+    pub unpack_memory_max: u64,
 }
 
 impl Default for Options {
@@ -36,6 +42,7 @@ impl Default for Options {
             no_read_back: false,
             one_thread: false,
             checkpoint_len: CHECKPOINT_LEN,
+            unpack_memory_max: UNPACK_MEMORY_MAX,
         }
     }
 }
@@ -102,6 +109,15 @@ pub fn apply(
     let (size, needed) = (target.size(), header.target_size);
     if size < needed {
         return Err(DriveError::TargetTooSmall { size, needed }.into());
+    }
+    if let Some(block) = header.blocks.as_ref().and_then(Blocks::not_packable_here) {
+        return Err(DriveError::NotPackable { offset: block.offset }.into());
+    }
+    let needed = header.blocks.as_ref().map_or(0, Blocks::memory);
+    if needed > options.unpack_memory_max {
+        return Err(
+            DriveError::MemoryTooLarge { needed, allowed: options.unpack_memory_max }.into()
+        );
     }
     if !options.no_source_check {
         check::source(source, &header.source_map, progress)?;
@@ -177,24 +193,46 @@ fn make(
     options: Options,
     progress: Progress,
 ) -> Result<(), DriveError> {
-    let mut applier =
-        Applier::new(header.clone(), resumed.windows).with_checkpoint_len(options.checkpoint_len);
+    let done = (resumed.windows << header.window_log2).min(header.target_size);
+    let (mut applier, start) = match &header.blocks {
+        Some(blocks) => {
+            let start = Start::of(blocks, header.target_size, done);
+            (Applier::of_view(header, start.view_offset), Some((blocks, start)))
+        }
+        None => (Applier::new(header.clone(), resumed.windows), None),
+    };
+    applier = applier.with_checkpoint_len(options.checkpoint_len);
     patch
         .skip_to(applier.patch_offset())
         .map_err(DriveError::io(Part::Patch, "reading the patch"))?;
-    let total =
-        header.target_size - (resumed.windows << header.window_log2).min(header.target_size);
-    progress(Event::Phase { name: "apply", total });
-    let sequence = resumed.sequence;
+    progress(Event::Phase { name: "apply", total: header.target_size - done });
+    let none = Blocks::default();
+    let view = SourceView::new(source, header.source_size, header.blocks.as_ref().unwrap_or(&none));
+    let packing = start.map(|(blocks, start)| Packing::new(header, blocks, start, done));
+    let has_packing = packing.is_some();
+    let source: &dyn Source = if has_packing { &view } else { source };
     let filler = Filler::default();
     let (reads, mut source) = (Reads::new(source), Reads::new(source));
-    let mut writer = Writer { source: reads, filler, target, journal, sequence, progress };
+    let checkpoints = Checkpoints { header, synced: done, len: options.checkpoint_len };
+    let device = Device { target, journal, sequence: resumed.sequence, checkpoints, progress };
+    let mut writer = Writer { source: reads, filler, packing, device };
     if options.one_thread {
         let never = || false;
         return feed(&mut applier, patch, &mut source, never, |out| {
             writer.take(out).map(Option::unwrap_or_default)
         });
     }
+    on_two_threads(&mut applier, patch, &mut source, writer)
+}
+
+/// Makes windows on this thread, and writes them on another.
+fn on_two_threads<'a>(
+    applier: &mut Applier,
+    patch: &mut dyn Patch,
+    source: &mut Reads,
+    mut writer: Writer<'a>,
+) -> Result<(), DriveError> {
+    let has_packing = writer.packing.is_some();
     // Whether the writer waits: which of the two makes a copy, or verifies a window, changes
     // nothing but the time.
     let is_idle = &AtomicBool::new(true);
@@ -205,26 +243,29 @@ fn make(
             give.send(Vec::new()).expect("the receiver lives in this function");
         }
         let writing = scope.spawn(move || {
-            receive.iter().try_for_each(|out| {
-                is_idle.store(false, Ordering::Relaxed);
-                if let Some(buffer) = writer.take(out)? {
-                    // The maker may be gone after an error of its own; its buffers go with it.
-                    drop(give.send(buffer));
-                }
-                is_idle.store(true, Ordering::Relaxed);
-                Ok(())
+            thread::scope(|packers| {
+                writer.packing = writer.packing.map(|packing| packing.with_threads(packers));
+                receive.iter().try_for_each(|out| {
+                    is_idle.store(false, Ordering::Relaxed);
+                    if let Some(buffer) = writer.take(out)? {
+                        // The maker may be gone after an error of its own; its buffers go with it.
+                        drop(give.send(buffer));
+                    }
+                    is_idle.store(true, Ordering::Relaxed);
+                    Ok(())
+                })
             })
         });
         // A closed channel means that the writer has failed; its error is the one to report.
         let puts_off = || is_idle.load(Ordering::Relaxed);
-        let made = feed(&mut applier, patch, &mut source, puts_off, |out| {
+        let made = feed(applier, patch, source, puts_off, |out| {
             let out = match out {
-                Out::Window(window) if !puts_off() && window.is_made() => {
+                Out::Window(window) if !has_packing && !puts_off() && window.is_made() => {
                     Out::Verified(window.verify()?)
                 }
                 out => out,
             };
-            let needs_buffer = !matches!(out, Out::Sync(_));
+            let needs_buffer = matches!(out, Out::Window(_) | Out::Verified(_));
             if send.send(out).is_err() {
                 return Err(writer_gone());
             }
@@ -247,6 +288,7 @@ enum Out {
     Window(Window),
     Verified(Verified),
     Sync(Checkpoint),
+    Done,
 }
 
 /// Feeds the applier until it is done; `out` takes its windows and gives buffers back. Where
@@ -272,7 +314,7 @@ fn feed(
                 applier.reuse(buffer);
             }
             Want::Sync(checkpoint) => drop(out(Out::Sync(checkpoint))?),
-            Want::Done => return Ok(()),
+            Want::Done => return out(Out::Done).map(drop),
         }
     }
 }
@@ -281,39 +323,80 @@ fn read(source: &mut Reads, offset: u64, into: &mut [u8]) -> Result<(), DriveErr
     source.read_at(offset, into).map_err(DriveError::io(Part::Source, "reading the source"))
 }
 
-/// Verifies windows and writes them; flushes them and records it.
+/// Makes what was put off of windows and packs them where they are of a view.
 struct Writer<'a> {
     source: Reads<'a>,
     filler: Filler,
-    target: &'a mut dyn Target,
-    journal: &'a mut dyn JournalStore,
-    sequence: u64,
-    progress: Progress<'a>,
+    packing: Option<Packing<'a>>,
+    device: Device<'a>,
 }
 
 impl Writer<'_> {
     /// Does what the applier wants done; gives the memory of a window back.
     fn take(&mut self, out: Out) -> Result<Option<Vec<u8>>, DriveError> {
-        let verified = match out {
-            Out::Window(window) => self.make(window)?,
-            Out::Verified(window) => window,
-            Out::Sync(checkpoint) => return self.sync(checkpoint).map(|()| None),
-        };
-        self.write(verified).map(Some)
-    }
-
-    /// Makes what was put off and verifies it all.
-    fn make(&mut self, mut window: Window) -> Result<Verified, DriveError> {
-        while let Some((offset, into)) = self.filler.want(&mut window) {
-            read(&mut self.source, offset, into)?;
+        match (out, &mut self.packing) {
+            (Out::Done, _) => self.finish().map(|()| None),
+            (Out::Verified(window), _) => self.device.write(window).map(Some),
+            // What is packed has checkpoints of its own.
+            (Out::Sync(_), Some(_)) => Ok(None),
+            (Out::Sync(checkpoint), None) => self.device.sync(checkpoint).map(|()| None),
+            (Out::Window(mut window), packing) => {
+                while let Some((offset, into)) = self.filler.want(&mut window) {
+                    read(&mut self.source, offset, into)?;
+                }
+                let Some(packing) = packing else {
+                    return self.device.write(window.verify()?).map(Some);
+                };
+                let view = window.into_view();
+                packing.take(&view, &mut |window| self.device.write_packed(window))?;
+                Ok(Some(view))
+            }
         }
-        Ok(window.verify()?)
     }
 
+    /// Writes what is left once all was taken.
+    fn finish(&mut self) -> Result<(), DriveError> {
+        match &mut self.packing {
+            Some(packing) => packing.finish(&mut |window| self.device.write_packed(window)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes windows; flushes them and records it.
+struct Device<'a> {
+    target: &'a mut dyn Target,
+    journal: &'a mut dyn JournalStore,
+    sequence: u64,
+    checkpoints: Checkpoints<'a>,
+    progress: Progress<'a>,
+}
+
+/// When windows that were packed are to be flushed.
+struct Checkpoints<'a> {
+    header: &'a Header,
+    synced: u64,
+    len: u64,
+}
+
+impl Device<'_> {
     fn write(&mut self, verified: Verified) -> Result<Vec<u8>, DriveError> {
         self.target.write(&verified).map_err(DriveError::io(Part::Target, "writing the target"))?;
         (self.progress)(Event::Advance(verified.bytes().len() as u64));
         Ok(verified.into_buffer())
+    }
+
+    /// Writes a window, and flushes where that is due, as the applier wants it without blocks.
+    fn write_packed(&mut self, verified: Verified) -> Result<Vec<u8>, DriveError> {
+        let end = verified.offset() + verified.bytes().len() as u64;
+        let buffer = self.write(verified)?;
+        let Checkpoints { header, synced, len } = self.checkpoints;
+        if end - synced >= len || end == header.target_size {
+            self.checkpoints.synced = end;
+            let windows = end.div_ceil(header.window_len());
+            self.sync(Checkpoint { patch: header.id, windows })?;
+        }
+        Ok(buffer)
     }
 
     fn sync(&mut self, checkpoint: Checkpoint) -> Result<(), DriveError> {

@@ -56,6 +56,18 @@ pub enum DriveError {
         /// The size in bytes that the patch needs.
         needed: u64,
     },
+    /// A block of the target cannot be packed on a machine such as this one; nothing was written.
+    NotPackable {
+        /// Where it starts in the target, or in the view that has it.
+        offset: u64,
+    },
+    /// The blocks of the patch take more memory than is allowed; nothing was written.
+    MemoryTooLarge {
+        /// What they take, in bytes.
+        needed: u64,
+        /// What is allowed, in bytes.
+        allowed: u64,
+    },
     /// The target, read back, is not what was written.
     ReadBackDiffers {
         /// Where it differs: ranges of the target.
@@ -81,6 +93,14 @@ impl fmt::Display for DriveError {
             Self::Io { doing, error, .. } => write!(f, "{doing}: {error}"),
             Self::SourceTooSmall { size, needed } => {
                 write!(f, "the source has {size} bytes, the patch starts from {needed}")
+            }
+            Self::NotPackable { offset } => write!(
+                f,
+                "the block at byte {offset} was packed by an lz4 that makes other bytes on \
+                 machines of this kind"
+            ),
+            Self::MemoryTooLarge { needed, allowed } => {
+                write!(f, "packing the target takes {needed} bytes of memory, allowed is {allowed}")
             }
             Self::WrongSource { differing, used_len } => {
                 let len: u64 = differing.iter().map(|range| range.len).sum();

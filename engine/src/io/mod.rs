@@ -6,12 +6,15 @@ pub mod error;
 pub mod file;
 pub mod inspect;
 pub mod memory;
+mod packing;
 mod reads;
+pub(crate) mod scratch;
+mod view;
 
 use std::io;
 use std::ops::Range;
 
-pub use std::io::Error;
+pub use std::io::{Error, ErrorKind};
 
 use crate::journal::SLOT_LEN;
 use crate::window::Verified;

@@ -271,6 +271,7 @@ impl Builder {
             source_root: Digest::of(source),
             target_root: Digest::of(&[]),
             refs: false,
+            blocks: None,
             estimates: None,
             restarts: self.restarts,
             target_windows: vec![

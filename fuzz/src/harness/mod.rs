@@ -6,6 +6,7 @@ pub mod build;
 pub mod choices;
 pub mod decoders;
 pub mod depot;
+pub mod find;
 pub mod identity;
 pub mod layers;
 pub mod repo;
@@ -53,5 +54,6 @@ pub const HARNESSES: &[Named] = &[
     ("trust_metadata", trust::metadata),
     ("trust_signed", trust::signed),
     ("trust_state", trust::state),
+    ("unpack_find", find::unpack_find),
     ("varint", decoders::varint),
 ];

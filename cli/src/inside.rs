@@ -1,0 +1,109 @@
+//! What was seen inside images, and what became of it: for people who build them.
+
+use neap_engine::diff::{Count, Seen, Tally};
+use neap_engine::format::{Blocks, Header};
+use serde_json::{Value, json};
+
+use crate::size::{exact, human};
+
+/// Lines about what a diff saw inside the target.
+pub(crate) fn text(seen: &Seen) -> String {
+    let mut text = String::new();
+    for (name, count, len) in containers(seen) {
+        text += &format!("inside   {name}: {} in {} found\n", human(len), counted(count, "place"));
+    }
+    for (codec, tally) in &seen.codecs {
+        let Tally { unchanged, rebuilt, corrections_len, passed } = tally;
+        let mut line = |count: &Count, meaning: &str| {
+            if count.count > 0 {
+                let blocks = counted(count.count, "block");
+                text += &format!("  {codec:<14}{blocks}, {}: {meaning}\n", human(count.len));
+            }
+        };
+        line(unchanged, "packed as in the source");
+        line(rebuilt, "sent plain, packed again on the device");
+        line(passed, "pass through as they are");
+        if *corrections_len > 0 {
+            text += &format!("  {codec:<14}{} of corrections\n", human(*corrections_len));
+        }
+        if passed.count > 0 {
+            let advice = advice(codec);
+            text += &format!("  {codec:<14}advice: {advice}\n");
+        }
+    }
+    text
+}
+
+/// The same as a value.
+pub(crate) fn json(seen: &Seen) -> Value {
+    let containers = containers(seen).into_iter();
+    let containers =
+        containers.map(|(name, count, len)| json!({"name": name, "count": count, "len": len}));
+    let count = |count: &Count| json!({"blocks": count.count, "len": count.len});
+    let codecs = seen.codecs.iter().map(|(codec, tally)| {
+        let advice = (tally.passed.count > 0).then(|| advice(codec));
+        json!({
+            "codec": codec,
+            "unchanged": count(&tally.unchanged),
+            "rebuilt": count(&tally.rebuilt),
+            "corrections_len": tally.corrections_len,
+            "passed": count(&tally.passed),
+            "advice": advice,
+        })
+    });
+    json!({"containers": containers.collect::<Vec<_>>(), "codecs": codecs.collect::<Vec<_>>()})
+}
+
+/// What a patch's blocks are, by codec: how many are packed again, their bytes as packed, and how
+/// many of the source are unpacked.
+pub(crate) fn of_header(header: &Header) -> Vec<(&'static str, Count, Count)> {
+    let Some(blocks) = &header.blocks else { return Vec::new() };
+    let Blocks { methods, source, levels } = blocks;
+    let mut codecs: Vec<(&'static str, Count, Count)> = Vec::new();
+    let mut add = |method: u32, len: u64, is_target: bool| {
+        let name = methods[method as usize].codec().name();
+        let index = codecs.iter().position(|(known, ..)| *known == name).unwrap_or_else(|| {
+            codecs.push((name, Count::default(), Count::default()));
+            codecs.len() - 1
+        });
+        let (_, packed, unpacked) = &mut codecs[index];
+        let count = if is_target { packed } else { unpacked };
+        count.count += 1;
+        count.len += len;
+    };
+    levels.iter().flatten().for_each(|block| add(block.method, block.len, true));
+    source.iter().for_each(|block| add(block.method, block.len, false));
+    codecs
+}
+
+/// Containers of one name together: how many, and their bytes.
+fn containers(seen: &Seen) -> Vec<(&'static str, u64, u64)> {
+    let mut together: Vec<(&'static str, u64, u64)> = Vec::new();
+    for container in seen.containers.iter().filter(|container| container.block_count > 0) {
+        match together.iter_mut().find(|(name, ..)| *name == container.name) {
+            Some((_, count, len)) => (*count, *len) = (*count + 1, *len + container.len),
+            None => together.push((container.name, 1, container.len)),
+        }
+    }
+    together
+}
+
+/// What whoever builds an image can do about blocks that pass through.
+fn advice(codec: &str) -> &'static str {
+    match codec {
+        "zstd" => "pack with libzstd 1.5.7, or with gzip, xz or lz4, whose encoders do not change",
+        "xz" | "lzma" => {
+            "pack with a preset of xz (-0 to -9, -e) and a dictionary that the device has memory \
+             for: --unpack-memory allows more"
+        }
+        "lz4" | "lz4 clusters" => "pack with the lz4 library, at one of its levels",
+        _ => {
+            "these were packed by an encoder we cannot follow, or take more memory than \
+             --unpack-memory allows"
+        }
+    }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", exact(count), if count == 1 { "" } else { "s" })
+}

@@ -1,0 +1,194 @@
+//! The layer `unpack` (11): the table of blocks, both views, and the way back to the target.
+
+mod codec;
+
+use std::ops::Range;
+
+use crate::bytes::{Bytes, memory, within};
+use crate::header::Header;
+use crate::{Result, coder, must};
+use codec::Method;
+
+/// The table of blocks (11.1).
+#[derive(Default)]
+pub(crate) struct Blocks {
+    methods: Vec<Method>,
+    source: Vec<Block>,
+    levels: Vec<Vec<Block>>,
+}
+
+/// A block of either side: where its packed bytes are, and where its plain bytes are in the view.
+struct Block {
+    offset: u64,
+    len: u64,
+    view_offset: u64,
+    plain_len: u64,
+    correction_len: u64,
+    method: usize,
+}
+
+impl Blocks {
+    /// Reads the table, which is all of `rest`.
+    pub(crate) fn read(mut rest: Bytes<'_>, source_size: u64, target_size: u64) -> Result<Self> {
+        let mut blocks = Self::default();
+        for _ in 0..within(1..=256, rest.varint()?, "method_count")? {
+            let len = within(1..=32, rest.varint()?, "method_len")?;
+            blocks.methods.push(Method::read(rest.take(len)?)?);
+        }
+        let count = within(0..=1 << 18, rest.varint()?, "block_count")?;
+        let mut room = (1 << 18) - count;
+        blocks.read_source(&mut rest, count, source_size)?;
+        let mut size = target_size;
+        for _ in 0..within(0..=3, rest.varint()?, "level_count")? {
+            let count = within(1..=room, rest.varint()?, "block_count")?;
+            room -= count;
+            size = blocks.read_level(&mut rest, count, size)?;
+        }
+        rest.end()?;
+        Ok(blocks)
+    }
+
+    fn read_source(&mut self, rest: &mut Bytes<'_>, count: u64, source_size: u64) -> Result<()> {
+        let columns = columns(rest, count)?;
+        let [offsets, lens, plain_lens, methods, gaps] =
+            &mut columns.each_ref().map(|column| Bytes::new(column, "blocks"));
+        let (mut packed_end, mut end) = (0_u64, source_size);
+        let mut depths = Vec::new();
+        for _ in 0..count {
+            let offset = packed_end.wrapping_add(offsets.signed()?.cast_unsigned());
+            let offset = within(0..=128 << 30, offset, "block_offset")?;
+            let len = within(1..=64 << 20, lens.varint()?, "block_len")?;
+            let plain_len = within(1..=128 << 20, plain_lens.varint()?, "plain_len")?;
+            let method = self.method(methods)?;
+            let gap = within(0..=128 << 30, gaps.varint()?, "view_gap")?;
+            let view_offset = match gap {
+                0 => end.next_multiple_of(4096),
+                gap => end + gap - 1,
+            };
+            end = within(0..=128 << 30, view_offset + plain_len, "the source's view")?;
+            packed_end = offset + len;
+            let outer = self.source.iter().position(|outer: &Block| {
+                outer.view_offset <= offset && packed_end <= outer.view_offset + outer.plain_len
+            });
+            let depth = match outer {
+                _ if packed_end <= source_size => 1,
+                Some(outer) => depths[outer] + 1,
+                None => return Err("a block of the source lies in no other".to_owned()),
+            };
+            depths.push(within(1..=3, depth, "the depth of a block")?);
+            let correction_len = 0;
+            self.source.push(Block { offset, len, view_offset, plain_len, correction_len, method });
+        }
+        [offsets, lens, plain_lens, methods, gaps].iter().try_for_each(|column| column.end())
+    }
+
+    /// Reads a level of something of this size; says the size of its view.
+    fn read_level(&mut self, rest: &mut Bytes<'_>, count: u64, size: u64) -> Result<u64> {
+        let columns = columns(rest, count)?;
+        let [gaps, lens, plain_lens, corrections, methods] =
+            &mut columns.each_ref().map(|column| Bytes::new(column, "blocks"));
+        let (mut level, mut end, mut view_end) = (Vec::new(), 0, 0);
+        for _ in 0..count {
+            let gap = within(0..=size, gaps.varint()?, "block_gap")?;
+            let len = within(1..=64 << 20, lens.varint()?, "block_len")?;
+            let plain_len = within(1..=128 << 20, plain_lens.varint()?, "plain_len")?;
+            let correction_len = within(0..=64 << 20, corrections.varint()?, "correction_len")?;
+            let method = self.method(methods)?;
+            let (offset, view_offset) = (end + gap, view_end + gap);
+            end = within(0..=size, offset + len, "the end of a block")?;
+            view_end =
+                within(0..=128 << 30, view_offset + plain_len + correction_len, "view_size")?;
+            level.push(Block { offset, len, view_offset, plain_len, correction_len, method });
+        }
+        [gaps, lens, plain_lens, corrections, methods].iter().try_for_each(|c| c.end())?;
+        self.levels.push(level);
+        within(0..=128 << 30, size - end + view_end, "view_size")
+    }
+
+    fn method(&self, column: &mut Bytes<'_>) -> Result<usize> {
+        within(0..=self.methods.len() as u64 - 1, column.varint()?, "method").map(memory)
+    }
+
+    /// Turns the header into that of both views, and makes the source's view.
+    pub(crate) fn open(&self, header: &mut Header, source: &[u8]) -> Result<Vec<u8>> {
+        for block in self.source.iter().filter(|block| block.offset < header.source_size) {
+            let is_mapped = header.is_mapped(block.offset, block.len);
+            must(is_mapped, "a block of the source is not in the source map")?;
+        }
+        let (view, good) = self.source_view(&source[..memory(header.source_size)]);
+        // What lies behind the source needs no run of the map, but must be good.
+        let mut good = good.into_iter();
+        let first = good.next().expect("the source is the first");
+        match header.runs.last_mut().filter(|last| last.end == header.source_size) {
+            Some(last) => last.end = first.end,
+            None => header.runs.push(header.source_size..first.end),
+        }
+        header.runs.extend(good);
+        header.source_size = view.len() as u64;
+        header.target_size = self.view_size(header.target_size);
+        Ok(view)
+    }
+
+    /// The source, and behind it what its blocks unpack to; and what of that may be copied from,
+    /// which is not what a block has in it that does not unpack.
+    fn source_view(&self, source: &[u8]) -> (Vec<u8>, Vec<Range<u64>>) {
+        let mut view = source.to_vec();
+        let whole = 0..source.len() as u64;
+        let mut good = Vec::from([whole]);
+        for block in &self.source {
+            view.resize(memory(block.view_offset), 0);
+            let packed = memory(block.offset)..memory(block.offset + block.len);
+            let is_good = good
+                .iter()
+                .any(|good| good.start <= block.offset && block.offset + block.len <= good.end);
+            let method = &self.methods[block.method];
+            let plain = method.unpack(&view[packed], block.plain_len).filter(|_| is_good);
+            let end = block.view_offset + block.plain_len;
+            match plain {
+                Some(plain) => {
+                    view.extend(plain);
+                    good.last_mut().expect("the source is the first").end = end;
+                }
+                None => good.push(end..end),
+            }
+            view.resize(memory(end), 0);
+        }
+        (view, good)
+    }
+
+    /// Size of the last view of a target of this size.
+    fn view_size(&self, target_size: u64) -> u64 {
+        self.levels.iter().flatten().fold(target_size, |size, block| {
+            size - block.len + block.plain_len + block.correction_len
+        })
+    }
+
+    /// The target of which this is the last view.
+    pub(crate) fn pack(&self, mut view: Vec<u8>) -> Result<Vec<u8>> {
+        for level in self.levels.iter().rev() {
+            let (mut packed, mut at) = (Vec::new(), 0);
+            for block in level {
+                packed.extend(&view[at..memory(block.view_offset)]);
+                let plain_end = memory(block.view_offset + block.plain_len);
+                let plain = &view[memory(block.view_offset)..plain_end];
+                at = plain_end + memory(block.correction_len);
+                let method = &self.methods[block.method];
+                packed.extend(method.pack(plain, &view[plain_end..at], block.len)?);
+            }
+            packed.extend(&view[at..]);
+            view = packed;
+        }
+        Ok(view)
+    }
+}
+
+/// Five columns, of a varint a block each.
+fn columns(rest: &mut Bytes<'_>, count: u64) -> Result<[Vec<u8>; 5]> {
+    let mut columns: [Vec<u8>; 5] = Default::default();
+    for column in &mut columns {
+        let raw_len = within(0..=10 * count, rest.varint()?, "column_len")?;
+        let coded_len = within(raw_len.min(1)..=raw_len, rest.varint()?, "column_coded_len")?;
+        *column = coder::column(rest, (raw_len, coded_len))?;
+    }
+    Ok(columns)
+}

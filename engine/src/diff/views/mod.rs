@@ -1,0 +1,461 @@
+//! The views of both images: finds their blocks, and keeps what they unpack to.
+//!
+//! A block of the target is unpacked if the source does not have the same packed bytes and we know
+//! how to pack it again. A block of the source is unpacked if the target does not have it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+mod read;
+
+use super::{DiffError, Options};
+use crate::digest::Digest;
+use crate::format::unpack::view_size;
+use crate::format::{Blocks, SourceRange, TargetBlock};
+use crate::io::scratch::Scratch;
+use crate::io::{Error, Event, Progress, Source};
+use crate::limits::{
+    BLOCK_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PLAIN_LEN_MAX, UNPACK_DEPTH_MAX,
+};
+use crate::unpack::codec::{Method, Methods, Rebuilt};
+use crate::unpack::find::{self, Container};
+use crate::unpack::pack::packing_memory;
+use crate::unpack::{Block, Codec};
+use read::{Behind, SourceView, Store, TargetView, TargetViews};
+
+/// Both images as they are seen, and what was found in the target.
+pub(super) struct Views<'a> {
+    pub(super) source: SourceView<'a>,
+    target: TargetViews<'a>,
+    methods: Vec<Method>,
+    pub(super) seen: Seen,
+}
+
+/// What was seen inside the target, for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What contains blocks.
+    pub containers: Vec<Container>,
+    /// Of each codec in turn, what became of its blocks.
+    pub codecs: Vec<(&'static str, Tally)>,
+}
+
+/// What became of the blocks of one codec. Lengths are bytes as packed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Blocks that the source has, too.
+    pub unchanged: Count,
+    /// Blocks that are packed again on the device.
+    pub rebuilt: Count,
+    /// Bytes of corrections that these need.
+    pub corrections_len: u64,
+    /// Blocks that we do not know how to pack, or that take too much memory.
+    pub passed: Count,
+}
+
+/// How many there are, and how many bytes they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How many.
+    pub count: u64,
+    /// Their bytes together.
+    pub len: u64,
+}
+
+impl Count {
+    fn add(&mut self, len: u64) {
+        self.count += 1;
+        self.len += len;
+    }
+}
+
+/// What becomes of a block of the target.
+enum Fate {
+    Unchanged,
+    Rebuilt(Box<Kept>),
+    Passed,
+}
+
+/// A block of the target whose view is kept.
+struct Kept {
+    method: Method,
+    plain_len: u64,
+    correction_len: u64,
+    stored: u64,
+}
+
+/// What the diff lets blocks take of a device.
+struct Limits {
+    memory: u64,
+}
+
+impl<'a> Views<'a> {
+    /// The views, if anything in the target is worth to be unpacked.
+    pub(super) fn of(
+        source: &'a dyn Source,
+        target: &'a dyn Source,
+        options: &Options,
+        progress: Progress,
+    ) -> Result<Option<Self>, DiffError> {
+        let scratch = Arc::new(Scratch::new().map_err(DiffError::Scratch)?);
+        let of_source = Store { scratch: Arc::clone(&scratch), stored: Vec::new() };
+        let of_target = Store { scratch, stored: Vec::new() };
+        let mut views = Self {
+            source: SourceView { image: source, blocks: Vec::new(), store: of_source },
+            target: TargetViews { image: target, levels: Vec::new(), store: of_target },
+            methods: Vec::new(),
+            seen: Seen::default(),
+        };
+        let limits = Limits { memory: options.unpack_memory };
+        let mut known = Known::default();
+        while (views.target.levels.len() as u64) < UNPACK_DEPTH_MAX
+            && views.look_deeper(&mut known, &limits, progress)?
+        {}
+        Ok(Some(views).filter(|views| !views.target.levels.is_empty()))
+    }
+
+    /// The target's last view.
+    pub(super) fn target(&self) -> TargetView<'_> {
+        TargetView { views: &self.target, depth: self.target.levels.len() }
+    }
+
+    /// Unpacks what the views have that is packed; whether there was anything in the target.
+    fn look_deeper(
+        &mut self,
+        known: &mut Known,
+        limits: &Limits,
+        progress: Progress,
+    ) -> Result<bool, DiffError> {
+        progress(Event::Phase { name: "look inside", total: 0 });
+        let target = self.target();
+        let unseen = Behind { image: &self.source, start: known.source_end };
+        let (found_source, found) =
+            rayon::join(|| find::find(&unseen, &[]), || find::find(&target, &known.starts));
+        let mut found_source = found_source.map_err(DiffError::Source)?.blocks;
+        found_source.iter_mut().for_each(|block| block.offset += known.source_end);
+        let find::Found { blocks: found, containers } = found.map_err(DiffError::Target)?;
+        let found: Vec<_> =
+            found.into_iter().filter(|block| block.codec != Codec::Stored).collect();
+        if found.is_empty() {
+            return Ok(false);
+        }
+        let source_digests = digests(&self.source, &found_source, DiffError::Source)?;
+        let target_digests = digests(&target, &found, DiffError::Target)?;
+        known.digests.extend(&source_digests);
+        let is_known: Vec<bool> =
+            target_digests.iter().map(|digest| known.digests.contains(digest)).collect();
+        let total = found.iter().zip(&is_known).filter(|(_, is_known)| !**is_known);
+        let total = total.map(|(block, _)| block.len).sum();
+        progress(Event::Phase { name: "pack again", total });
+        let scratch = Arc::clone(&self.source.store.scratch);
+        let starts = containers.iter().map(|found| found.offset);
+        let starts = starts.chain(found.iter().map(|block| block.offset));
+        let starts: Vec<u64> = starts.chain(known.starts.drain(..)).collect();
+        let fates = fates(&target, &found, &is_known, &scratch, limits, progress)?;
+        let size = target.size();
+        self.seen.containers.extend(containers.iter().cloned());
+        let room = BLOCKS_MAX / 2 - self.target.levels.iter().map(Vec::len).sum::<usize>();
+        let (level, stored) = level(&mut self.methods, room, found, fates, &mut self.seen);
+        if level.is_empty() || view_size(size, &level) > IMAGE_SIZE_MAX {
+            return Ok(false);
+        }
+        known.starts = starts.iter().map(|start| view_place(&level, *start)).collect();
+        known.starts.sort_unstable();
+        known.starts.dedup();
+        known.source_end = self.source.size();
+        let unchanged: HashSet<_> = target_digests.into_iter().collect();
+        let is_changed: Vec<bool> =
+            source_digests.iter().map(|digest| !unchanged.contains(digest)).collect();
+        let changed = near_changes(&found_source, &is_changed);
+        let total = changed.iter().map(|block| block.len).sum();
+        progress(Event::Phase { name: "unpack source", total });
+        let unpacked = unpack(&self.source, &changed, &scratch, limits, progress)?;
+        self.source.add(&mut self.methods, &changed, unpacked);
+        self.target.levels.push(level);
+        self.target.store.stored.push(stored);
+        Ok(true)
+    }
+
+    /// The blocks of which something is used, and what is used of the source itself; `used` is in
+    /// order, of the source's view.
+    pub(super) fn used(&self, used: &[SourceRange]) -> (Blocks, Vec<SourceRange>) {
+        let source_size = self.source.image.size();
+        let listed = &self.source.blocks;
+        let mut is_used = vec![false; listed.len()];
+        let mut of_image = Vec::new();
+        for range in used {
+            if range.offset < source_size {
+                let len = range.len.min(source_size - range.offset);
+                of_image.push(SourceRange { offset: range.offset, len });
+            }
+            let first = listed.partition_point(|block| block.view_end() <= range.offset);
+            let touched = listed.iter().skip(first).take_while(|b| b.view_offset < range.end());
+            is_used[first..first + touched.count()].fill(true);
+        }
+        let mut blocks = Blocks { levels: self.target.levels.clone(), ..Blocks::default() };
+        // A block in a block needs that one, which lies before it.
+        for (index, block) in listed.iter().enumerate().rev() {
+            if !is_used[index] {
+                continue;
+            }
+            if block.offset < source_size {
+                of_image.push(SourceRange { offset: block.offset, len: block.len });
+            } else {
+                let outer = listed.partition_point(|outer| outer.view_end() <= block.offset);
+                is_used[outer] = true;
+            }
+            blocks.source.push(*block);
+        }
+        blocks.source.reverse();
+        let methods = &mut blocks.methods;
+        let of_source = blocks.source.iter_mut().map(|block| &mut block.method);
+        let of_target = blocks.levels.iter_mut().flatten().map(|block| &mut block.method);
+        for method in of_source.chain(of_target) {
+            *method = index_of(methods, &self.methods[*method as usize]);
+        }
+        of_image.sort_unstable();
+        (blocks, of_image)
+    }
+}
+
+/// What is known of the levels before.
+#[derive(Default)]
+struct Known {
+    /// Short digests of the source's packed blocks.
+    digests: HashSet<[u8; 16]>,
+    /// Where containers and blocks that were seen start in the target's view, in order.
+    starts: Vec<u64>,
+    /// The source's view was looked through up to here.
+    source_end: u64,
+}
+
+/// Where byte `offset` of what a level is a view of lies in the view, or what packs it begins.
+fn view_place(level: &[TargetBlock], offset: u64) -> u64 {
+    let next = level.partition_point(|block| block.end() <= offset);
+    match level[..next].last() {
+        _ if level.get(next).is_some_and(|block| block.offset <= offset) => level[next].view_offset,
+        Some(before) => offset - before.end() + before.view_end(),
+        None => offset,
+    }
+}
+
+/// Blocks that changed, and those around them: files are matched better whole.
+fn near_changes(blocks: &[Block], is_changed: &[bool]) -> Vec<Block> {
+    const REACH: usize = 8;
+    let mut is_near = vec![false; blocks.len()];
+    for (index, _) in is_changed.iter().enumerate().filter(|(_, is_changed)| **is_changed) {
+        if blocks[index].codec != Codec::Stored {
+            let end = blocks.len().min(index + REACH + 1);
+            is_near[index.saturating_sub(REACH)..end].fill(true);
+        }
+    }
+    blocks.iter().zip(is_near).filter(|(_, is_near)| *is_near).map(|(block, _)| *block).collect()
+}
+
+/// The index of a method in the list, to which it is added if need be.
+fn index_of(methods: &mut Vec<Method>, method: &Method) -> u32 {
+    let index = methods.iter().position(|known| known == method).unwrap_or_else(|| {
+        methods.push(method.clone());
+        methods.len() - 1
+    });
+    u32::try_from(index).expect("methods are few")
+}
+
+/// The short digests of packed blocks.
+fn digests(
+    image: &dyn Source,
+    blocks: &[Block],
+    failed: fn(Error) -> DiffError,
+) -> Result<Vec<[u8; 16]>, DiffError> {
+    let digests = blocks.par_iter().map(|block| {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; in_memory(block.len.min(PIECE))];
+        let mut at = 0;
+        while at < block.len {
+            let piece = &mut buffer[..in_memory((block.len - at).min(PIECE))];
+            image.read_at(block.offset + at, piece).map_err(failed)?;
+            hasher.update(piece);
+            at += piece.len() as u64;
+        }
+        Ok(Digest(*hasher.finalize().as_bytes()).short())
+    });
+    digests.collect()
+}
+
+/// Bytes of a block read at once to be hashed.
+const PIECE: u64 = 1 << 20;
+
+/// Blocks whose methods are sought one after another, so that one that was right is tried first;
+/// of a fixed size, so that the threads do not change what is found.
+const RUN: usize = 64;
+
+/// As many are looked at before all others, for what most of an image is packed with.
+const FIRST: usize = 4;
+
+fn fates(
+    target: &dyn Source,
+    blocks: &[Block],
+    is_known: &[bool],
+    scratch: &Scratch,
+    limits: &Limits,
+    progress: Progress,
+) -> Result<Vec<Fate>, DiffError> {
+    let of = |methods: &mut Methods, (block, is_known): (&Block, &bool)| match is_known {
+        true => Ok(Fate::Unchanged),
+        false => {
+            let fate = fate(target, block, methods, scratch, limits);
+            progress(Event::Advance(block.len));
+            fate
+        }
+    };
+    let first = is_known.iter().enumerate().filter(|(_, is_known)| !**is_known);
+    let first = first.map(|(index, _)| index + 1).take(FIRST).last().unwrap_or(0);
+    let mut methods = Methods::default();
+    let front = blocks[..first].iter().zip(is_known).map(|next| of(&mut methods, next));
+    let mut fates = front.collect::<Result<Vec<_>, _>>()?;
+    let runs = blocks[first..].par_chunks(RUN).zip(is_known[first..].par_chunks(RUN));
+    let runs = runs.map(|(blocks, is_known)| {
+        let mut methods = methods.clone();
+        let fates = blocks.iter().zip(is_known).map(|next| of(&mut methods, next));
+        fates.collect::<Result<Vec<_>, _>>()
+    });
+    for run in runs.collect::<Result<Vec<_>, _>>()? {
+        fates.extend(run);
+    }
+    Ok(fates)
+}
+
+fn fate(
+    target: &dyn Source,
+    block: &Block,
+    methods: &mut Methods,
+    scratch: &Scratch,
+    limits: &Limits,
+) -> Result<Fate, DiffError> {
+    let Some(packed) = packed(target, block, DiffError::Target)? else { return Ok(Fate::Passed) };
+    let Ok(plain) = block.codec.unpack(&packed, in_memory(limits.plain_len_max())) else {
+        return Ok(Fate::Passed);
+    };
+    if plain.is_empty() {
+        return Ok(Fate::Passed);
+    }
+    let Some(Rebuilt { method, correction }) = methods.find(block.codec, &packed, &plain) else {
+        return Ok(Fate::Passed);
+    };
+    let (plain_len, correction_len) = (plain.len() as u64, correction.len() as u64);
+    let (offset, len) = (block.offset, block.len);
+    let target = TargetBlock { offset, len, view_offset: 0, plain_len, correction_len, method: 0 };
+    let methods = [method];
+    let is_small = correction_len <= BLOCK_LEN_MAX && correction_len < len / 2;
+    if !is_small || packing_memory(&methods, &target) > limits.memory {
+        return Ok(Fate::Passed);
+    }
+    let [method] = methods;
+    let stored = scratch.append(&[&plain, &correction]).map_err(DiffError::Scratch)?;
+    Ok(Fate::Rebuilt(Box::new(Kept { method, plain_len, correction_len, stored })))
+}
+
+/// The bytes of a block, unless it is too long.
+fn packed(
+    image: &dyn Source,
+    block: &Block,
+    failed: fn(Error) -> DiffError,
+) -> Result<Option<Vec<u8>>, DiffError> {
+    if block.len > BLOCK_LEN_MAX {
+        return Ok(None);
+    }
+    let mut packed = vec![0; in_memory(block.len)];
+    image.read_at(block.offset, &mut packed).map_err(failed)?;
+    Ok(Some(packed))
+}
+
+impl Limits {
+    fn plain_len_max(&self) -> u64 {
+        self.memory.min(PLAIN_LEN_MAX as u64)
+    }
+}
+
+/// The blocks that are rebuilt, at most so many, and where their views are kept.
+fn level(
+    methods: &mut Vec<Method>,
+    room: usize,
+    found: Vec<Block>,
+    fates: Vec<Fate>,
+    seen: &mut Seen,
+) -> (Vec<TargetBlock>, Vec<u64>) {
+    let (mut level, mut stored): (Vec<TargetBlock>, Vec<u64>) = Default::default();
+    for (Block { offset, len, codec }, fate) in found.into_iter().zip(fates) {
+        let tally = seen.tally(codec);
+        let is_listed = |kept: &Kept| {
+            level.len() < room
+                && (methods.len() < METHODS_MAX / 2 || methods.contains(&kept.method))
+        };
+        let kept = match fate {
+            Fate::Unchanged => {
+                tally.unchanged.add(len);
+                continue;
+            }
+            Fate::Rebuilt(kept) if is_listed(&kept) => kept,
+            _ => {
+                tally.passed.add(len);
+                continue;
+            }
+        };
+        tally.rebuilt.add(len);
+        tally.corrections_len += kept.correction_len;
+        let method = index_of(methods, &kept.method);
+        let Kept { plain_len, correction_len, .. } = *kept;
+        let before = level.last();
+        let view_offset = before.map_or(offset, |last| offset - last.end() + last.view_end());
+        level.push(TargetBlock { offset, len, view_offset, plain_len, correction_len, method });
+        stored.push(kept.stored);
+    }
+    (level, stored)
+}
+
+impl Seen {
+    fn tally(&mut self, codec: Codec) -> &mut Tally {
+        let name = codec.name();
+        let index = self.codecs.iter().position(|(known, _)| *known == name);
+        let index = index.unwrap_or_else(|| {
+            self.codecs.push((name, Tally::default()));
+            self.codecs.len() - 1
+        });
+        &mut self.codecs[index].1
+    }
+}
+
+/// What a block of the source unpacks to: where it is kept, its length, and the method.
+type Unpacked = (u64, u64, Method);
+
+/// What blocks of the source unpack to. None where they do not.
+fn unpack(
+    source: &dyn Source,
+    blocks: &[Block],
+    scratch: &Scratch,
+    limits: &Limits,
+    progress: Progress,
+) -> Result<Vec<Option<Unpacked>>, DiffError> {
+    let plain_len_max = in_memory(limits.plain_len_max());
+    let unpacked = blocks.par_iter().map(|block| {
+        let Some(packed) = packed(source, block, DiffError::Source)? else { return Ok(None) };
+        progress(Event::Advance(block.len));
+        let Some(method) = Method::of_block(block.codec, &packed) else { return Ok(None) };
+        let plain = block.codec.unpack(&packed, plain_len_max);
+        let Ok(plain) = plain else { return Ok(None) };
+        let len = plain.len() as u64;
+        if len == 0 || len + block.len + method.unpack_memory(len) > limits.memory {
+            return Ok(None);
+        }
+        let stored = scratch.append(&[&plain]).map_err(DiffError::Scratch)?;
+        Ok(Some((stored, len, method)))
+    });
+    unpacked.collect()
+}
+
+/// Lengths that the limits keep below what is held in memory.
+fn in_memory(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}

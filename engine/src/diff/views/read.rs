@@ -1,0 +1,175 @@
+//! Reading views: what blocks unpack to was kept in a file.
+
+use std::sync::Arc;
+
+use super::{Unpacked, in_memory, index_of};
+use crate::format::unpack::{view_size, view_start};
+use crate::format::{SourceBlock, TargetBlock};
+use crate::io::scratch::Scratch;
+use crate::io::{Error, ErrorKind, Source};
+use crate::limits::{BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX};
+use crate::unpack::codec::Method;
+use crate::unpack::{Block, Codec};
+
+/// What was unpacked, and where its parts are kept.
+pub(super) struct Store<T> {
+    pub(super) scratch: Arc<Scratch>,
+    pub(super) stored: Vec<T>,
+}
+
+/// The source, and behind it what its blocks unpack to.
+pub(in crate::diff) struct SourceView<'a> {
+    pub(super) image: &'a dyn Source,
+    pub(super) blocks: Vec<SourceBlock>,
+    pub(super) store: Store<u64>,
+}
+
+impl SourceView<'_> {
+    /// Lists the blocks of the view that were unpacked.
+    pub(super) fn add(
+        &mut self,
+        methods: &mut Vec<Method>,
+        found: &[Block],
+        unpacked: Vec<Option<Unpacked>>,
+    ) {
+        let unpacked = found.iter().zip(unpacked);
+        let stored_method = index_of(methods, &Method::STORED);
+        for (block, (stored, plain_len, method)) in unpacked.filter_map(|(b, u)| Some((b, u?))) {
+            let before = self.blocks.last();
+            // A file goes on where a part of it is stored, and where blocks are whole pages anyway.
+            let goes_on = before.is_some_and(|before| {
+                let is_stored = before.method == stored_method || block.codec == Codec::Stored;
+                before.offset + before.len == block.offset && is_stored
+            });
+            let end = self.size();
+            let view_offset = if goes_on { end } else { view_start(end) };
+            let has_room = self.blocks.len() < BLOCKS_MAX / 2
+                && view_offset + plain_len <= IMAGE_SIZE_MAX
+                && (methods.len() < METHODS_MAX || methods.contains(&method));
+            // What lies in a block must lie in one only.
+            if !has_room || !self.is_in_one(block) {
+                continue;
+            }
+            let method = index_of(methods, &method);
+            let (offset, len) = (block.offset, block.len);
+            self.blocks.push(SourceBlock { offset, len, view_offset, plain_len, method });
+            self.store.stored.push(stored);
+        }
+    }
+
+    /// Whether a block lies in the image, or in one block.
+    fn is_in_one(&self, block: &Block) -> bool {
+        let end = block.offset + block.len;
+        let outer = self.blocks.partition_point(|outer| outer.view_end() <= block.offset);
+        end <= self.image.size()
+            || self
+                .blocks
+                .get(outer)
+                .is_some_and(|outer| outer.view_offset <= block.offset && end <= outer.view_end())
+    }
+}
+
+impl Source for SourceView<'_> {
+    fn size(&self) -> u64 {
+        self.blocks.last().map_or(self.image.size(), SourceBlock::view_end)
+    }
+
+    fn read_at(&self, mut offset: u64, mut into: &mut [u8]) -> Result<(), Error> {
+        let image_size = self.image.size();
+        while !into.is_empty() {
+            let len_to = |end: u64| in_memory(end - offset).min(into.len());
+            let next = self.blocks.partition_point(|block| block.view_end() <= offset);
+            let len = if offset < image_size {
+                let len = len_to(image_size);
+                self.image.read_at(offset, &mut into[..len])?;
+                len
+            } else {
+                let block = self.blocks.get(next).ok_or(ErrorKind::UnexpectedEof)?;
+                if let Some(within) = offset.checked_sub(block.view_offset) {
+                    let len = len_to(block.view_end());
+                    let stored = self.store.stored[next] + within;
+                    self.store.scratch.read_at(stored, &mut into[..len])?;
+                    len
+                } else {
+                    let len = len_to(block.view_offset);
+                    into[..len].fill(0);
+                    len
+                }
+            };
+            into = &mut into[len..];
+            offset += len as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The target, and its views.
+pub(super) struct TargetViews<'a> {
+    pub(super) image: &'a dyn Source,
+    pub(super) levels: Vec<Vec<TargetBlock>>,
+    pub(super) store: Store<Vec<u64>>,
+}
+
+/// One of the views: of so many levels.
+pub(in crate::diff) struct TargetView<'a> {
+    pub(super) views: &'a TargetViews<'a>,
+    pub(super) depth: usize,
+}
+
+impl TargetViews<'_> {
+    fn size(&self, depth: usize) -> u64 {
+        self.levels[..depth].iter().fold(self.image.size(), |size, level| view_size(size, level))
+    }
+
+    fn read_at(&self, depth: usize, mut offset: u64, mut into: &mut [u8]) -> Result<(), Error> {
+        let Some(outer) = depth.checked_sub(1) else { return self.image.read_at(offset, into) };
+        let level = &self.levels[outer];
+        while !into.is_empty() {
+            let next = level.partition_point(|block| block.view_end() <= offset);
+            let block = level.get(next);
+            let within = block.and_then(|block| offset.checked_sub(block.view_offset));
+            let len = if let (Some(block), Some(within)) = (block, within) {
+                let len = in_memory(block.view_end() - offset).min(into.len());
+                let stored = self.store.stored[outer][next] + within;
+                self.store.scratch.read_at(stored, &mut into[..len])?;
+                len
+            } else {
+                let before = next.checked_sub(1).map(|index| &level[index]);
+                let place = before.map_or(offset, |last| offset - last.view_end() + last.end());
+                let room = block.map_or(u64::MAX, |block| block.view_offset - offset);
+                let len = in_memory(room).min(into.len());
+                self.read_at(outer, place, &mut into[..len])?;
+                len
+            };
+            into = &mut into[len..];
+            offset += len as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Source for TargetView<'_> {
+    fn size(&self) -> u64 {
+        self.views.size(self.depth)
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), Error> {
+        self.views.read_at(self.depth, offset, into)
+    }
+}
+
+/// An image from a byte on.
+pub(super) struct Behind<'a> {
+    pub(super) image: &'a dyn Source,
+    pub(super) start: u64,
+}
+
+impl Source for Behind<'_> {
+    fn size(&self) -> u64 {
+        self.image.size() - self.start
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), Error> {
+        self.image.read_at(self.start + offset, into)
+    }
+}

@@ -1,0 +1,339 @@
+//! The blocks of the layer `unpack`: what of both images is seen as what it was packed from.
+
+use super::{bounded, split};
+use crate::coder;
+use crate::error::FormatError;
+use crate::limits::{
+    BLOCK_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PACKED_AT_ONCE, PLAIN_LEN_MAX,
+    SOURCE_BLOCK, UNPACK_DEPTH_MAX, UNPACKED_KEPT,
+};
+use crate::unpack::codec::Method;
+use crate::unpack::pack::packing_memory;
+use crate::varint;
+
+/// The blocks of both images, and the views that they make (format 11).
+///
+/// The source's view is the source, and behind it what its blocks unpack to. The target's view is
+/// the target, with what blocks unpack to in place of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Blocks {
+    /// How blocks are packed.
+    pub methods: Vec<Method>,
+    /// Blocks of the source's view that are unpacked, in the order in which they lie behind it.
+    pub source: Vec<SourceBlock>,
+    /// Blocks of the target, then those of its view, and so on; each in order.
+    pub levels: Vec<Vec<TargetBlock>>,
+}
+
+/// A block of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceBlock {
+    /// Where the packed bytes start in the source's view: in the source, or in an earlier block.
+    pub offset: u64,
+    /// Length of the packed bytes.
+    pub len: u64,
+    /// Where the plain bytes start in the source's view.
+    pub view_offset: u64,
+    /// Length of the plain bytes.
+    pub plain_len: u64,
+    /// How it is packed, of which only the codec counts, by index.
+    pub method: u32,
+}
+
+/// A block of the target, or of the view before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetBlock {
+    /// Where the packed bytes start in the target or the view before.
+    pub offset: u64,
+    /// Length of the packed bytes.
+    pub len: u64,
+    /// Where the plain bytes start in the view; the correction follows them.
+    pub view_offset: u64,
+    /// Length of the plain bytes.
+    pub plain_len: u64,
+    /// Length of the correction.
+    pub correction_len: u64,
+    /// How it is packed, by index.
+    pub method: u32,
+}
+
+impl SourceBlock {
+    /// Where the plain bytes end in the source's view.
+    #[must_use]
+    pub fn view_end(&self) -> u64 {
+        self.view_offset + self.plain_len
+    }
+}
+
+impl TargetBlock {
+    /// Where the packed bytes end.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.offset + self.len
+    }
+
+    /// Bytes of the view that stand for the block.
+    #[must_use]
+    pub fn view_len(&self) -> u64 {
+        self.plain_len + self.correction_len
+    }
+
+    /// Where they end in the view.
+    #[must_use]
+    pub fn view_end(&self) -> u64 {
+        self.view_offset + self.view_len()
+    }
+}
+
+/// Where plain bytes start that do not go on where those before them end, here: executables in them
+/// lie as they lie in files.
+#[must_use]
+pub fn view_start(end: u64) -> u64 {
+    end.next_multiple_of(SOURCE_BLOCK)
+}
+
+/// Size of the view of an image of this size, of which these are the blocks.
+#[must_use]
+pub fn view_size(size: u64, blocks: &[TargetBlock]) -> u64 {
+    blocks.last().map_or(size, |last| size - last.end() + last.view_end())
+}
+
+impl Blocks {
+    /// Size of the source's view.
+    #[must_use]
+    pub fn source_view_size(&self, source_size: u64) -> u64 {
+        self.source.last().map_or(source_size, SourceBlock::view_end)
+    }
+
+    /// Size of the target's last view.
+    #[must_use]
+    pub fn target_view_size(&self, target_size: u64) -> u64 {
+        self.levels.iter().fold(target_size, |size, level| view_size(size, level))
+    }
+
+    /// The block of the source that has this byte of its view.
+    #[must_use]
+    pub fn source_block_at(&self, view_offset: u64) -> Option<usize> {
+        let after = self.source.partition_point(|block| block.view_offset <= view_offset);
+        after.checked_sub(1).filter(|index| view_offset < self.source[*index].view_end())
+    }
+
+    /// The first block of the target that a machine such as this one cannot pack.
+    #[must_use]
+    pub fn not_packable_here(&self) -> Option<&TargetBlock> {
+        let method = |block: &TargetBlock| &self.methods[block.method as usize];
+        self.levels.iter().flatten().find(|block| !method(block).can_pack(block.plain_len))
+    }
+
+    /// Most memory that the blocks take on a device, in bytes: what is kept of the source unpacked,
+    /// what is packed at once, and what is gathered for the next block.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let unpacking = self.source.iter().map(|block| {
+            let method = &self.methods[block.method as usize];
+            block.len + block.plain_len + method.unpack_memory(block.plain_len)
+        });
+        let kept = self.source.iter().map(|block| block.plain_len).sum::<u64>().min(UNPACKED_KEPT);
+        let packing = self.levels.iter().map(|level| {
+            let gathered = level.iter().map(TargetBlock::view_len).max().unwrap_or(0);
+            let jobs = || level.iter().map(|block| packing_memory(&self.methods, block));
+            gathered + jobs().max().unwrap_or(0).max(jobs().sum::<u64>().min(PACKED_AT_ONCE))
+        });
+        unpacking.max().unwrap_or(0) + kept + packing.sum::<u64>()
+    }
+
+    /// Reads the table of exactly `bytes`.
+    pub(super) fn decode(
+        mut bytes: &[u8],
+        source_size: u64,
+        target_size: u64,
+    ) -> Result<Self, FormatError> {
+        let rest = &mut bytes;
+        let mut blocks = Self::default();
+        let count = take(rest, "method_count", 1, METHODS_MAX as u64)?;
+        for _ in 0..count {
+            let len = take(rest, "method_len", 1, Method::LEN_MAX as u64)?;
+            blocks.methods.push(Method::decode(split(rest, as_len(len), PART)?)?);
+        }
+        let mut room = BLOCKS_MAX as u64;
+        let count = take(rest, "block_count", 0, room)?;
+        room -= count;
+        blocks.decode_source(rest, count, source_size)?;
+        let levels = take(rest, "level_count", 0, UNPACK_DEPTH_MAX)?;
+        let mut size = target_size;
+        for _ in 0..levels {
+            let count = take(rest, "block_count", 1, room)?;
+            room -= count;
+            let level = blocks.decode_level(rest, count, size)?;
+            size = bounded("view_size", view_size(size, &level), 0, IMAGE_SIZE_MAX)?;
+            blocks.levels.push(level);
+        }
+        match rest.is_empty() {
+            true => Ok(blocks),
+            false => Err(FormatError::TrailingBytes(PART)),
+        }
+    }
+
+    fn decode_source(
+        &mut self,
+        rest: &mut &[u8],
+        count: u64,
+        source_size: u64,
+    ) -> Result<(), FormatError> {
+        let mut columns = Columns::<5>::decode(rest, count)?;
+        let (mut offset, mut end) = (0_u64, source_size);
+        let mut depths: Vec<u64> = Vec::new();
+        for _ in 0..count {
+            offset = offset.wrapping_add_signed(columns.take_signed(0)?);
+            bounded("block_offset", offset, 0, IMAGE_SIZE_MAX)?;
+            let len = columns.take(1, "block_len", 1, BLOCK_LEN_MAX)?;
+            let plain_len = columns.take(2, "plain_len", 1, PLAIN_LEN_MAX as u64)?;
+            let method = columns.take(3, "method", 0, self.methods.len() as u64 - 1)?;
+            let gap = columns.take(4, "view_gap", 0, IMAGE_SIZE_MAX)?;
+            let view_offset = match gap.checked_sub(1) {
+                Some(gap) => end + gap,
+                None => view_start(end),
+            };
+            end = bounded("view_size", view_offset + plain_len, 0, IMAGE_SIZE_MAX)?;
+            let within = self.source_block_at(offset);
+            let (bound, depth) = match within {
+                _ if offset + len <= source_size => (source_size, 1),
+                Some(index) => (self.source[index].view_end(), depths[index] + 1),
+                None => (0, 1),
+            };
+            bounded("block_end", offset + len, 0, bound)?;
+            depths.push(bounded("block_depth", depth, 1, UNPACK_DEPTH_MAX)?);
+            let method = u32::try_from(method).expect("methods are few");
+            self.source.push(SourceBlock { offset, len, view_offset, plain_len, method });
+            offset += len;
+        }
+        columns.close()
+    }
+
+    fn decode_level(
+        &self,
+        rest: &mut &[u8],
+        count: u64,
+        size: u64,
+    ) -> Result<Vec<TargetBlock>, FormatError> {
+        let mut columns = Columns::<5>::decode(rest, count)?;
+        let (mut end, mut view_end) = (0_u64, 0_u64);
+        let mut level = Vec::new();
+        for _ in 0..count {
+            let gap = columns.take(0, "block_gap", 0, size)?;
+            let len = columns.take(1, "block_len", 1, BLOCK_LEN_MAX)?;
+            let plain_len = columns.take(2, "plain_len", 1, PLAIN_LEN_MAX as u64)?;
+            let correction_len = columns.take(3, "correction_len", 0, BLOCK_LEN_MAX)?;
+            let method = columns.take(4, "method", 0, self.methods.len() as u64 - 1)?;
+            let (offset, view_offset) = (end + gap, view_end + gap);
+            end = bounded("block_end", offset + len, 0, size)?;
+            let view_len = plain_len + correction_len;
+            view_end = bounded("view_size", view_offset + view_len, 0, IMAGE_SIZE_MAX)?;
+            let method = u32::try_from(method).expect("methods are few");
+            level.push(TargetBlock { offset, len, view_offset, plain_len, correction_len, method });
+        }
+        columns.close()?;
+        Ok(level)
+    }
+
+    pub(super) fn encode(&self, source_size: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        varint::put(&mut out, self.methods.len() as u64);
+        for method in &self.methods {
+            let bytes = method.encode();
+            varint::put(&mut out, bytes.len() as u64);
+            out.extend(bytes);
+        }
+        varint::put(&mut out, self.source.len() as u64);
+        let mut columns: [Vec<u8>; 5] = Default::default();
+        let (mut offset, mut end) = (0, source_size);
+        for block in &self.source {
+            varint::put_signed(&mut columns[0], block.offset.wrapping_sub(offset).cast_signed());
+            let gap = match block.view_offset {
+                at if at == view_start(end) => 0,
+                at => 1 + at - end,
+            };
+            let fields = [block.len, block.plain_len, block.method.into(), gap];
+            columns[1..].iter_mut().zip(fields).for_each(|(to, field)| varint::put(to, field));
+            (offset, end) = (block.offset + block.len, block.view_end());
+        }
+        columns.iter().for_each(|column| put_column(&mut out, column));
+        varint::put(&mut out, self.levels.len() as u64);
+        for level in &self.levels {
+            varint::put(&mut out, level.len() as u64);
+            let mut columns: [Vec<u8>; 5] = Default::default();
+            let mut end = 0;
+            for block in level {
+                let gap = block.offset - end;
+                let (plain_len, correction_len) = (block.plain_len, block.correction_len);
+                let fields = [gap, block.len, plain_len, correction_len, block.method.into()];
+                columns.iter_mut().zip(fields).for_each(|(to, field)| varint::put(to, field));
+                end = block.end();
+            }
+            columns.iter().for_each(|column| put_column(&mut out, column));
+        }
+        out
+    }
+}
+
+/// What the table is called in errors.
+const PART: &str = "blocks";
+
+/// Columns of varints, a value for each block.
+struct Columns<const N: usize> {
+    bytes: [Vec<u8>; N],
+    at: [usize; N],
+}
+
+impl<const N: usize> Columns<N> {
+    fn decode(rest: &mut &[u8], count: u64) -> Result<Self, FormatError> {
+        let mut columns = Self { bytes: std::array::from_fn(|_| Vec::new()), at: [0; N] };
+        for column in &mut columns.bytes {
+            let raw_len = take(rest, "column_len", 0, count * varint::LEN_MAX as u64)?;
+            let coded_len = take(rest, "column_coded_len", raw_len.min(1), raw_len)?;
+            let coded = split(rest, as_len(coded_len), PART)?;
+            column.resize(as_len(raw_len), 0);
+            coder::Decoder::new().column(PART, coded, column)?;
+        }
+        Ok(columns)
+    }
+
+    fn take(
+        &mut self,
+        column: usize,
+        field: &'static str,
+        min: u64,
+        max: u64,
+    ) -> Result<u64, FormatError> {
+        bounded(field, varint::take(&self.bytes[column], &mut self.at[column])?, min, max)
+    }
+
+    fn take_signed(&mut self, column: usize) -> Result<i64, FormatError> {
+        varint::take_signed(&self.bytes[column], &mut self.at[column])
+    }
+
+    fn close(&self) -> Result<(), FormatError> {
+        let is_used = self.bytes.iter().zip(self.at).all(|(column, at)| column.len() == at);
+        if is_used { Ok(()) } else { Err(FormatError::TrailingBytes(PART)) }
+    }
+}
+
+fn put_column(out: &mut Vec<u8>, raw: &[u8]) {
+    let coded = coder::column(raw, coder::LEVEL_MAX);
+    varint::put(out, raw.len() as u64);
+    varint::put(out, coded.len() as u64);
+    out.extend(coded);
+}
+
+/// Takes a varint from the front of `rest`.
+fn take(rest: &mut &[u8], field: &'static str, min: u64, max: u64) -> Result<u64, FormatError> {
+    let mut at = 0;
+    let value = varint::take(rest, &mut at)?;
+    split(rest, at, PART)?;
+    bounded(field, value, min, max)
+}
+
+/// Lengths that were bounded by less than 4 GiB just before.
+fn as_len(len: u64) -> usize {
+    usize::try_from(len).expect("a bounded length fits in memory")
+}

@@ -1,0 +1,209 @@
+//! From the windows of a view to those of the target: blocks are packed by as many threads as there
+//! are, and go on in order.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, Scope};
+
+use super::error::DriveError;
+use crate::apply::later::Later;
+use crate::error::FormatError;
+use crate::format::{Blocks, Header};
+use crate::limits::{PACKED_AT_ONCE, PACKERS_MAX};
+use crate::unpack::pack::{Job, Packer, Piece, Start};
+use crate::window::{Verified, Window};
+
+/// Packs a view and cuts what it makes into windows.
+pub(super) struct Packing<'a> {
+    blocks: &'a Blocks,
+    levels: Vec<Level<'a>>,
+    /// Bytes at the front of the view that nobody needs.
+    unneeded: u64,
+    hands: Option<Hands>,
+    windows: Windows<'a>,
+}
+
+/// What packs one level, and what it made and is being made, in order.
+struct Level<'a> {
+    packer: Packer<'a>,
+    queue: VecDeque<Slot>,
+    /// Bytes of memory that the queue takes, at most.
+    len: u64,
+}
+
+enum Slot {
+    Plain(Vec<u8>),
+    Block(Receiver<Result<Vec<u8>, FormatError>>, u64),
+}
+
+/// Threads that pack.
+struct Hands {
+    jobs: Sender<Task>,
+}
+
+type Task = (Job, Sender<Result<Vec<u8>, FormatError>>);
+
+/// Takes verified windows; gives the memory of one back.
+pub(super) type Write<'w> = &'w mut dyn FnMut(Verified) -> Result<Vec<u8>, DriveError>;
+
+impl<'a> Packing<'a> {
+    /// Packs what `start` begins; the target begins at `offset`.
+    pub(super) fn new(header: &'a Header, blocks: &'a Blocks, start: Start<'a>, at: u64) -> Self {
+        let level = |packer| Level { packer, queue: VecDeque::new(), len: 0 };
+        let levels = start.packers.into_iter().map(level).collect();
+        let windows = Windows { header, at, bytes: Vec::new() };
+        Self { blocks, levels, unneeded: start.unneeded, hands: None, windows }
+    }
+
+    /// The same with threads that pack, which end when it does.
+    pub(super) fn with_threads<'s>(mut self, scope: &'s Scope<'s, 'a>) -> Self {
+        let (jobs, taken) = mpsc::channel::<Task>();
+        let taken = Arc::new(Mutex::new(taken));
+        let count = thread::available_parallelism().map_or(1, usize::from).min(PACKERS_MAX);
+        for _ in 0..count {
+            let (taken, methods) = (Arc::clone(&taken), &self.blocks.methods);
+            scope.spawn(move || {
+                loop {
+                    let next = taken.lock().expect("nobody panics with the lock").recv();
+                    let Ok((job, made)) = next else { return };
+                    // Whoever waited may have met an error.
+                    drop(made.send(job.run(methods)));
+                }
+            });
+        }
+        self.hands = Some(Hands { jobs });
+        self
+    }
+
+    /// Takes the next bytes of the view.
+    pub(super) fn take(&mut self, view: &[u8], write: Write) -> Result<(), DriveError> {
+        let unneeded = self.unneeded.min(view.len() as u64);
+        self.unneeded -= unneeded;
+        let from = usize::try_from(unneeded).expect("within what is in memory");
+        self.feed(self.levels.len(), &view[from..], write)
+    }
+
+    /// Waits for all that is being packed, once the whole view was taken.
+    pub(super) fn finish(&mut self, write: Write) -> Result<(), DriveError> {
+        for level in (0..self.levels.len()).rev() {
+            self.settle(level, 0, write)?;
+        }
+        self.windows.check_end()
+    }
+
+    /// Takes the next bytes of the view of so many levels.
+    fn feed(&mut self, depth: usize, bytes: &[u8], write: Write) -> Result<(), DriveError> {
+        let Some(level) = depth.checked_sub(1) else { return self.windows.take(bytes, write) };
+        let mut rest = bytes;
+        while let Some(piece) = self.levels[level].packer.next(&mut rest) {
+            match piece {
+                Piece::Plain(plain) if self.levels[level].queue.is_empty() => {
+                    self.pass(level, plain, write)?;
+                }
+                Piece::Plain(plain) => {
+                    let level = &mut self.levels[level];
+                    level.len += plain.len() as u64;
+                    level.queue.push_back(Slot::Plain(plain.to_vec()));
+                }
+                Piece::Block(job) => self.start(level, job, write)?,
+            }
+            self.settle(level, PACKED_AT_ONCE, write)?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, level: usize, job: Job, write: Write) -> Result<(), DriveError> {
+        let memory = job.memory(&self.blocks.methods);
+        self.settle(level, PACKED_AT_ONCE.saturating_sub(memory), write)?;
+        let Some(hands) = &self.hands else {
+            let packed = job.run(&self.blocks.methods)?;
+            return self.pass(level, &packed, write);
+        };
+        let (send, receive) = mpsc::channel();
+        hands.jobs.send((job, send)).expect("the threads live as long as this");
+        let level = &mut self.levels[level];
+        level.len += memory;
+        level.queue.push_back(Slot::Block(receive, memory));
+        Ok(())
+    }
+
+    /// Passes on what is made; waits for what is not while the queue takes more than so many bytes.
+    fn settle(&mut self, level: usize, len_max: u64, write: Write) -> Result<(), DriveError> {
+        while let Some(slot) = self.levels[level].queue.pop_front() {
+            let (made, len) = match slot {
+                Slot::Plain(plain) => {
+                    let len = plain.len() as u64;
+                    (plain, len)
+                }
+                Slot::Block(receive, len) => {
+                    let must_wait = self.levels[level].len > len_max;
+                    let made = match must_wait {
+                        true => Some(receive.recv().expect("a thread answers for each job")),
+                        false => receive.try_recv().ok(),
+                    };
+                    let Some(made) = made else {
+                        self.levels[level].queue.push_front(Slot::Block(receive, len));
+                        return Ok(());
+                    };
+                    (made?, len)
+                }
+            };
+            self.levels[level].len -= len;
+            self.pass(level, &made, write)?;
+        }
+        Ok(())
+    }
+
+    /// Passes on what a level made.
+    fn pass(&mut self, level: usize, made: &[u8], write: Write) -> Result<(), DriveError> {
+        let needed = self.levels[level].packer.needed(made);
+        self.feed(level, needed, write)
+    }
+}
+
+/// The target's bytes, cut into windows.
+struct Windows<'a> {
+    header: &'a Header,
+    /// Where the next byte goes in the target.
+    at: u64,
+    bytes: Vec<u8>,
+}
+
+impl Windows<'_> {
+    fn take(&mut self, mut bytes: &[u8], write: Write) -> Result<(), DriveError> {
+        let Header { target_size, window_log2, .. } = *self.header;
+        while !bytes.is_empty() {
+            let start = self.at - self.bytes.len() as u64;
+            let len = self.header.window_len().min(target_size - start);
+            let room = usize::try_from(len).expect("a window fits in memory") - self.bytes.len();
+            if room == 0 {
+                return Err(past_end(self.header));
+            }
+            let (part, rest) = bytes.split_at(room.min(bytes.len()));
+            self.bytes.reserve_exact(room);
+            self.bytes.extend(part);
+            self.at += part.len() as u64;
+            bytes = rest;
+            if part.len() == room {
+                let index = usize::try_from(start >> window_log2).expect("windows are few");
+                let expected = self.header.target_windows.get(index).copied();
+                let bytes = std::mem::take(&mut self.bytes);
+                let window = Window::new(start, (bytes, Later::default()), expected, target_size);
+                self.bytes = write(window.verify()?)?;
+                self.bytes.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn check_end(&self) -> Result<(), DriveError> {
+        if self.at == self.header.target_size { Ok(()) } else { Err(past_end(self.header)) }
+    }
+}
+
+/// The blocks do not make the target; what is in a table cannot add up to anything else.
+fn past_end(header: &Header) -> DriveError {
+    let expected = header.target_size;
+    FormatError::TargetSize { made: expected, expected }.into()
+}

@@ -1,0 +1,359 @@
+//! How a block was packed: the codec and the settings with which it is packed again.
+
+use super::{Codec, bzip2, deflate, lz4, xz, zstd};
+use crate::error::FormatError;
+use crate::limits::{PLAIN_LEN_MAX, ZSTD_WINDOW_LOG2_MAX};
+
+/// A codec and the settings of the encoder that made a block.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Method {
+    settings: Settings,
+}
+
+/// How a block is packed again: proven when it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Codec and settings.
+    pub method: Method,
+    /// What has to be known beside plain bytes and method; mostly nothing. It is carried behind the
+    /// plain bytes, so it is worth being short and alike from block to block.
+    pub correction: Vec<u8>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Settings {
+    Stored,
+    Deflate { level: u8 },
+    Zlib { level: u8, header: [u8; 2] },
+    Lz4(lz4::Encoder),
+    Lz4Clusters { cluster_log2: u8, encoder: lz4::Encoder },
+    Xz(xz::Xz),
+    Lzma(xz::Lzma),
+    Zstd(zstd::Settings),
+    Bzip2 { level: u8 },
+}
+
+/// The first byte of a method's spelling.
+mod id {
+    pub(super) const STORED: u8 = 0;
+    pub(super) const DEFLATE: u8 = 1;
+    pub(super) const ZLIB: u8 = 2;
+    pub(super) const LZ4: u8 = 3;
+    pub(super) const LZ4_CLUSTERS: u8 = 4;
+    pub(super) const XZ: u8 = 5;
+    pub(super) const LZMA: u8 = 6;
+    pub(super) const ZSTD: u8 = 7;
+    pub(super) const BZIP2: u8 = 8;
+}
+
+const PART: &str = "methods";
+const UNPACKABLE: FormatError = FormatError::Undecodable("block");
+
+impl Method {
+    /// Nothing is packed.
+    pub const STORED: Self = Self { settings: Settings::Stored };
+
+    /// Longest spelling of a method, in bytes.
+    pub const LEN_MAX: usize = 32;
+
+    /// What unpacks such blocks.
+    #[must_use]
+    pub fn codec(&self) -> Codec {
+        match self.settings {
+            Settings::Stored => Codec::Stored,
+            Settings::Deflate { .. } => Codec::Deflate,
+            Settings::Zlib { .. } => Codec::Zlib,
+            Settings::Lz4(_) => Codec::Lz4,
+            Settings::Lz4Clusters { cluster_log2, .. } => Codec::Lz4Clusters { cluster_log2 },
+            Settings::Xz(_) => Codec::Xz,
+            Settings::Lzma(_) => Codec::Lzma,
+            Settings::Zstd(_) => Codec::Zstd,
+            Settings::Bzip2 { .. } => Codec::Bzip2,
+        }
+    }
+
+    /// A method whose codec unpacks a block: the first that may have made it.
+    #[must_use]
+    pub fn of_block(codec: Codec, packed: &[u8]) -> Option<Self> {
+        Self::candidates(codec, packed).into_iter().next()
+    }
+
+    /// Most memory that unpacking takes beside packed bytes and plain ones, in bytes, if a block is
+    /// as the method says.
+    #[must_use]
+    pub fn unpack_memory(&self, plain_len: u64) -> u64 {
+        match &self.settings {
+            Settings::Stored | Settings::Lz4(_) | Settings::Lz4Clusters { .. } => 0,
+            // zlib's window of 32 KiB and its tables.
+            Settings::Deflate { .. } | Settings::Zlib { .. } => 64 << 10,
+            Settings::Xz(xz) => xz.lzma.unpack_memory(),
+            Settings::Lzma(lzma) => lzma.unpack_memory(),
+            // libzstd's context, and its window.
+            Settings::Zstd(_) => plain_len.min(1 << ZSTD_WINDOW_LOG2_MAX) + (512 << 10),
+            // Four bytes for each of a block of 900 kB, and its tables.
+            Settings::Bzip2 { .. } => 4 << 20,
+        }
+    }
+
+    /// Whether a machine such as this one can pack so many plain bytes: lz4 makes other bytes on
+    /// some.
+    #[must_use]
+    pub fn can_pack(&self, plain_len: u64) -> bool {
+        let plain_len = usize::try_from(plain_len).unwrap_or(usize::MAX);
+        match &self.settings {
+            Settings::Lz4(encoder) => encoder.is_canonical(plain_len),
+            // As if more followed, where nothing does.
+            Settings::Lz4Clusters { encoder, .. } => encoder.is_canonical(usize::MAX),
+            _ => true,
+        }
+    }
+
+    /// The block that was packed from `plain`.
+    ///
+    /// # Errors
+    /// If this does not make `packed_len` bytes: the patch is wrong.
+    pub fn pack(
+        &self,
+        plain: &[u8],
+        correction: &[u8],
+        packed_len: usize,
+    ) -> Result<Vec<u8>, FormatError> {
+        if plain.len() > PLAIN_LEN_MAX {
+            return Err(UNPACKABLE);
+        }
+        if let Settings::Lz4Clusters { cluster_log2, encoder } = self.settings {
+            return lz4::clusters::pack(encoder, cluster_log2, plain, correction, packed_len);
+        }
+        let predicted = self.predict(plain, packed_len).ok_or(UNPACKABLE)?;
+        let body = if correction.is_empty() {
+            predicted
+        } else {
+            self.apply(plain, &predicted, correction, packed_len)?
+        };
+        let packed = self.wrap(body, plain);
+        if packed.len() == packed_len { Ok(packed) } else { Err(UNPACKABLE) }
+    }
+
+    /// Most memory that packing so many plain bytes takes beside them and what they make, in bytes.
+    #[must_use]
+    pub fn memory(&self, plain_len: u64) -> u64 {
+        match &self.settings {
+            Settings::Stored => 0,
+            // zlib takes 256 KiB; a block of a correction is held whole.
+            Settings::Deflate { .. } | Settings::Zlib { .. } => plain_len * 9 / 8 + (3 << 20),
+            // What is predicted, beside what is made of it.
+            Settings::Lz4(_) => plain_len * 9 / 8 + LZ4_STATE_LEN,
+            Settings::Lz4Clusters { .. } => LZ4_STATE_LEN + (2 << 20),
+            Settings::Xz(xz) => xz.lzma.memory(),
+            Settings::Lzma(lzma) => lzma.memory(),
+            Settings::Zstd(zstd) => zstd.memory(plain_len),
+            Settings::Bzip2 { .. } => 9 << 20,
+        }
+    }
+
+    /// Its spelling in a patch.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match &self.settings {
+            Settings::Stored => vec![id::STORED],
+            Settings::Deflate { level } => vec![id::DEFLATE, *level],
+            Settings::Zlib { level, header: [first, second] } => {
+                vec![id::ZLIB, *level, *first, *second]
+            }
+            Settings::Lz4(encoder) => {
+                let [kind, level] = encoder.encode();
+                vec![id::LZ4, kind, level]
+            }
+            Settings::Lz4Clusters { cluster_log2, encoder } => {
+                let [kind, level] = encoder.encode();
+                vec![id::LZ4_CLUSTERS, *cluster_log2, kind, level]
+            }
+            Settings::Xz(xz) => [vec![id::XZ], xz.encode()].concat(),
+            Settings::Lzma(lzma) => [&[id::LZMA][..], &lzma.encode()].concat(),
+            Settings::Zstd(zstd) => [&[id::ZSTD][..], &zstd.encode()].concat(),
+            Settings::Bzip2 { level } => vec![id::BZIP2, *level],
+        }
+    }
+
+    /// Reads a spelling of exactly `bytes`.
+    ///
+    /// # Errors
+    /// If it is not one this program knows.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let settings = match *bytes {
+            [id::STORED] => Some(Settings::Stored),
+            [id::DEFLATE, level @ 1..=9] => Some(Settings::Deflate { level }),
+            [id::ZLIB, level @ 1..=9, first, second] => deflate::zlib_header(&[first, second])
+                .map(|header| Settings::Zlib { level, header }),
+            [id::LZ4, kind, level] => lz4::Encoder::decode([kind, level]).map(Settings::Lz4),
+            [id::LZ4_CLUSTERS, cluster_log2, kind, level]
+                if lz4::clusters::is_len(cluster_log2) =>
+            {
+                lz4::Encoder::decode([kind, level])
+                    .map(|encoder| Settings::Lz4Clusters { cluster_log2, encoder })
+            }
+            [id::XZ, ref xz @ ..] => xz::Xz::decode(xz).map(Settings::Xz),
+            [id::LZMA, a, b, c, d, e, f] => {
+                xz::Lzma::decode([a, b, c, d, e, f]).map(Settings::Lzma)
+            }
+            [id::ZSTD, level, window_log2, flags] => {
+                zstd::Settings::decode([level, window_log2, flags]).map(Settings::Zstd)
+            }
+            [id::BZIP2, level @ 1..=9] => Some(Settings::Bzip2 { level }),
+            _ => None,
+        };
+        let method = settings.map(|settings| Self { settings }).filter(|method| {
+            // One method has one spelling.
+            bytes.len() <= Self::LEN_MAX && method.encode() == bytes
+        });
+        method.ok_or(FormatError::Undecodable(PART))
+    }
+
+    /// The methods that may have made a block, as far as the block shows it.
+    pub(super) fn candidates(codec: Codec, packed: &[u8]) -> Vec<Self> {
+        let of_level = |make: &dyn Fn(u8) -> Settings, levels: &[u8]| {
+            levels.iter().map(|level| make(*level)).collect()
+        };
+        let settings: Option<Vec<Settings>> = match codec {
+            Codec::Stored => Some(vec![Settings::Stored]),
+            Codec::Deflate => {
+                Some(of_level(&|level| Settings::Deflate { level }, &deflate::LEVELS))
+            }
+            Codec::Zlib => deflate::zlib_header(packed).map(|header| {
+                of_level(&|level| Settings::Zlib { level, header }, &deflate::LEVELS)
+            }),
+            Codec::Lz4 => Some(lz4::ENCODERS.map(Settings::Lz4).to_vec()),
+            Codec::Lz4Clusters { cluster_log2 } if !lz4::clusters::is_len(cluster_log2) => None,
+            Codec::Lz4Clusters { cluster_log2 } => Some(
+                lz4::ENCODERS
+                    .map(|encoder| Settings::Lz4Clusters { cluster_log2, encoder })
+                    .to_vec(),
+            ),
+            Codec::Bzip2 => bzip2::level(packed).map(|level| vec![Settings::Bzip2 { level }]),
+            Codec::Xz => xz::Xz::of(packed)
+                .map(|xz| of_level(&|preset| Settings::Xz(xz.with_preset(preset)), &xz::PRESETS)),
+            Codec::Lzma => xz::Lzma::of_lzma(packed).map(|lzma| {
+                of_level(&|preset| Settings::Lzma(lzma.with_preset(preset)), &xz::PRESETS)
+            }),
+            Codec::Zstd => zstd::Settings::of(packed).map(|zstd| {
+                of_level(&|level| Settings::Zstd(zstd.with_level(level)), &zstd::LEVELS)
+            }),
+        };
+        let settings = settings.unwrap_or_default();
+        settings.into_iter().map(|settings| Self { settings }).collect()
+    }
+
+    /// What the encoder makes of `plain`, without what is around it. Where that is longer than
+    /// `packed_len`, nothing or its beginning.
+    pub(super) fn predict(&self, plain: &[u8], packed_len: usize) -> Option<Vec<u8>> {
+        match &self.settings {
+            Settings::Stored => Some(plain.to_vec()),
+            Settings::Deflate { level } => {
+                Some(deflate::predict(plain, *level, deflate::WINDOW_LOG2_MAX))
+            }
+            Settings::Zlib { level, header } => {
+                let window_log2 = ((header[0] >> 4) + 8).max(deflate::WINDOW_LOG2_MIN);
+                Some(deflate::predict(plain, *level, window_log2))
+            }
+            Settings::Lz4(encoder) => encoder.predict(plain),
+            Settings::Xz(xz) => xz.predict(plain, packed_len),
+            Settings::Lzma(lzma) => lzma.predict_lzma(plain, packed_len),
+            Settings::Zstd(zstd) => zstd.predict(plain),
+            Settings::Bzip2 { level } => bzip2::predict(plain, *level, packed_len),
+            // They are packed one by one.
+            Settings::Lz4Clusters { .. } => None,
+        }
+    }
+
+    /// What is predicted of a block, without what is around it: that has to be as it is derived.
+    pub(super) fn body<'a>(&self, packed: &'a [u8], plain: &[u8]) -> Option<&'a [u8]> {
+        match &self.settings {
+            Settings::Zlib { header, .. } => {
+                packed.strip_prefix(header)?.strip_suffix(&deflate::adler32(plain).to_be_bytes())
+            }
+            _ => Some(packed),
+        }
+    }
+
+    fn wrap(&self, body: Vec<u8>, plain: &[u8]) -> Vec<u8> {
+        match &self.settings {
+            Settings::Zlib { header, .. } => {
+                [header, &body[..], &deflate::adler32(plain).to_be_bytes()].concat()
+            }
+            _ => body,
+        }
+    }
+
+    /// The correction with which this method makes a body, if there is one; empty if what it makes
+    /// is right as it is.
+    pub(super) fn correct(&self, body: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
+        if let Settings::Lz4Clusters { cluster_log2, encoder } = self.settings {
+            return lz4::clusters::correct(encoder, cluster_log2, body, plain);
+        }
+        let predicted = self.predict(plain, body.len())?;
+        if predicted == body {
+            return Some(Vec::new());
+        }
+        let correction = match &self.settings {
+            Settings::Deflate { .. } | Settings::Zlib { .. } => {
+                deflate::correct(body, &predicted, plain)
+            }
+            Settings::Lz4(_) => lz4::correct(body, &predicted),
+            Settings::Zstd(_) => zstd::correct(body, &predicted),
+            _ => None,
+        };
+        // One that is empty would be taken for none.
+        correction.filter(|correction| !correction.is_empty())
+    }
+
+    fn apply(
+        &self,
+        plain: &[u8],
+        predicted: &[u8],
+        correction: &[u8],
+        packed_len: usize,
+    ) -> Result<Vec<u8>, FormatError> {
+        match &self.settings {
+            Settings::Deflate { .. } | Settings::Zlib { .. } => {
+                deflate::apply(plain, predicted, correction, packed_len)
+            }
+            Settings::Lz4(_) => lz4::apply(plain, predicted, correction, packed_len),
+            Settings::Zstd(_) => zstd::apply(plain, predicted, correction, packed_len),
+            _ => Err(FormatError::TrailingBytes("block")),
+        }
+    }
+
+    /// How far what this method makes of `sample`, the beginning of the plain bytes, is from the
+    /// beginning of `body`; less is nearer, and no more than a few is right.
+    pub(super) fn distance(&self, body: &[u8], sample: &[u8], plain_len: u64) -> Option<usize> {
+        let not_alike = |predicted: &[u8], from: usize| {
+            let pairs = predicted.iter().zip(body).skip(from);
+            body.len() - pairs.take_while(|(one, other)| one == other).count()
+        };
+        match &self.settings {
+            Settings::Deflate { .. } | Settings::Zlib { .. } => {
+                let predicted = self.predict(sample, body.len())?;
+                Some(deflate::distance(body, &predicted, sample.len()))
+            }
+            Settings::Lz4(_) => Some(lz4::distance(body, &self.predict(sample, body.len())?)),
+            Settings::Xz(xz) => {
+                let predicted = xz.predict(sample, body.len())?;
+                Some(body.len() - xz::alike(body, &predicted))
+            }
+            Settings::Zstd(_) if sample.len() as u64 == plain_len => {
+                Some(zstd::distance(body, &self.predict(sample, body.len())?))
+            }
+            Settings::Zstd(zstd) => Some(not_alike(&zstd.predict_sample(sample, plain_len)?, 0)),
+            // The header of a .lzma stream tells the length.
+            Settings::Lzma(_) => Some(not_alike(&self.predict(sample, body.len())?, 13)),
+            Settings::Stored => None,
+            Settings::Lz4Clusters { cluster_log2, encoder } => {
+                lz4::clusters::distance(*encoder, *cluster_log2, body, sample)
+            }
+            Settings::Bzip2 { .. } => Some(0),
+        }
+    }
+}
+
+/// Memory that liblz4 takes, in bytes.
+const LZ4_STATE_LEN: u64 = neap_lz4_exact::STATE_LEN as u64;

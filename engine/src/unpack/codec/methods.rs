@@ -1,0 +1,118 @@
+//! Finds how blocks were packed, by packing them.
+//!
+//! Nearly all blocks of an image were packed by one method, so what was right last is tried first,
+//! and a block costs one packing. What is new costs one packing of a sample for each method, and
+//! after a few blocks that nothing makes, most are given up without that.
+
+use std::collections::BTreeMap;
+
+use super::{Codec, Method, Rebuilt};
+use crate::limits::{CORRECTION_SHARE_MIN, METHOD_SAMPLE_LEN, METHODS_RECENT_MAX, PLAIN_LEN_MAX};
+
+/// Finds methods; those that were right before are tried first.
+#[derive(Debug, Clone, Default)]
+pub struct Methods {
+    /// What was right, the last first.
+    recent: Vec<Method>,
+    /// Blocks in a row for which there was no method.
+    misses: BTreeMap<Codec, u32>,
+}
+
+/// A correction of the method that was right last is taken without looking for a better method if
+/// it is no longer than one in so many of the packed bytes.
+const NEAR_SHARE: usize = 32;
+
+/// So many blocks without a method are searched for one, and behind them one in so many.
+const MISSES_SEARCHED: u32 = 4;
+const MISSES_BETWEEN: u32 = 16;
+
+/// So many methods are tried on the whole block in a search.
+const TRIALS_MAX: usize = 2;
+
+impl Methods {
+    /// How to pack `plain` so that it gives exactly `packed`, if there is a way we know; proven by
+    /// packing it.
+    pub fn find(&mut self, codec: Codec, packed: &[u8], plain: &[u8]) -> Option<Rebuilt> {
+        if plain.len() > PLAIN_LEN_MAX {
+            return None;
+        }
+        let found = self.search(codec, packed, plain).filter(|found| {
+            if found.correction.is_empty() {
+                // That is how it was found.
+                return true;
+            }
+            let made = found.method.pack(plain, &found.correction, packed.len());
+            made.is_ok_and(|made| made == packed)
+        });
+        match &found {
+            Some(found) => {
+                self.recent.retain(|method| *method != found.method);
+                self.recent.insert(0, found.method.clone());
+                self.recent.truncate(METHODS_RECENT_MAX);
+                self.misses.remove(&codec);
+            }
+            None => *self.misses.entry(codec).or_default() += 1,
+        }
+        found
+    }
+
+    fn search(&self, codec: Codec, packed: &[u8], plain: &[u8]) -> Option<Rebuilt> {
+        let mut candidates = Method::candidates(codec, packed);
+        // Stable: those that were never right keep their order.
+        candidates.sort_by_key(|method| {
+            self.recent.iter().position(|recent| recent == method).unwrap_or(usize::MAX)
+        });
+        let first = candidates.first()?;
+        let body = first.body(packed, plain)?;
+        let mut best: Option<Rebuilt> = None;
+        let is_recent = |method: &&Method| self.recent.contains(method);
+        let recent_count = candidates.iter().take_while(is_recent).count().min(TRIALS_MAX);
+        for method in &candidates[..recent_count] {
+            let Some(found) = attempt(method, body, plain) else { continue };
+            if found.correction.len() * NEAR_SHARE <= packed.len() {
+                return Some(found);
+            }
+            keep_shorter(&mut best, found);
+        }
+        let misses = self.misses.get(&codec).copied().unwrap_or(0);
+        if misses >= MISSES_SEARCHED && !misses.is_multiple_of(MISSES_BETWEEN) {
+            return best.filter(|best| is_worth(best, packed));
+        }
+        let sample = &plain[..plain.len().min(METHOD_SAMPLE_LEN)];
+        let mut ranked: Vec<(usize, &Method)> = Vec::new();
+        for method in &candidates[recent_count..] {
+            let Some(distance) = method.distance(body, sample, plain.len() as u64) else {
+                continue;
+            };
+            ranked.push((distance, method));
+            if distance == 0 {
+                break;
+            }
+        }
+        ranked.sort_by_key(|(distance, _)| *distance);
+        for (_, method) in ranked.into_iter().take(TRIALS_MAX) {
+            let Some(found) = attempt(method, body, plain) else { continue };
+            if found.correction.is_empty() {
+                return Some(found);
+            }
+            keep_shorter(&mut best, found);
+        }
+        best.filter(|best| is_worth(best, packed))
+    }
+}
+
+/// The block with this method, if it makes it at all.
+fn attempt(method: &Method, body: &[u8], plain: &[u8]) -> Option<Rebuilt> {
+    let correction = method.correct(body, plain)?;
+    Some(Rebuilt { method: method.clone(), correction })
+}
+
+fn keep_shorter(best: &mut Option<Rebuilt>, found: Rebuilt) {
+    if best.as_ref().is_none_or(|best| found.correction.len() < best.correction.len()) {
+        *best = Some(found);
+    }
+}
+
+fn is_worth(found: &Rebuilt, packed: &[u8]) -> bool {
+    found.correction.len() <= packed.len() / CORRECTION_SHARE_MIN
+}

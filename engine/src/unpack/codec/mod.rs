@@ -1,0 +1,132 @@
+//! Codecs: from packed bytes to plain ones, and back to exactly the same packed bytes.
+//!
+//! A block is packed again by the encoder and the settings that made it (`method`), which are found
+//! by trying (`methods`). Where our release of an encoder chooses otherwise than the one that made
+//! the block, the *correction* tells what it chose: the matches that differ (`edits`), and how they
+//! are written down. Each codec has a module that unpacks, predicts what its encoder makes, and
+//! corrects that.
+
+mod bits;
+mod bzip2;
+mod deflate;
+mod edits;
+mod lz4;
+mod method;
+mod methods;
+mod pieces;
+#[cfg(test)]
+mod tests;
+mod xz;
+mod zstd;
+
+pub use method::{Method, Rebuilt};
+pub use methods::Methods;
+
+use std::fmt;
+
+use crate::limits::PLAIN_LEN_MAX;
+
+/// What unpacks a block. The packed bytes alone, with a bound on the plain length, are enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Codec {
+    /// Nothing: the bytes are as they were. Of a source alone, so that files are seen whole.
+    Stored,
+    /// A deflate stream without anything around it (RFC 1951): gzip, zip.
+    Deflate,
+    /// A zlib stream (RFC 1950): squashfs, cramfs, png.
+    Zlib,
+    /// One lz4 block without anything around it: squashfs, lz4 frames, kernels.
+    Lz4,
+    /// Clusters of erofs, all but the last of this many bytes (as log2), each an lz4 block behind
+    /// zeros.
+    Lz4Clusters {
+        /// Length of a cluster as packed, as log2 of bytes.
+        cluster_log2: u8,
+    },
+    /// A whole .xz stream, index and footer too.
+    Xz,
+    /// A whole .lzma stream (the format of LZMA Utils): EDK2, initramfs.
+    Lzma,
+    /// One zstd frame (RFC 8878).
+    Zstd,
+    /// A whole bzip2 stream.
+    Bzip2,
+}
+
+/// Why bytes do not unpack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnpackError {
+    /// They are not what the codec makes, or end early, or go on behind their end.
+    Malformed,
+    /// They make more plain bytes, or take more memory, than is allowed.
+    TooLarge,
+}
+
+impl fmt::Display for UnpackError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "the block does not unpack",
+            Self::TooLarge => "the block unpacks to more than is allowed",
+        })
+    }
+}
+
+impl std::error::Error for UnpackError {}
+
+impl Codec {
+    /// Its name, for people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Deflate => "deflate",
+            Self::Zlib => "zlib",
+            Self::Lz4 => "lz4",
+            Self::Lz4Clusters { .. } => "lz4 clusters",
+            Self::Xz => "xz",
+            Self::Lzma => "lzma",
+            Self::Zstd => "zstd",
+            Self::Bzip2 => "bzip2",
+        }
+    }
+
+    /// The plain bytes of a block. No more than `plain_len_max + 1` bytes are made of any input.
+    ///
+    /// # Errors
+    /// If the bytes are not one block and nothing else, or make more than `plain_len_max` bytes.
+    pub fn unpack(self, packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
+        let plain_len_max = plain_len_max.min(PLAIN_LEN_MAX);
+        match self {
+            Self::Stored if packed.len() > plain_len_max => Err(UnpackError::TooLarge),
+            Self::Stored => Ok(packed.to_vec()),
+            Self::Deflate => deflate::unpack(packed, plain_len_max),
+            Self::Zlib => deflate::unpack_zlib(packed, plain_len_max),
+            Self::Lz4 => lz4::unpack(packed, plain_len_max),
+            Self::Xz => xz::unpack(packed, plain_len_max),
+            Self::Lzma => xz::unpack_lzma(packed, plain_len_max),
+            Self::Zstd => zstd::unpack(packed, plain_len_max),
+            Self::Lz4Clusters { cluster_log2 } => {
+                lz4::clusters::unpack(packed, cluster_log2, plain_len_max)
+            }
+            Self::Bzip2 => bzip2::unpack(packed, plain_len_max),
+        }
+    }
+}
+
+/// Makes room at the end of `out` for a decoder that fills it up to its capacity.
+fn make_room(out: &mut Vec<u8>, len_max: usize) -> Result<(), UnpackError> {
+    if out.len() > len_max {
+        return Err(UnpackError::TooLarge);
+    }
+    if out.len() == out.capacity() {
+        // One byte more than allowed, so that what is too large is seen.
+        let capacity = (out.capacity() * 2).clamp(ROOM_LEN_MIN, (len_max + 1).max(ROOM_LEN_MIN));
+        let more = capacity.saturating_sub(out.len()).max(1);
+        out.try_reserve_exact(more).map_err(|_| UnpackError::TooLarge)?;
+    }
+    Ok(())
+}
+
+/// The room that a decoder is given first, in bytes.
+const ROOM_LEN_MIN: usize = 4096;

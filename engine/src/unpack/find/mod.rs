@@ -1,0 +1,190 @@
+//! Where the packed blocks of an image are, whatever contains them.
+//!
+//! The whole image is scanned for the first bytes of containers (`scan`), so that partitions need
+//! not be known. Each place is then looked at by the parser of its container, which follows the
+//! container's own tables and lengths and refuses what does not fit: what it says is exact, or it
+//! says nothing. Whether a block unpacks is not proven here but by who unpacks it.
+//!
+//! File systems come first, as their tables know more than a scan does; what lies inside of a block
+//! is not looked at. Streams are looked at beside each other, on all cores, and taken in order.
+//!
+//! Hostile images cost bounded time and memory: see `FIND_WORK`, `BLOCK_SPACING` and
+//! `CANDIDATE_SPACING` in [`crate::limits`]. What is found does not depend on the number of cores.
+
+mod blocks;
+mod cramfs;
+mod erofs;
+mod reader;
+mod scan;
+mod squashfs;
+mod stream;
+
+use rayon::prelude::*;
+
+use super::Block;
+use crate::io::{Error, Source};
+use crate::limits::{
+    FIND_WORK, FIND_WORK_MIN, SCAN_PIECE_LEN, SCAN_PIECES, STREAM_BATCH, STREAM_WORK_FIRST,
+};
+use blocks::Blocks;
+use reader::{Parsed, Reader, Stop};
+use scan::{Candidate, Kind};
+
+/// What was found in an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The blocks, in order, none over another.
+    pub blocks: Vec<Block>,
+    /// What contains them, in order, for people.
+    pub containers: Vec<Container>,
+}
+
+/// A file system, archive, stream or kernel that holds blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// What it is: `squashfs`, `erofs`, `gzip` …
+    pub name: &'static str,
+    /// Where it starts in the image, in bytes.
+    pub offset: u64,
+    /// Its length, in bytes, as far as it is known.
+    pub len: u64,
+    /// How many blocks were found in it.
+    pub block_count: u64,
+}
+
+/// Looks through the whole image, but not into containers that start at `known` places, in order.
+///
+/// # Errors
+/// What the image's device says. What is malformed is not found; it is no error.
+pub fn find(image: &dyn Source, known: &[u64]) -> Result<Found, Error> {
+    let mut search = Search::new(image, known);
+    let step = SCAN_PIECE_LEN * SCAN_PIECES;
+    for index in 0..image.size().div_ceil(step) {
+        let start = index * step;
+        let mut candidates = scan::scan(image, start..image.size().min(start + step))?;
+        candidates.retain(|candidate| known.binary_search(&candidate.offset).is_err());
+        let (file_systems, streams): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|candidate| candidate.kind.is_file_system());
+        search.file_systems(&file_systems)?;
+        for batch in streams.chunks(STREAM_BATCH) {
+            search.streams(batch)?;
+        }
+    }
+    Ok(search.found())
+}
+
+/// What a parser found.
+struct Hit {
+    container: Container,
+    blocks: Blocks,
+}
+
+/// What was found so far, and the work that is left.
+struct Search<'a> {
+    image: &'a dyn Source,
+    blocks: Blocks,
+    containers: Vec<Container>,
+    /// Where containers start that are not looked into, in order.
+    known: &'a [u64],
+    work_left: u64,
+}
+
+impl<'a> Search<'a> {
+    fn new(image: &'a dyn Source, known: &'a [u64]) -> Self {
+        let work_left = FIND_WORK_MIN + FIND_WORK * image.size();
+        Self { image, blocks: Blocks::new(image.size()), containers: Vec::new(), known, work_left }
+    }
+
+    fn file_systems(&mut self, candidates: &[Candidate]) -> Result<(), Error> {
+        for candidate in candidates {
+            if self.is_free(candidate) {
+                let (found, spent) = look(self.image, candidate, self.work_left);
+                self.work_left = self.work_left.saturating_sub(spent);
+                self.take(found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn streams(&mut self, candidates: &[Candidate]) -> Result<(), Error> {
+        let free: Vec<_> = candidates.iter().filter(|candidate| self.is_free(candidate)).collect();
+        let work = self.work_left.min(STREAM_WORK_FIRST);
+        let looked: Vec<_> =
+            free.par_iter().map(|candidate| look(self.image, candidate, work)).collect();
+        for (candidate, (found, spent)) in free.into_iter().zip(looked) {
+            self.work_left = self.work_left.saturating_sub(spent);
+            if !self.is_free(candidate) {
+                continue;
+            }
+            if matches!(found, Err(Stop::Spent)) {
+                let again = look(self.image, candidate, self.work_left);
+                self.work_left = self.work_left.saturating_sub(again.1);
+                self.take(again.0)?;
+            } else {
+                self.take(found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_free(&self, candidate: &Candidate) -> bool {
+        self.blocks.is_free(candidate.offset, 1)
+    }
+
+    /// Takes what is new of a parser's blocks.
+    fn take(&mut self, found: Parsed<Hit>) -> Result<(), Error> {
+        let mut hit = match found {
+            Ok(hit) => hit,
+            Err(Stop::Device(error)) => return Err(error),
+            Err(Stop::Malformed | Stop::Spent) => return Ok(()),
+        };
+        // A file system is noticed by its superblock, which need not be its start.
+        if self.known.binary_search(&hit.container.offset).is_ok() {
+            return Ok(());
+        }
+        let added = hit.blocks.iter().filter(|block| self.blocks.add(*block)).count();
+        hit.container.block_count = added as u64;
+        match self.containers.last_mut() {
+            // An archive is found entry by entry.
+            Some(last) if last.name == "zip" && last.is_continued_by(&hit.container) => {
+                last.len = hit.container.end() - last.offset;
+                last.block_count += hit.container.block_count;
+            }
+            _ => self.containers.push(hit.container),
+        }
+        Ok(())
+    }
+
+    fn found(mut self) -> Found {
+        self.containers.retain(|container| container.block_count > 0);
+        self.containers.sort_by_key(|container| container.offset);
+        Found { blocks: self.blocks.iter().collect(), containers: self.containers }
+    }
+}
+
+impl Container {
+    fn end(&self) -> u64 {
+        self.offset + self.len
+    }
+
+    fn is_continued_by(&self, next: &Self) -> bool {
+        self.name == next.name && self.end() == next.offset
+    }
+}
+
+/// Lets the parser of a candidate look, and says how much work it took.
+fn look(image: &dyn Source, candidate: &Candidate, work: u64) -> (Parsed<Hit>, u64) {
+    let mut reader = Reader::new(image, work);
+    let Candidate { offset, kind } = *candidate;
+    let found = match kind {
+        Kind::Squashfs => squashfs::find(&mut reader, offset),
+        Kind::Erofs => erofs::find(&mut reader, offset),
+        Kind::Cramfs => cramfs::find(&mut reader, offset),
+        _ => stream::find(&mut reader, kind, offset),
+    };
+    // A place that is refused at once is not for free, either.
+    (found, work - reader.work_left() + LOOK_WORK)
+}
+
+/// What looking at a candidate costs at least, in bytes of work.
+const LOOK_WORK: u64 = 256;

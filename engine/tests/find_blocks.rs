@@ -1,0 +1,307 @@
+//! Blocks are found in what the real tools make, exactly, and not in what only looks like it.
+
+#[path = "find_blocks/tools.rs"]
+mod tools;
+
+use neap_engine::unpack::find::{Container, Found};
+use proptest::prelude::*;
+use tools::{contains, found, image_of_tree, noise, packed, text, tree, view};
+
+/// Tools that make a file system of the tree, and what it is called.
+const FILE_SYSTEMS: [(&str, &str); 19] = [
+    ("squashfs", "mksquashfs tree image -comp gzip -quiet -no-progress"),
+    ("squashfs", "mksquashfs tree image -comp gzip -b 4096 -quiet -no-progress"),
+    ("squashfs", "mksquashfs tree image -comp gzip -no-fragments -no-exports -quiet -no-progress"),
+    (
+        "squashfs",
+        "mksquashfs tree image -comp gzip -no-xattrs -noappend -nopad -quiet -no-progress",
+    ),
+    ("squashfs", "mksquashfs tree image -comp gzip -no-duplicates -tailends -quiet -no-progress"),
+    ("squashfs", "mksquashfs tree image -comp gzip -noI -noF -noX -quiet -no-progress"),
+    ("squashfs", "mksquashfs tree image -comp xz -quiet -no-progress"),
+    ("squashfs", "mksquashfs tree image -comp xz -Xbcj x86,arm -b 1M -quiet -no-progress"),
+    ("squashfs", "mksquashfs tree image -comp lz4 -quiet -no-progress"),
+    ("squashfs", "mksquashfs tree image -comp lz4 -Xhc -quiet -no-progress"),
+    ("squashfs", "mksquashfs tree image -comp zstd -quiet -no-progress"),
+    ("erofs", "mkfs.erofs --quiet -zlz4 image tree"),
+    ("erofs", "mkfs.erofs --quiet -zlz4hc image tree"),
+    ("erofs", "mkfs.erofs --quiet -zlz4hc -C65536 image tree"),
+    ("erofs", "mkfs.erofs --quiet -zlz4hc -C65536 -Eztailpacking image tree"),
+    ("erofs", "mkfs.erofs --quiet -zlz4hc -C16384 -Elegacy-compress image tree"),
+    ("erofs", "mkfs.erofs --quiet -zlz4 -C12288 image tree"),
+    ("erofs", "mkfs.erofs --quiet -zlz4hc -C65536 -Efragments,dedupe image tree"),
+    ("cramfs", "mkfs.cramfs tree image"),
+];
+
+/// Tools that make a stream of the file `content`: its name here, that of the file, and the line.
+const STREAMS: [(&str, &str, &str); 16] = [
+    ("gzip", "content.gz", "gzip content"),
+    ("gzip", "content.gz", "gzip -1 -n content"),
+    ("xz", "content.xz", "xz content"),
+    ("xz", "content.xz", "xz -T2 --block-size=100000 content"),
+    ("xz", "content.xz", "xz --check=sha256 --x86 --lzma2=dict=64KiB content"),
+    ("xz", "content.xz", "xz --check=none content"),
+    ("xz", "content.xz", "xz --check=crc32 -0 content"),
+    ("lzma", "content.lzma", "xz --format=lzma content"),
+    ("zstd", "content.zst", "zstd -q content"),
+    ("zstd", "content.zst", "zstd -q -19 --no-check content"),
+    ("zstd", "content.zst", "zstd -q -1 --no-content-size content"),
+    ("lz4", "content.lz4", "lz4 -q content content.lz4"),
+    ("lz4", "content.lz4", "lz4 -q -9 -B4 -BX --content-size --no-frame-crc content content.lz4"),
+    ("lz4-legacy", "content.lz4", "lz4 -q -l -9 content content.lz4"),
+    ("bzip2", "content.bz2", "bzip2 content"),
+    ("zip", "content.zip", "zip -q -fd content.zip content"),
+];
+
+/// Container, its offset and length, and blocks by codec: what a stream is found as.
+fn only(found: &Found) -> &Container {
+    assert_eq!(found.containers.len(), 1, "{:?}", found.containers);
+    &found.containers[0]
+}
+
+#[test]
+fn all_of_every_file_is_in_the_view_of_a_file_system() {
+    for (name, line) in FILE_SYSTEMS {
+        let Some(image) = image_of_tree(line) else { continue };
+        let found = found(&image);
+        assert!(found.containers.iter().any(|container| container.name == name), "{line}");
+        let view = view(&image, &found.blocks);
+        for (file, content) in tree() {
+            // Tails that lie between inodes are left out.
+            let is_inline = line.contains("ztailpacking");
+            let wanted = if !is_inline { content.len() } else { content.len() / 200_000 * 100_000 };
+            // Ends of files lie apart, and holes nowhere.
+            for piece in content[..wanted].chunks(4096) {
+                let is_hole = piece.iter().all(|&byte| byte == 0);
+                let is_there = is_hole || contains(&view, piece);
+                assert!(is_there, "{line}: {file} of {}", content.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn packed_bytes_of_a_file_system_are_in_blocks() {
+    for (name, line) in FILE_SYSTEMS {
+        let Some(image) = image_of_tree(line) else { continue };
+        let found = found(&image);
+        // What is left of text outside of blocks is what is stored.
+        let covered: u64 = found.blocks.iter().map(|block| block.len).sum();
+        let share = covered as f64 / image.len() as f64;
+        println!("{name}: {share:.3} of the image: {line}");
+        let plain = view(&image, &found.blocks).len();
+        assert!(plain > image.len() + image.len() / 2, "{line}: {plain} of {}", image.len());
+    }
+}
+
+#[test]
+fn file_system_is_found_at_any_place_of_a_disk() {
+    for (_, line) in FILE_SYSTEMS {
+        let Some(image) = image_of_tree(line) else { continue };
+        let alone = found(&image);
+        for before in [1, 512, 4097] {
+            let disk = [noise(before, 3), image.clone(), noise(5000, 4)].concat();
+            let moved = found(&disk);
+            assert_eq!(moved.blocks.len(), alone.blocks.len(), "{line}");
+            for (moved, block) in moved.blocks.iter().zip(&alone.blocks) {
+                assert_eq!(moved.offset, block.offset + before as u64, "{line}");
+                assert_eq!((moved.len, moved.codec), (block.len, block.codec), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn stream_ends_where_its_file_ends_whatever_follows() {
+    for content in [text(1, 1), text(3000, 2), text(700_001, 3), vec![0; 1 << 20]] {
+        for (name, file, line) in STREAMS {
+            let Some(packed) = packed(&content, file, line) else { continue };
+            for before in [0, 7, 4096] {
+                for after in [0, 1, 9, 300_000] {
+                    // Bytes that look like nothing.
+                    let image = [vec![0xee; before], packed.clone(), vec![0xee; after]].concat();
+                    let found = found(&image);
+                    if content.len() == 1 && found.blocks.is_empty() {
+                        continue; // It is stored.
+                    }
+                    let container = only(&found);
+                    assert_eq!((container.name, container.offset), (name, before as u64), "{line}");
+                    // The directory of an archive is not part of its entries.
+                    if name != "zip" {
+                        assert_eq!(container.len, packed.len() as u64, "{line} {after}");
+                    }
+                    if after == 0 {
+                        // Sizes of blocks stay between them.
+                        let view = view(&image, &found.blocks);
+                        let mut pieces = content.chunks(4096);
+                        assert!(pieces.all(|piece| contains(&view, piece)), "{line}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn kernel_payload_ends_before_the_size_behind_it() {
+    // A kernel is packed as one stream, and its plain length comes right behind.
+    for (name, file, line) in STREAMS.into_iter().filter(|(name, ..)| *name != "zip") {
+        for len in [3000, 700_001, (8 << 20) + 5] {
+            let content = text(len, 5);
+            let Some(packed) = packed(&content, file, line) else { continue };
+            let size = u32::try_from(len).expect("it is small").to_le_bytes();
+            let image = [b"head".to_vec(), packed.clone(), size.to_vec(), noise(9000, 6)].concat();
+            let found = found(&image);
+            let container = only(&found);
+            assert_eq!(
+                (container.name, container.len),
+                (name, packed.len() as u64),
+                "{line} {len}"
+            );
+        }
+    }
+}
+
+#[test]
+fn neighbour_of_what_is_found_is_refused() {
+    // A byte counted from the start, or from the end if below zero, and the bits that are flipped.
+    let file_systems = [
+        (0, 28, 1),       // squashfs: version 5.0
+        (0, 22, 1),       // block size and its logarithm differ
+        (0, 20, 8),       // no such codec
+        (0, 72, 0xff),    // directories are not behind the inodes, or not where they should be
+        (11, 1107, 0x80), // erofs: a feature nobody knows
+        (11, 1036, 0x80), // no such block size
+        (18, 9, 8),       // cramfs: pointers with flags
+        (18, 16, 1),      // signature
+    ];
+    for (which, at, flip) in file_systems {
+        let (name, line) = FILE_SYSTEMS[which];
+        if let Some(image) = image_of_tree(line) {
+            refuse(image, at, flip, name);
+        }
+    }
+    let streams = [
+        (0, -1, 1),    // gzip: plain length
+        (0, 3, 0x80),  // reserved flag
+        (0, 8, 1),     // no such speed
+        (2, -1, 1),    // xz: footer
+        (2, -5, 1),    // size of the index
+        (2, 7, 2),     // no such check
+        (2, 12, 1),    // header of the block
+        (8, 4, 8),     // zstd: reserved bit
+        (8, 4, 1),     // a dictionary
+        (11, 4, 0x20), // lz4: blocks that are linked
+        (11, 6, 1),    // check of the header
+        (14, 4, 1),    // bzip2: mark of a block
+        (7, 13, 1),    // lzma: first byte of the range coder
+        (7, 3, 1),     // size of the dictionary
+    ];
+    for (which, at, flip) in streams {
+        let (name, file, line) = STREAMS[which];
+        if let Some(packed) = packed(&text(9000, 4), file, line) {
+            refuse(packed, at, flip, name);
+        }
+    }
+}
+
+/// Fails if what was made is not found, or is still found with some bits flipped.
+fn refuse(mut image: Vec<u8>, at: isize, flip: u8, name: &str) {
+    let is_found = |image: &[u8]| found(image).containers.iter().any(|found| found.name == name);
+    assert!(is_found(&image), "{name}");
+    let at = at.rem_euclid(image.len().cast_signed()).cast_unsigned();
+    image[at] ^= flip;
+    assert!(!is_found(&image), "{name} with {flip:#x} at {at}");
+}
+
+#[test]
+fn streams_behind_each_other_are_all_found() {
+    let mut image = Vec::new();
+    let mut count = 0;
+    for round in 0..3 {
+        for (_, file, line) in STREAMS {
+            let Some(packed) = packed(&text(20_000, round), file, line) else { continue };
+            image.extend_from_slice(&packed);
+            count += 1;
+        }
+    }
+    assert_eq!(found(&image).containers.len(), count);
+}
+
+#[test]
+fn what_is_found_is_the_same_on_any_number_of_threads() {
+    let Some(mut image) = image_of_tree(FILE_SYSTEMS[0].1) else { return };
+    for (_, file, line) in STREAMS {
+        if let Some(packed) = packed(&text(20_000, 1), file, line) {
+            image.extend_from_slice(&packed);
+        }
+    }
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.expect("threads can be started").install(|| found(&image))
+    };
+    assert_eq!(on(1), on(3));
+}
+
+#[test]
+fn image_full_of_first_bytes_is_looked_through() {
+    // Each of these headers is one of gzip, and behind it a stored block that goes over the next
+    // 65535 bytes.
+    let gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0, 0xff, 0xff, 0, 0];
+    let magics: [&[u8]; 8] = [
+        &gzip,
+        b"hsqs",
+        b"PK\x03\x04",
+        b"BZh91AY&SY",
+        &[0x5d, 0, 0, 0x80, 0, 255, 255, 255, 255, 255, 255, 255, 255, 0, 1, 2],
+        &[2, 0x21, 0x4c, 0x18, 9, 0, 0, 0],
+        &[0x28, 0xb5, 0x2f, 0xfd, 0x20, 1, 1, 0, 0],
+        &[0xe2, 0xe1, 0xf5, 0xe0],
+    ];
+    for magic in magics {
+        let image = magic.repeat((2 << 20) / magic.len());
+        found(&image);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Some bytes of a real image are others: blocks may be missing or wrong, but never outside or
+    /// over each other.
+    #[test]
+    fn mutated_image_gives_sorted_blocks_or_none(
+        changes in prop::collection::vec((any::<u32>(), any::<u8>()), 1..20),
+        is_head in any::<bool>(),
+    ) {
+        for image in small_images() {
+            let mut image = image.clone();
+            for (at, byte) in &changes {
+                let range = if is_head { image.len().min(1200) } else { image.len() };
+                let at = usize::try_from(*at).expect("it is 32 bits") % range;
+                image[at] = *byte;
+            }
+            found(&image);
+        }
+    }
+
+    /// The same of an image that is cut.
+    #[test]
+    fn cut_image_gives_sorted_blocks_or_none(at in any::<u32>()) {
+        for image in small_images() {
+            let at = usize::try_from(at).expect("it is 32 bits") % image.len();
+            found(&image[..at]);
+        }
+    }
+}
+
+/// Every file system and stream there is a tool for, made once.
+fn small_images() -> &'static [Vec<u8>] {
+    static IMAGES: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
+    IMAGES.get_or_init(|| {
+        let file_systems = FILE_SYSTEMS.iter().filter_map(|(_, line)| image_of_tree(line));
+        let content = text(30_000, 9);
+        let streams = STREAMS.iter().filter_map(|(_, file, line)| packed(&content, file, line));
+        file_systems.chain(streams).collect()
+    })
+}

@@ -1,0 +1,213 @@
+//! The layer `unpack` through the whole machine: diff, then apply with resumes, power cuts, faults
+//! and hostile tables.
+
+use neap_engine::apply::Checkpoint;
+use neap_engine::diff::{Coder, Options, Parts};
+use neap_engine::digest::Digest;
+use neap_engine::error::{ApplyError, FormatError};
+use neap_engine::format::{Blocks, Header};
+use neap_engine::io::drive;
+use neap_engine::io::error::DriveError;
+use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
+use neap_engine::journal::Slot;
+use neap_sim::chain::sweep;
+use neap_sim::layered;
+use neap_sim::packed;
+use neap_sim::pair::{Pair, WINDOW};
+use neap_sim::random::Random;
+
+fn options(coder: Coder, unpack: bool) -> Options {
+    let parts = Parts { unpack, ..Parts::default() };
+    Options { effort: 4, memory: Options::MEMORY_MIN, coder, parts, ..Options::default() }
+}
+
+fn diffed(size: usize, seed: u64, coder: Coder, unpack: bool) -> Pair {
+    let (source, target) = packed::images(size, seed);
+    layered::diffed(source, target, &options(coder, unpack)).0
+}
+
+fn applied(pair: &Pair, windows: u64, options: drive::Options) -> Result<Vec<u8>, DriveError> {
+    let mut journal = MemoryJournal::default();
+    let checkpoint = Checkpoint { patch: pair.header.id, windows };
+    journal.slots[1] = Slot { sequence: 1, checkpoint }.encode();
+    let done = (usize::try_from(windows).expect("few windows") * WINDOW).min(pair.target.len());
+    let mut target = MemoryTarget::default();
+    target.bytes.extend(&pair.target[..done]);
+    let mut patch = PatchBytes::new(&pair.patch);
+    let applied =
+        drive::apply(&mut patch, &pair.source, &mut target, &mut journal, options, &|_| {});
+    let applied = applied.map_err(|stopped| stopped.error)?;
+    assert_eq!(applied.windows_resumed, windows);
+    Ok(target.bytes)
+}
+
+#[test]
+fn patches_are_smaller_where_packed_bytes_are_seen_as_what_they_were() {
+    for (seed, coder) in [(1, Coder::Zstd), (2, Coder::Cm)] {
+        let [with, without] = [true, false].map(|unpack| diffed(1 << 20, seed, coder, unpack));
+        let blocks = with.header.blocks.expect("blocks were found");
+        assert!(blocks.levels.len() >= 2, "{} levels", blocks.levels.len());
+        assert!(without.header.blocks.is_none());
+        let [with, without] = [with.patch, without.patch].map(|patch| patch.len());
+        println!("{coder:?}: {with} bytes, {without} without");
+        assert!(with * 4 < without, "{coder:?}: {with} bytes, {without} without");
+    }
+}
+
+#[test]
+fn target_is_made_from_any_window_on_by_both_appliers() {
+    for (seed, coder) in (10..16).zip([Coder::Zstd, Coder::Cm].into_iter().cycle()) {
+        let pair = diffed(500_000, seed, coder, true);
+        assert!(pair.header.blocks.is_some(), "seed {seed}");
+        let expected = neap_reference::apply(&pair.patch, &pair.source);
+        assert!(expected.as_ref() == Ok(&pair.target), "seed {seed}: {:?}", expected.err());
+        for windows in 0..=pair.header.target_windows.len() as u64 {
+            let one_thread = windows % 2 == 1;
+            let options = drive::Options { one_thread, ..drive::Options::default() };
+            let made = applied(&pair, windows, options);
+            assert!(made.is_ok(), "seed {seed}, window {windows}: {:?}", made.err());
+            assert!(made.is_ok_and(|made| made == pair.target), "seed {seed}, window {windows}");
+        }
+    }
+}
+
+#[test]
+fn power_cuts_end_in_the_target_where_blocks_are_packed_again() {
+    let mut cuts = 0;
+    for (seed, coder) in (20..24).zip([Coder::Zstd, Coder::Cm].into_iter().cycle()) {
+        cuts += sweep(&diffed(WINDOW * 3, seed, coder, true), seed);
+    }
+    println!("{cuts} power cuts survived");
+    assert!(cuts > 100, "only {cuts} power cuts happened");
+}
+
+/// The pair with another table of blocks.
+fn with_blocks(pair: &Pair, change: impl Fn(&mut Blocks)) -> Result<Vec<u8>, DriveError> {
+    let frames = pair.patch[index(pair.header.header_len)..].to_vec();
+    let mut header = Header { ..pair.header.clone() };
+    for restart in &mut header.restarts {
+        restart.patch_offset -= pair.header.header_len;
+    }
+    change(header.blocks.as_mut().expect("the patch has blocks"));
+    let (bytes, header) = header.encode(frames.len() as u64);
+    let (source, target) = (pair.source.clone(), pair.target.clone());
+    let pair = Pair { source, target, patch: [bytes, frames].concat(), header };
+    let made = applied(&pair, 0, drive::Options::default());
+    let slow = neap_reference::apply(&pair.patch, &pair.source);
+    let (fast, slow) = (made.as_ref().err(), slow.err());
+    assert_eq!(fast.is_some(), slow.is_some(), "the appliers disagree: {fast:?}, {slow:?}");
+    made
+}
+
+fn is_format_error(made: &Result<Vec<u8>, DriveError>) -> bool {
+    matches!(made, Err(DriveError::Apply(ApplyError::Format(_))))
+}
+
+#[test]
+fn table_of_blocks_that_lies_is_refused() {
+    let pair = diffed(300_000, 30, Coder::Zstd, true);
+    assert_eq!(with_blocks(&pair, |_| ()).ok(), Some(pair.target.clone()));
+    let last = |blocks: &mut Blocks| blocks.levels[0].len() - 1;
+    let refused = [
+        // Longer than the target, and over the block before.
+        with_blocks(&pair, |blocks| {
+            let last = last(blocks);
+            blocks.levels[0][last].len = 1 << 20;
+        }),
+        // Packs to another length.
+        with_blocks(&pair, |blocks| blocks.levels[0][0].len += 1),
+        // Of more plain bytes than there are.
+        with_blocks(&pair, |blocks| blocks.levels[0][0].plain_len += 1),
+        // In itself.
+        with_blocks(&pair, |blocks| blocks.source[0].offset = blocks.source[0].view_offset),
+        // Behind the source.
+        with_blocks(&pair, |blocks| blocks.source[0].offset = pair.header.source_size - 1),
+    ];
+    for (index, made) in refused.iter().enumerate() {
+        assert!(made.is_err(), "case {index} was accepted");
+        // The frames may end before the view does, or a window differ before a block is packed.
+        let is_late = matches!(
+            made,
+            Err(DriveError::PatchEnded(_) | DriveError::Apply(ApplyError::WindowDiffers { .. }))
+        );
+        assert!(is_late || is_format_error(made), "case {index}: {:?}", made.as_ref().err());
+    }
+    // What the source does not unpack to; of blocks that have no other in them.
+    let made = with_blocks(&pair, |blocks| {
+        let source_size = pair.header.source_size;
+        let ends: Vec<u64> = blocks.source.iter().map(|b| b.offset + b.len).collect();
+        for index in 0..blocks.source.len() {
+            let block = &blocks.source[index];
+            let is_inner = |end: &u64| (block.view_offset..=block.view_end()).contains(end);
+            if block.offset < source_size && !ends.iter().any(is_inner) {
+                blocks.source[index].plain_len -= 1;
+                return;
+            }
+        }
+    });
+    assert!(matches!(made, Err(DriveError::Io { .. })), "{:?}", made.err());
+}
+
+#[test]
+fn block_of_the_source_that_was_not_checked_is_refused() {
+    let pair = diffed(300_000, 31, Coder::Zstd, true);
+    let source_size = pair.header.source_size;
+    let blocks = pair.header.blocks.as_ref().expect("the patch has blocks");
+    let mut outer = blocks.source.iter().filter(|block| block.offset < source_size);
+    let map = &pair.header.source_map;
+    assert!(outer.all(|block| map.covers(block.offset, block.len)));
+    let mut header = pair.header.clone();
+    header.source_map = neap_engine::format::SourceMap {
+        group_len: header.source_map.group_len,
+        ..neap_engine::format::SourceMap::default()
+    };
+    let (bytes, _) = header.encode(0);
+    assert!(matches!(Header::decode(&bytes), Err(FormatError::CopyUnchecked { .. })));
+}
+
+#[test]
+fn patch_that_takes_more_memory_than_is_allowed_is_refused_before_the_first_write() {
+    let pair = diffed(300_000, 32, Coder::Zstd, true);
+    let needed = pair.header.blocks.as_ref().map(Blocks::memory).expect("the patch has blocks");
+    let with = |unpack_memory_max| {
+        let options = drive::Options { unpack_memory_max, ..drive::Options::default() };
+        applied(&pair, 0, options)
+    };
+    assert!(with(needed).is_ok());
+    let refused = with(needed - 1);
+    assert!(
+        matches!(refused, Err(DriveError::MemoryTooLarge { needed: n, .. }) if n == needed),
+        "{:?}",
+        refused.err()
+    );
+}
+
+/// Any byte of the table changed: refused, or the target; the fast applier and the slow one agree.
+#[test]
+fn appliers_agree_on_tables_with_a_byte_changed() {
+    let pair = diffed(200_000, 33, Coder::Zstd, true);
+    let header_len = index(pair.header.header_len);
+    let plain = Header { blocks: None, ..pair.header.clone() }.encode(0).1.header_len;
+    let table_len = header_len - index(plain);
+    let mut random = Random::new(1);
+    for _ in 0..400 {
+        let mut patch = pair.patch.clone();
+        let at = header_len - 32 - 1 - random.index(table_len - 8);
+        patch[at] = patch[at].wrapping_add(1 + random.bytes(1)[0] % 255);
+        let digest = Digest::of(&patch[..header_len - 32]);
+        patch[header_len - 32..header_len].copy_from_slice(&digest.0);
+        let slow = neap_reference::apply(&patch, &pair.source);
+        let (mut target, mut journal) = (MemoryTarget::default(), MemoryJournal::default());
+        let mut bytes = PatchBytes::new(&patch);
+        let options = drive::Options { one_thread: true, ..drive::Options::default() };
+        let made =
+            drive::apply(&mut bytes, &pair.source, &mut target, &mut journal, options, &|_| {});
+        let (fast, slow) = (made.err(), slow.err());
+        assert_eq!(fast.is_some(), slow.is_some(), "byte {at}: {fast:?}, {slow:?}");
+        assert!(fast.is_some() || target.bytes == pair.target, "byte {at}");
+    }
+}
+
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).expect("a header is short")
+}
