@@ -75,7 +75,7 @@ pub const CODERS: [(&str, Coder); 2] = [("zstd", Coder::Zstd), ("cm", Coder::Cm)
 pub type LeaveOut = fn(&mut Parts);
 
 /// The parts that can be left out, by name.
-pub const PARTS: [(&str, LeaveOut); 4] = [
+pub const PARTS: [(&str, LeaveOut); 5] = [
     ("refs", |parts| parts.refs = false),
     ("unpack", |parts| parts.unpack = false),
     ("moves", |parts| parts.moves = false),
