@@ -58,7 +58,7 @@ impl<'a> Images<'a> {
     ) -> Result<Made, DiffError> {
         let Self { source, target, exact, .. } = self;
         let (candidates, estimates) =
-            candidates(*source, *target, exact.clone(), options, progress)?;
+            candidates(*source, *target, exact.clone(), &|pieces| pieces, options, progress)?;
         let chosen = plan::choose(candidates, *source, *target, options, spool, spooled, progress)?;
         let used = chosen.candidate.used();
         let header = self.header(&chosen, None, &used, Some(estimates), progress)?;
@@ -75,7 +75,8 @@ impl<'a> Images<'a> {
     ) -> Result<Made, DiffError> {
         let (source, target) = (&views.source, &views.target());
         let (_, exact, _) = exact(source, target, progress)?;
-        let (candidates, _) = candidates(source, target, exact, options, progress)?;
+        let (candidates, _) =
+            candidates(source, target, exact, &|pieces| views.calmed(pieces), options, progress)?;
         let chosen = plan::choose(candidates, source, target, options, spool, 0, progress)?;
         let (blocks, used) = views.used(&chosen.candidate.used());
         let header = self.header(&chosen, Some(blocks), &used, None, progress)?;

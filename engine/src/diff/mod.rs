@@ -324,6 +324,7 @@ fn candidates(
     source: &dyn Source,
     target: &dyn Source,
     exact: Vec<Segment>,
+    calmed: &dyn Fn(Vec<Piece>) -> Vec<Piece>,
     options: &Options,
     progress: Progress,
 ) -> Result<(Vec<Candidate>, Estimates), DiffError> {
@@ -332,7 +333,7 @@ fn candidates(
     let near = near_matches(source, unused, target, &exact, options, Pass::First, progress)?;
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
-    let plain = Candidate::new(pieces.clone(), source, target, &none, Worth::NONE, price)?;
+    let plain = Candidate::new(calmed(pieces.clone()), source, target, &none, Worth::NONE, price)?;
     let estimates = estimate::estimate(target, &pieces, progress)?;
     if !options.parts.refs {
         return Ok((vec![plain], estimates));
@@ -351,7 +352,7 @@ fn candidates(
         false => pieces,
     };
     progress(Event::Phase { name: "frames", total: target.size() });
-    let rewritten = Candidate::new(pieces, source, target, &regions, moves, price)?;
+    let rewritten = Candidate::new(calmed(pieces), source, target, &regions, moves, price)?;
     // Close ones are both coded; where the estimate is clear, it is right.
     let (with, without) = (rewritten.cost(price), plain.cost(price));
     let clear = without / CLEAR;

@@ -28,7 +28,7 @@ pub struct Blocks {
 /// A block of the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceBlock {
-    /// Where the packed bytes start in the source's view: in the source, or in an earlier block.
+    /// Where the packed bytes start in the source's view: in the source, or in earlier blocks.
     pub offset: u64,
     /// Length of the packed bytes.
     pub len: u64,
@@ -194,14 +194,15 @@ impl Blocks {
                 Some(gap) => end + gap,
                 None => view_start(end),
             };
-            end = bounded("view_size", view_offset + plain_len, 0, IMAGE_SIZE_MAX)?;
-            let within = self.source_block_at(offset);
-            let (bound, depth) = match within {
-                _ if offset + len <= source_size => (source_size, 1),
-                Some(index) => (self.source[index].view_end(), depths[index] + 1),
-                None => (0, 1),
-            };
+            let before = std::mem::replace(&mut end, view_offset + plain_len);
+            bounded("view_size", end, 0, IMAGE_SIZE_MAX)?;
+            // In the source, or in what lies behind it before this one.
+            let bound = if offset < source_size { source_size } else { before };
             bounded("block_end", offset + len, 0, bound)?;
+            let first = self.source.partition_point(|outer| outer.view_end() <= offset);
+            let outer = self.source[first..].iter().zip(&depths[first..]);
+            let outer = outer.take_while(|(outer, _)| outer.view_offset < offset + len);
+            let depth = 1 + outer.map(|(_, depth)| *depth).max().unwrap_or(0);
             depths.push(bounded("block_depth", depth, 1, UNPACK_DEPTH_MAX)?);
             let method = u32::try_from(method).expect("methods are few");
             self.source.push(SourceBlock { offset, len, view_offset, plain_len, method });

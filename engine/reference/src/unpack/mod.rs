@@ -65,16 +65,15 @@ impl Blocks {
                 0 => end.next_multiple_of(4096),
                 gap => end + gap - 1,
             };
+            let before = end;
             end = within(0..=128 << 30, view_offset + plain_len, "the source's view")?;
             packed_end = offset + len;
-            let outer = self.source.iter().position(|outer: &Block| {
-                outer.view_offset <= offset && packed_end <= outer.view_offset + outer.plain_len
+            let bound = if offset < source_size { source_size } else { before };
+            within(0..=bound, packed_end, "the end of a block")?;
+            let depths_of_outer = self.source.iter().zip(&depths).filter(|(outer, _)| {
+                outer.view_offset < packed_end && offset < outer.view_offset + outer.plain_len
             });
-            let depth = match outer {
-                _ if packed_end <= source_size => 1,
-                Some(outer) => depths[outer] + 1,
-                None => return Err("a block of the source lies in no other".to_owned()),
-            };
+            let depth = 1 + depths_of_outer.map(|(_, depth)| *depth).max().unwrap_or(0);
             depths.push(within(1..=3, depth, "the depth of a block")?);
             let correction_len = 0;
             self.source.push(Block { offset, len, view_offset, plain_len, correction_len, method });

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+mod calm;
 mod read;
 
+use super::parse::Piece;
 use super::{DiffError, Options};
 use crate::digest::Digest;
 use crate::format::unpack::view_size;
@@ -121,6 +123,11 @@ impl<'a> Views<'a> {
         TargetView { views: &self.target, depth: self.target.levels.len() }
     }
 
+    /// The pieces that a device can make in time.
+    pub(super) fn calmed(&self, pieces: Vec<Piece>) -> Vec<Piece> {
+        calm::calmed(pieces, &self.source.blocks, self.source.image.size())
+    }
+
     /// Unpacks what the views have that is packed; whether there was anything in the target.
     fn look_deeper(
         &mut self,
@@ -194,8 +201,12 @@ impl<'a> Views<'a> {
             let touched = listed.iter().skip(first).take_while(|b| b.view_offset < range.end());
             is_used[first..first + touched.count()].fill(true);
         }
+        // Executables may end behind what is copied of them: the view is as long as it was.
+        if let Some(last) = is_used.last_mut() {
+            *last = true;
+        }
         let mut blocks = Blocks { levels: self.target.levels.clone(), ..Blocks::default() };
-        // A block in a block needs that one, which lies before it.
+        // A block in blocks needs those, which lie before it.
         for (index, block) in listed.iter().enumerate().rev() {
             if !is_used[index] {
                 continue;
@@ -203,8 +214,10 @@ impl<'a> Views<'a> {
             if block.offset < source_size {
                 of_image.push(SourceRange { offset: block.offset, len: block.len });
             } else {
-                let outer = listed.partition_point(|outer| outer.view_end() <= block.offset);
-                is_used[outer] = true;
+                let first = listed.partition_point(|outer| outer.view_end() <= block.offset);
+                let end = block.offset + block.len;
+                let outer = listed[first..].iter().take_while(|outer| outer.view_offset < end);
+                is_used[first..first + outer.count()].fill(true);
             }
             blocks.source.push(*block);
         }

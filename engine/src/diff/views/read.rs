@@ -46,8 +46,10 @@ impl SourceView<'_> {
             let has_room = self.blocks.len() < BLOCKS_MAX / 2
                 && view_offset + plain_len <= IMAGE_SIZE_MAX
                 && (methods.len() < METHODS_MAX || methods.contains(&method));
-            // What lies in a block must lie in one only.
-            if !has_room || !self.is_in_one(block) {
+            // What lies across the source's end is no block.
+            let image_size = self.image.size();
+            let is_across = block.offset < image_size && block.offset + block.len > image_size;
+            if !has_room || is_across {
                 continue;
             }
             let method = index_of(methods, &method);
@@ -55,17 +57,6 @@ impl SourceView<'_> {
             self.blocks.push(SourceBlock { offset, len, view_offset, plain_len, method });
             self.store.stored.push(stored);
         }
-    }
-
-    /// Whether a block lies in the image, or in one block.
-    fn is_in_one(&self, block: &Block) -> bool {
-        let end = block.offset + block.len;
-        let outer = self.blocks.partition_point(|outer| outer.view_end() <= block.offset);
-        end <= self.image.size()
-            || self
-                .blocks
-                .get(outer)
-                .is_some_and(|outer| outer.view_offset <= block.offset && end <= outer.view_end())
     }
 }
 

@@ -1,0 +1,117 @@
+//! Copies that a device can make without unpacking the same blocks over and over.
+//!
+//! A device keeps a few megabytes of what it unpacked. A short copy from a block that is not among
+//! them costs the whole block, and often the blocks that it lies in, too: it is cheaper to carry its
+//! bytes. What a device keeps is followed here, in the order of the target.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::diff::parse::Piece;
+use crate::diff::source_range;
+use crate::format::{SourceBlock, SourceRange};
+use crate::limits::{UNPACK_WORK, UNPACKED_KEPT};
+
+/// Bytes that may be unpacked for each byte that is copied, tried in turn.
+const RATES: [u64; 5] = [1024, 256, 64, 16, 4];
+
+/// Part of [`UNPACK_WORK`] that a patch may take: threads of a device read in another order.
+const WORK_SHARE: u64 = 16;
+
+/// The pieces without those that cost too much; none at all from blocks if it cannot be helped.
+pub(super) fn calmed(pieces: Vec<Piece>, blocks: &[SourceBlock], source_size: u64) -> Vec<Piece> {
+    let plain_len: u64 = blocks.iter().map(|block| block.plain_len).sum();
+    let work_max = UNPACK_WORK / WORK_SHARE * plain_len;
+    for rate in RATES {
+        let mut device = Device { blocks, source_size, ..Device::default() };
+        let is_kept: Vec<bool> = pieces.iter().map(|piece| device.takes(piece, rate)).collect();
+        if device.work <= work_max {
+            return kept(pieces, &is_kept);
+        }
+    }
+    let is_plain =
+        |piece: &Piece| source_range(&piece.segment).is_none_or(|range| range.end() <= source_size);
+    let is_kept: Vec<bool> = pieces.iter().map(is_plain).collect();
+    kept(pieces, &is_kept)
+}
+
+fn kept(pieces: Vec<Piece>, is_kept: &[bool]) -> Vec<Piece> {
+    let pieces = pieces.into_iter().zip(is_kept);
+    pieces.filter_map(|(piece, is_kept)| is_kept.then_some(piece)).collect()
+}
+
+/// What a device keeps of what it unpacked.
+#[derive(Default)]
+struct Device<'a> {
+    blocks: &'a [SourceBlock],
+    source_size: u64,
+    /// When each block was used last, and the other way round.
+    used_at: HashMap<usize, u64>,
+    by_use: BTreeMap<u64, usize>,
+    uses: u64,
+    kept_len: u64,
+    /// Bytes that were unpacked.
+    work: u64,
+}
+
+impl Device<'_> {
+    /// Whether a piece is worth what it takes; then it is made.
+    fn takes(&mut self, piece: &Piece, rate: u64) -> bool {
+        let Some(range) = source_range(&piece.segment) else { return true };
+        let touched = self.touched(range);
+        if touched.is_empty() {
+            return true;
+        }
+        let cost: u64 = touched.clone().map(|index| self.cost(index)).sum();
+        if cost > range.len * rate {
+            return false;
+        }
+        touched.for_each(|index| self.load(index));
+        true
+    }
+
+    /// The blocks that a range of the source's view touches.
+    fn touched(&self, range: SourceRange) -> std::ops::Range<usize> {
+        if range.end() <= self.source_size {
+            return 0..0;
+        }
+        let first = self.blocks.partition_point(|block| block.view_end() <= range.offset);
+        let end = self.blocks.partition_point(|block| block.view_offset < range.end());
+        first..end.max(first)
+    }
+
+    /// The blocks that a block lies in.
+    fn outer(&self, index: usize) -> std::ops::Range<usize> {
+        let SourceBlock { offset, len, .. } = self.blocks[index];
+        self.touched(SourceRange { offset, len })
+    }
+
+    /// Bytes to unpack for a block.
+    fn cost(&self, index: usize) -> u64 {
+        if self.used_at.contains_key(&index) {
+            return 0;
+        }
+        let outer: u64 = self.outer(index).map(|outer| self.cost(outer)).sum();
+        outer + self.blocks[index].plain_len
+    }
+
+    fn load(&mut self, index: usize) {
+        let len = self.blocks[index].plain_len;
+        match self.used_at.get(&index) {
+            Some(at) => drop(self.by_use.remove(at)),
+            None => {
+                self.outer(index).for_each(|outer| self.load(outer));
+                self.work += len;
+                while self.kept_len + len > UNPACKED_KEPT
+                    && let Some((_, oldest)) = self.by_use.pop_first()
+                {
+                    self.used_at.remove(&oldest);
+                    self.kept_len -= self.blocks[oldest].plain_len;
+                }
+                self.kept_len += len;
+            }
+        }
+        self.uses += 1;
+        self.used_at.insert(index, self.uses);
+        self.by_use.insert(self.uses, index);
+    }
+}
