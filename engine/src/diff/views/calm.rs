@@ -1,8 +1,8 @@
 //! Copies that a device can make without unpacking the same blocks over and over.
 //!
 //! A device keeps a few megabytes of what it unpacked. A short copy from a block that is not among
-//! them costs the whole block, and often the blocks that it lies in, too: it is cheaper to carry its
-//! bytes. What a device keeps is followed here, in the order of the target.
+//! them costs the whole block, and often the blocks that it lies in, too: it is cheaper to carry
+//! its bytes. What a device keeps is followed here, in the order of the target.
 
 use std::collections::{BTreeMap, HashMap};
 
