@@ -11,6 +11,7 @@ use neap_engine::io::error::DriveError;
 use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
 use neap_engine::journal::Slot;
 use neap_sim::chain::sweep;
+use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
 use neap_sim::packed;
 use neap_sim::pair::{Pair, WINDOW};
@@ -51,6 +52,28 @@ fn patches_are_smaller_where_packed_bytes_are_seen_as_what_they_were() {
         let [with, without] = [with.patch, without.patch].map(|patch| patch.len());
         println!("{coder:?}: {with} bytes, {without} without");
         assert!(with * 4 < without, "{coder:?}: {with} bytes, {without} without");
+    }
+}
+
+/// The last blocks of a source were left out where nothing was copied from them, but an executable
+/// that is rewritten ended there: no device took the patch. A frame that lies across others was
+/// not seen as what it was packed from.
+#[test]
+fn executables_are_rewritten_in_frames_and_in_frames_across_frames() {
+    for (seed, is_nested) in [(40, false), (41, true)] {
+        let (source, target) = executable::images(Arch::X86_64, 3000, seed);
+        let [source, target] = [source, target].map(|image| {
+            let image = if is_nested { packed::in_frames(&image, image.len()) } else { image };
+            packed::in_frames(&image, 20_000)
+        });
+        let pair = layered::diffed(source, target, &options(Coder::Zstd, true)).0;
+        let blocks = pair.header.blocks.as_ref().expect("blocks were found");
+        assert_eq!(blocks.levels.len(), 1 + usize::from(is_nested));
+        assert!(pair.header.refs, "addresses are rewritten");
+        let made = applied(&pair, 0, drive::Options::default());
+        assert!(made.as_ref().is_ok_and(|made| *made == pair.target), "{:?}", made.err());
+        let slow = neap_reference::apply(&pair.patch, &pair.source);
+        assert!(slow.as_ref() == Ok(&pair.target), "{:?}", slow.err());
     }
 }
 

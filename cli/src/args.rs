@@ -188,7 +188,8 @@ impl Diff {
     pub(crate) fn parts(&self) -> Parts {
         let has = |part| !self.without.contains(&part);
         Parts {
-            unpack: !self.no_unpack && has(Part::Unpack),
+            // Where bytes cost nothing, the time to pack again is what counts.
+            unpack: !self.no_unpack && self.link != Some(LinkKind::Lan) && has(Part::Unpack),
             chains: has(Part::Chains),
             refs: has(Part::Refs),
             moves: has(Part::Moves),
@@ -311,7 +312,7 @@ pub(crate) enum Part {
 /// Links that a patch can be made for, by the price of a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LinkKind {
-    /// Bytes cost nothing: the coder zstd, effort 6
+    /// Bytes cost nothing: the coder zstd, effort 6, nothing is packed again on the device
     Lan,
     /// Bytes cost time: the coder zstd, effort 7
     Port,

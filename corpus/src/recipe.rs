@@ -135,6 +135,10 @@ pub enum Kind {
     RootfsSquashfsZstd,
     /// A root file system as squashfs, packed with xz.
     RootfsSquashfsXz,
+    /// A root file system as squashfs, packed with gzip.
+    RootfsSquashfsGzip,
+    /// A root file system as squashfs, packed with lz4.
+    RootfsSquashfsLz4,
     /// A compressed archive.
     Archive,
     /// Weights of a neural network.
@@ -157,6 +161,8 @@ impl Kind {
             Self::RootfsErofsLz4hc => "rootfs-erofs-lz4hc",
             Self::RootfsSquashfsZstd => "rootfs-squashfs-zstd",
             Self::RootfsSquashfsXz => "rootfs-squashfs-xz",
+            Self::RootfsSquashfsGzip => "rootfs-squashfs-gzip",
+            Self::RootfsSquashfsLz4 => "rootfs-squashfs-lz4",
             Self::Archive => "archive",
             Self::Model => "model",
         }
@@ -256,8 +262,8 @@ impl Take {
             Self::Erofs(packer) if !["none", "lz4hc"].contains(&packer.as_str()) => {
                 Err(format!("erofs compressor {packer}, none and lz4hc are allowed"))
             }
-            Self::Squashfs(packer) if !["zstd", "xz", "gzip"].contains(&packer.as_str()) => {
-                Err(format!("squashfs compressor {packer}, zstd, xz and gzip are allowed"))
+            Self::Squashfs(packer) if !["zstd", "xz", "gzip", "lz4"].contains(&packer.as_str()) => {
+                Err(format!("squashfs compressor {packer}, zstd, xz, gzip and lz4 are allowed"))
             }
             _ => Ok(()),
         }

@@ -31,6 +31,18 @@ pub fn images(size: usize, seed: u64) -> (Vec<u8>, Vec<u8>) {
     (source, target)
 }
 
+/// The bytes cut into parts of this length, each packed as a zstd frame.
+#[must_use]
+pub fn in_frames(bytes: &[u8], len: usize) -> Vec<u8> {
+    bytes.chunks(len).flat_map(|part| pack(part, 3)).collect()
+}
+
+fn pack(plain: &[u8], level: i32) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(zstd_safe::compress_bound(plain.len()));
+    zstd_safe::compress(&mut packed, plain, level).expect("there is room");
+    packed
+}
+
 /// A frame of text, noise and other frames.
 #[derive(Clone)]
 struct Frame {
@@ -92,9 +104,6 @@ impl Frame {
             Part::Bytes(bytes) => bytes.clone(),
             Part::Frame(frame) => frame.packed(),
         });
-        let plain = parts.collect::<Vec<_>>().concat();
-        let mut packed = Vec::with_capacity(zstd_safe::compress_bound(plain.len()));
-        zstd_safe::compress(&mut packed, &plain, self.level).expect("there is room");
-        packed
+        pack(&parts.collect::<Vec<_>>().concat(), self.level)
     }
 }
