@@ -61,7 +61,7 @@ fn an_ablation_makes_and_checks_a_patch_for_each_part_and_coder() {
     let json = fs::read(folder.join("results/ablation.json")).expect("it was written");
     let record: neap_bench::ablation::AblationRecord =
         serde_json::from_slice(&json).expect("it is a record");
-    // Two coders, each with everything on and with each of four parts left out.
+    // Two coders, each with everything on and with each of five parts left out.
     assert_eq!(record.pairs[0].patches.len(), 12);
     for patch in &record.pairs[0].patches {
         assert!(patch.patch_size.is_some(), "{}", patch.reason);

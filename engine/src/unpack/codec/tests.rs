@@ -47,7 +47,14 @@ fn golden_blocks_are_packed_again() {
     let mut texts = Vec::new();
     for (name, packed, codec, method, correction_len_max) in GOLDEN {
         let plain = codec.unpack(packed, TEXT_LEN).expect(name);
-        let found = Methods::default().find(codec, packed, &plain).expect(name);
+        let found = Methods::default().find(codec, packed, &plain);
+        if cfg!(target_endian = "big") && matches!(codec, Codec::Lz4 | Codec::Lz4Clusters { .. }) {
+            // What liblz4 makes there is something else, so nothing is packed with it.
+            assert_eq!(found, None, "{name}");
+            texts.push(plain);
+            continue;
+        }
+        let found = found.expect(name);
         let spelling = found.method.encode();
         assert!(spelling.starts_with(method), "{name}: {spelling:?}");
         let len = found.correction.len();
@@ -75,7 +82,7 @@ fn golden_blocks_are_refused_when_cut_longer_or_too_large() {
 
 #[test]
 fn method_that_was_right_is_found_by_one_packing() {
-    let (_, packed, codec, method, _) = GOLDEN[4];
+    let (_, packed, codec, method, _) = GOLDEN[0];
     let plain = codec.unpack(packed, TEXT_LEN).expect("golden");
     let mut methods = Methods::default();
     for _ in 0..3 {
