@@ -64,7 +64,7 @@ fn executables_are_rewritten_in_frames_and_in_frames_across_frames() {
         let (source, target) = executable::images(Arch::X86_64, 3000, seed);
         let [source, target] = [source, target].map(|image| {
             let image = if is_nested { packed::in_frames(&image, image.len()) } else { image };
-            packed::in_frames(&image, 20_000)
+            packed::in_frames(&image, 16384)
         });
         let pair = layered::diffed(source, target, &options(Coder::Zstd, true)).0;
         let blocks = pair.header.blocks.as_ref().expect("blocks were found");

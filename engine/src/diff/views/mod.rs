@@ -168,7 +168,10 @@ impl<'a> Views<'a> {
         if level.is_empty() || view_size(size, &level) > IMAGE_SIZE_MAX {
             return Ok(false);
         }
-        known.starts = starts.iter().map(|start| view_place(&level, *start)).collect();
+        // In place of a block that is unpacked there may be another.
+        let is_gone = |start: &u64| level.binary_search_by_key(start, |b| b.offset).is_ok();
+        let starts = starts.iter().filter(|start| !is_gone(start));
+        known.starts = starts.map(|start| view_place(&level, *start)).collect();
         known.starts.sort_unstable();
         known.starts.dedup();
         known.source_end = self.source.size();
