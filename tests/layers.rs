@@ -1,20 +1,18 @@
 //! The layer `refs` and the coder `cm` through the whole machine: diff, then apply with power cuts,
 //! resumes and hostile headers.
 
-use neap_engine::apply::Checkpoint;
 use neap_engine::diff::{self, Coder, Options, Parts};
 use neap_engine::error::{ApplyError, FormatError};
 use neap_engine::format::frame::MOVES;
 use neap_engine::io::drive;
 use neap_engine::io::error::DriveError;
-use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
-use neap_engine::journal::Slot;
 use neap_engine::limits::MOVES_MAX;
 use neap_sim::chain::sweep;
 use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
 use neap_sim::pair::{Pair, WINDOW};
 use neap_sim::random::Random;
+use neap_sim::run::resumed;
 use neap_sim::strange;
 use rayon::ThreadPoolBuilder;
 
@@ -29,21 +27,8 @@ fn diffed(arch: Arch, functions: u32, seed: u64, coder: Coder, refs: bool) -> Pa
     layered::diffed(source, target, &options(coder, refs)).0
 }
 
-/// What an apply makes that finds `windows` made.
 fn applied(pair: &Pair, windows: u64, one_thread: bool) -> Result<Vec<u8>, DriveError> {
-    let mut journal = MemoryJournal::default();
-    let checkpoint = Checkpoint { patch: pair.header.id, windows };
-    journal.slots[1] = Slot { sequence: 1, checkpoint }.encode();
-    let done = (usize::try_from(windows).expect("few windows") * WINDOW).min(pair.target.len());
-    let mut target = MemoryTarget::default();
-    target.bytes.extend(&pair.target[..done]);
-    let options = drive::Options { one_thread, ..drive::Options::default() };
-    let mut patch = PatchBytes::new(&pair.patch);
-    let applied =
-        drive::apply(&mut patch, &pair.source, &mut target, &mut journal, options, &|_| {});
-    let applied = applied.map_err(|stopped| stopped.error)?;
-    assert_eq!(applied.windows_resumed, windows);
-    Ok(target.bytes)
+    resumed(pair, windows, drive::Options { one_thread, ..drive::Options::default() })
 }
 
 #[test]

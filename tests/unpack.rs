@@ -1,7 +1,6 @@
 //! The layer `unpack` through the whole machine: diff, then apply with resumes, power cuts, faults
 //! and hostile tables.
 
-use neap_engine::apply::Checkpoint;
 use neap_engine::diff::{Coder, Options, Parts};
 use neap_engine::digest::Digest;
 use neap_engine::error::{ApplyError, FormatError};
@@ -9,13 +8,13 @@ use neap_engine::format::{Blocks, Header};
 use neap_engine::io::drive;
 use neap_engine::io::error::DriveError;
 use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
-use neap_engine::journal::Slot;
 use neap_sim::chain::sweep;
 use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
 use neap_sim::packed;
 use neap_sim::pair::{Pair, WINDOW};
 use neap_sim::random::Random;
+use neap_sim::run::resumed;
 
 fn options(coder: Coder, unpack: bool) -> Options {
     let parts = Parts { unpack, ..Parts::default() };
@@ -25,21 +24,6 @@ fn options(coder: Coder, unpack: bool) -> Options {
 fn diffed(size: usize, seed: u64, coder: Coder, unpack: bool) -> Pair {
     let (source, target) = packed::images(size, seed);
     layered::diffed(source, target, &options(coder, unpack)).0
-}
-
-fn applied(pair: &Pair, windows: u64, options: drive::Options) -> Result<Vec<u8>, DriveError> {
-    let mut journal = MemoryJournal::default();
-    let checkpoint = Checkpoint { patch: pair.header.id, windows };
-    journal.slots[1] = Slot { sequence: 1, checkpoint }.encode();
-    let done = (usize::try_from(windows).expect("few windows") * WINDOW).min(pair.target.len());
-    let mut target = MemoryTarget::default();
-    target.bytes.extend(&pair.target[..done]);
-    let mut patch = PatchBytes::new(&pair.patch);
-    let applied =
-        drive::apply(&mut patch, &pair.source, &mut target, &mut journal, options, &|_| {});
-    let applied = applied.map_err(|stopped| stopped.error)?;
-    assert_eq!(applied.windows_resumed, windows);
-    Ok(target.bytes)
 }
 
 #[test]
@@ -70,7 +54,7 @@ fn executables_are_rewritten_in_frames_and_in_frames_across_frames() {
         let blocks = pair.header.blocks.as_ref().expect("blocks were found");
         assert_eq!(blocks.levels.len(), 1 + usize::from(is_nested));
         assert!(pair.header.refs, "addresses are rewritten");
-        let made = applied(&pair, 0, drive::Options::default());
+        let made = resumed(&pair, 0, drive::Options::default());
         assert!(made.as_ref().is_ok_and(|made| *made == pair.target), "{:?}", made.err());
         let slow = neap_reference::apply(&pair.patch, &pair.source);
         assert!(slow.as_ref() == Ok(&pair.target), "{:?}", slow.err());
@@ -87,7 +71,7 @@ fn target_is_made_from_any_window_on_by_both_appliers() {
         for windows in 0..=pair.header.target_windows.len() as u64 {
             let one_thread = windows % 2 == 1;
             let options = drive::Options { one_thread, ..drive::Options::default() };
-            let made = applied(&pair, windows, options);
+            let made = resumed(&pair, windows, options);
             assert!(made.is_ok(), "seed {seed}, window {windows}: {:?}", made.err());
             assert!(made.is_ok_and(|made| made == pair.target), "seed {seed}, window {windows}");
         }
@@ -115,7 +99,7 @@ fn with_blocks(pair: &Pair, change: impl Fn(&mut Blocks)) -> Result<Vec<u8>, Dri
     let (bytes, header) = header.encode(frames.len() as u64);
     let (source, target) = (pair.source.clone(), pair.target.clone());
     let pair = Pair { source, target, patch: [bytes, frames].concat(), header };
-    let made = applied(&pair, 0, drive::Options::default());
+    let made = resumed(&pair, 0, drive::Options::default());
     let slow = neap_reference::apply(&pair.patch, &pair.source);
     let (fast, slow) = (made.as_ref().err(), slow.err());
     assert_eq!(fast.is_some(), slow.is_some(), "the appliers disagree: {fast:?}, {slow:?}");
@@ -194,7 +178,7 @@ fn patch_that_takes_more_memory_than_is_allowed_is_refused_before_the_first_writ
     let needed = pair.header.blocks.as_ref().map(Blocks::memory).expect("the patch has blocks");
     let with = |unpack_memory_max| {
         let options = drive::Options { unpack_memory_max, ..drive::Options::default() };
-        applied(&pair, 0, options)
+        resumed(&pair, 0, options)
     };
     assert!(with(needed).is_ok());
     let refused = with(needed - 1);

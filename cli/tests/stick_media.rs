@@ -104,13 +104,15 @@ fn skip(reason: &str) {
     std::io::stderr().write_all(line.as_bytes()).expect("stderr takes a line");
 }
 
+/// A medium in this folder; none where the machine has no such file system.
+fn medium<'a>(kind: &'a Kind, folder: &Path) -> Option<Medium<'a>> {
+    Medium::new(kind, folder).inspect_err(|reason| skip(reason.trim())).ok()
+}
+
 fn carries(kind: &Kind) {
     let fleet = Fleet::new();
     let desk = &fleet.0.depot;
-    let mut medium = match Medium::new(kind, &desk.path(".")) {
-        Ok(medium) => medium,
-        Err(reason) => return skip(reason.trim()),
-    };
+    let Some(mut medium) = medium(kind, &desk.path(".")) else { return };
     fleet.device("radar-7", 1);
     let out = fleet.run("stick export depot medium --full --json").expect_code(0).json();
     medium.unplug();
@@ -203,10 +205,7 @@ fn blobs(folder: &Path) -> usize {
 fn goes_on_after_each_pull(kind: &Kind) {
     let fleet = Fleet::new();
     let desk = &fleet.0.depot;
-    let mut medium = match Medium::new(kind, &desk.path(".")) {
-        Ok(medium) => medium,
-        Err(reason) => return skip(reason.trim()),
-    };
+    let Some(mut medium) = medium(kind, &desk.path(".")) else { return };
     fleet.device("radar-7", 1);
     let export = "stick export depot medium --full --json";
     let begun = Instant::now();

@@ -3,12 +3,15 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use neap_engine::apply::Checkpoint;
 use neap_engine::io::drive::{self, Applied, Options, Stopped};
-use neap_engine::io::memory::PatchBytes;
+use neap_engine::io::error::DriveError;
+use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
 use neap_engine::io::{Patch, Source};
+use neap_engine::journal::Slot;
 
 use crate::machine::Port;
-use crate::pair::Pair;
+use crate::pair::{Pair, WINDOW};
 
 /// A read that fails: the `nth`, from 0.
 #[derive(Debug, Clone, Copy)]
@@ -123,4 +126,26 @@ impl Patch for FailingPatch<'_> {
         self.from = Some(offset);
         self.bytes.skip_to(offset)
     }
+}
+
+/// What an apply in memory makes that finds `windows` made.
+///
+/// # Errors
+/// What stopped it.
+///
+/// # Panics
+/// If it does not go on from there.
+pub fn resumed(pair: &Pair, windows: u64, options: Options) -> Result<Vec<u8>, DriveError> {
+    let mut journal = MemoryJournal::default();
+    let checkpoint = Checkpoint { patch: pair.header.id, windows };
+    journal.slots[1] = Slot { sequence: 1, checkpoint }.encode();
+    let done = (usize::try_from(windows).expect("few windows") * WINDOW).min(pair.target.len());
+    let mut target = MemoryTarget::default();
+    target.bytes.extend(&pair.target[..done]);
+    let mut patch = PatchBytes::new(&pair.patch);
+    let applied =
+        drive::apply(&mut patch, &pair.source, &mut target, &mut journal, options, &|_| {});
+    let applied = applied.map_err(|stopped| stopped.error)?;
+    assert_eq!(applied.windows_resumed, windows);
+    Ok(target.bytes)
 }

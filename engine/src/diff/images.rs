@@ -83,7 +83,7 @@ impl<'a> Images<'a> {
         Ok(Made::of(chosen, header, target.size()))
     }
 
-    pub(super) fn header(
+    fn header(
         &self,
         chosen: &plan::Chosen,
         blocks: Option<Blocks>,
@@ -117,7 +117,7 @@ impl<'a> Images<'a> {
 }
 
 impl Made {
-    pub(super) fn of(chosen: plan::Chosen, header: Header, view: u64) -> Self {
+    fn of(chosen: plan::Chosen, header: Header, view: u64) -> Self {
         let plan::Chosen { mut summary, range, spooled, .. } = chosen;
         summary.view = view;
         Self { header, range, spooled, summary }

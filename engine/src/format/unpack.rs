@@ -1,5 +1,8 @@
 //! The blocks of the layer `unpack`: what of both images is seen as what it was packed from.
 
+use std::ops::Range;
+
+use super::source_map::SourceRange;
 use super::{bounded, split};
 use crate::coder;
 use crate::error::FormatError;
@@ -90,6 +93,26 @@ impl TargetBlock {
 #[must_use]
 pub fn view_start(end: u64) -> u64 {
     end.next_multiple_of(SOURCE_BLOCK)
+}
+
+/// The blocks of a source's view, by index, that a range of it touches.
+#[must_use]
+pub fn touched(blocks: &[SourceBlock], range: SourceRange) -> Range<usize> {
+    let first = blocks.partition_point(|block| block.view_end() <= range.offset);
+    let end = blocks.partition_point(|block| block.view_offset < range.end());
+    first..end.max(first)
+}
+
+/// Where byte `offset` of what `blocks` are a view of lies in the view, or where the block begins
+/// that has it.
+#[must_use]
+pub fn view_place(blocks: &[TargetBlock], offset: u64) -> u64 {
+    let next = blocks.partition_point(|block| block.end() <= offset);
+    match (blocks.get(next), blocks[..next].last()) {
+        (Some(block), _) if block.offset <= offset => block.view_offset,
+        (_, Some(before)) => offset - before.end() + before.view_end(),
+        (_, None) => offset,
+    }
 }
 
 /// Size of the view of an image of this size, of which these are the blocks.
@@ -199,10 +222,8 @@ impl Blocks {
             // In the source, or in what lies behind it before this one.
             let bound = if offset < source_size { source_size } else { before };
             bounded("block_end", offset + len, 0, bound)?;
-            let first = self.source.partition_point(|outer| outer.view_end() <= offset);
-            let outer = self.source[first..].iter().zip(&depths[first..]);
-            let outer = outer.take_while(|(outer, _)| outer.view_offset < offset + len);
-            let depth = 1 + outer.map(|(_, depth)| *depth).max().unwrap_or(0);
+            let outer = &depths[touched(&self.source, SourceRange { offset, len })];
+            let depth = 1 + outer.iter().max().copied().unwrap_or(0);
             depths.push(bounded("block_depth", depth, 1, UNPACK_DEPTH_MAX)?);
             let method = u32::try_from(method).expect("methods are few");
             self.source.push(SourceBlock { offset, len, view_offset, plain_len, method });

@@ -20,7 +20,8 @@ pub(super) struct Packing<'a> {
     levels: Vec<Level<'a>>,
     /// Bytes at the front of the view that nobody needs.
     unneeded: u64,
-    hands: Option<Hands>,
+    /// Where threads that pack take jobs from, if there are any.
+    jobs: Option<Sender<Task>>,
     windows: Windows<'a>,
 }
 
@@ -37,11 +38,7 @@ enum Slot {
     Block(Receiver<Result<Vec<u8>, FormatError>>, u64),
 }
 
-/// Threads that pack.
-struct Hands {
-    jobs: Sender<Task>,
-}
-
+/// A job, and whom to tell what came of it.
 type Task = (Job, Sender<Result<Vec<u8>, FormatError>>);
 
 /// Takes verified windows; gives the memory of one back.
@@ -53,7 +50,7 @@ impl<'a> Packing<'a> {
         let level = |packer| Level { packer, queue: VecDeque::new(), len: 0 };
         let levels = start.packers.into_iter().map(level).collect();
         let windows = Windows { header, at, bytes: Vec::new() };
-        Self { blocks, levels, unneeded: start.unneeded, hands: None, windows }
+        Self { blocks, levels, unneeded: start.unneeded, jobs: None, windows }
     }
 
     /// The same with threads that pack, which end when it does.
@@ -72,7 +69,7 @@ impl<'a> Packing<'a> {
                 }
             });
         }
-        self.hands = Some(Hands { jobs });
+        self.jobs = Some(jobs);
         self
     }
 
@@ -116,12 +113,12 @@ impl<'a> Packing<'a> {
     fn start(&mut self, level: usize, job: Job, write: Write) -> Result<(), DriveError> {
         let memory = job.memory(&self.blocks.methods);
         self.settle(level, PACKED_AT_ONCE.saturating_sub(memory), write)?;
-        let Some(hands) = &self.hands else {
+        let Some(jobs) = &self.jobs else {
             let packed = job.run(&self.blocks.methods)?;
             return self.pass(level, &packed, write);
         };
         let (send, receive) = mpsc::channel();
-        hands.jobs.send((job, send)).expect("the threads live as long as this");
+        jobs.send((job, send)).expect("the threads live as long as this");
         let level = &mut self.levels[level];
         level.len += memory;
         level.queue.push_back(Slot::Block(receive, memory));

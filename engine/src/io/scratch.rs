@@ -3,19 +3,26 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that are appended by any thread and read at random.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    file: File,
+    /// Made when it is needed, in the folder for temporary files (`TMPDIR`).
+    file: OnceLock<File>,
     len: AtomicU64,
 }
 
 impl Scratch {
-    /// An empty one, in the folder for temporary files (`TMPDIR`).
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { file: tempfile::tempfile()?, len: AtomicU64::new(0) })
+    fn file(&self) -> io::Result<&File> {
+        match self.file.get() {
+            Some(file) => Ok(file),
+            None => {
+                let made = tempfile::tempfile()?;
+                Ok(self.file.get_or_init(|| made))
+            }
+        }
     }
 
     /// Appends parts one behind the other; says where the first one starts.
@@ -24,7 +31,7 @@ impl Scratch {
         let start = self.len.fetch_add(len, Ordering::Relaxed);
         let mut at = start;
         for part in parts {
-            self.file.write_all_at(part, at)?;
+            self.file()?.write_all_at(part, at)?;
             at += part.len() as u64;
         }
         Ok(start)
@@ -32,6 +39,6 @@ impl Scratch {
 
     /// Fills `into` from byte `offset`.
     pub(crate) fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(into, offset)
+        self.file()?.read_exact_at(into, offset)
     }
 }

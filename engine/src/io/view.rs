@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Source;
 use crate::format::Blocks;
 use crate::limits::{UNPACK_WORK, UNPACKED_KEPT};
+use crate::unpack::pack::in_memory;
 
 /// Reads a source's view; unpacks blocks as they are needed, and keeps the last ones.
 pub(super) struct SourceView<'a> {
@@ -141,9 +142,4 @@ impl Kept {
             self.len -= plain.len() as u64;
         }
     }
-}
-
-/// Lengths that the limits keep below what is held in memory.
-fn in_memory(len: u64) -> usize {
-    usize::try_from(len).unwrap_or(usize::MAX)
 }

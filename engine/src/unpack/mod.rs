@@ -10,6 +10,7 @@
 //! - [`pack`]: from the target's view to the target.
 
 pub mod codec;
+mod crc;
 pub mod find;
 pub mod pack;
 

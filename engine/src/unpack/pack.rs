@@ -2,6 +2,7 @@
 
 use super::codec::Method;
 use crate::error::FormatError;
+use crate::format::unpack::view_place;
 use crate::format::{Blocks, TargetBlock};
 use crate::limits::PIECE_LEN;
 
@@ -124,16 +125,9 @@ impl<'a> Start<'a> {
         let (mut at, mut packers) = (offset, Vec::new());
         for level in &blocks.levels {
             let next = level.partition_point(|block| block.end() <= at);
-            let (rest, before) = (&level[next..], next.checked_sub(1).map(|index| &level[index]));
-            let mut unneeded = 0;
-            at = match (rest.first(), before) {
-                (Some(block), _) if block.offset < at => {
-                    unneeded = at - block.offset;
-                    block.view_offset
-                }
-                (_, Some(before)) => at - before.end() + before.view_end(),
-                (_, None) => at,
-            };
+            let rest = &level[next..];
+            let unneeded = rest.first().map_or(0, |block| at.saturating_sub(block.offset));
+            at = view_place(level, at);
             packers.push(Packer { blocks: rest, at, view: Vec::new(), unneeded });
         }
         let is_end = at == blocks.target_view_size(target_size);
@@ -143,7 +137,7 @@ impl<'a> Start<'a> {
 }
 
 /// Lengths that the limits keep below what is held in memory.
-fn in_memory(len: u64) -> usize {
+pub(crate) fn in_memory(len: u64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }
 

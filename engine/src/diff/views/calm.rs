@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::diff::parse::Piece;
 use crate::diff::source_range;
+use crate::format::unpack::touched;
 use crate::format::{SourceBlock, SourceRange};
 use crate::limits::{UNPACK_WORK, UNPACKED_KEPT};
 
@@ -74,9 +75,7 @@ impl Device<'_> {
         if range.end() <= self.source_size {
             return 0..0;
         }
-        let first = self.blocks.partition_point(|block| block.view_end() <= range.offset);
-        let end = self.blocks.partition_point(|block| block.view_offset < range.end());
-        first..end.max(first)
+        touched(self.blocks, range)
     }
 
     /// The blocks that a block lies in.

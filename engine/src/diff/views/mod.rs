@@ -14,7 +14,7 @@ mod read;
 use super::parse::Piece;
 use super::{DiffError, Options};
 use crate::digest::Digest;
-use crate::format::unpack::view_size;
+use crate::format::unpack::{touched, view_place, view_size};
 use crate::format::{Blocks, SourceRange, TargetBlock};
 use crate::io::scratch::Scratch;
 use crate::io::{Error, Event, Progress, Source};
@@ -23,7 +23,7 @@ use crate::limits::{
 };
 use crate::unpack::codec::{Method, Methods, Rebuilt};
 use crate::unpack::find::{self, Container};
-use crate::unpack::pack::packing_memory;
+use crate::unpack::pack::{in_memory, packing_memory};
 use crate::unpack::{Block, Codec};
 use read::{Behind, SourceView, Store, TargetView, TargetViews};
 
@@ -101,7 +101,7 @@ impl<'a> Views<'a> {
         options: &Options,
         progress: Progress,
     ) -> Result<Option<Self>, DiffError> {
-        let scratch = Arc::new(Scratch::new().map_err(DiffError::Scratch)?);
+        let scratch = Arc::new(Scratch::default());
         let of_source = Store { scratch: Arc::clone(&scratch), stored: Vec::new() };
         let of_target = Store { scratch, stored: Vec::new() };
         let mut views = Self {
@@ -162,7 +162,7 @@ impl<'a> Views<'a> {
         let starts: Vec<u64> = starts.chain(known.starts.drain(..)).collect();
         let fates = fates(&target, &found, &is_known, &scratch, limits, progress)?;
         let size = target.size();
-        self.seen.containers.extend(containers.iter().cloned());
+        self.seen.containers.extend(containers);
         let room = BLOCKS_MAX / 2 - self.target.levels.iter().map(Vec::len).sum::<usize>();
         let (level, stored) = level(&mut self.methods, room, found, fates, &mut self.seen);
         if level.is_empty() || view_size(size, &level) > IMAGE_SIZE_MAX {
@@ -200,9 +200,7 @@ impl<'a> Views<'a> {
                 let len = range.len.min(source_size - range.offset);
                 of_image.push(SourceRange { offset: range.offset, len });
             }
-            let first = listed.partition_point(|block| block.view_end() <= range.offset);
-            let touched = listed.iter().skip(first).take_while(|b| b.view_offset < range.end());
-            is_used[first..first + touched.count()].fill(true);
+            is_used[touched(listed, *range)].fill(true);
         }
         // Executables may end behind what is copied of them: the view is as long as it was.
         if let Some(last) = is_used.last_mut() {
@@ -217,10 +215,8 @@ impl<'a> Views<'a> {
             if block.offset < source_size {
                 of_image.push(SourceRange { offset: block.offset, len: block.len });
             } else {
-                let first = listed.partition_point(|outer| outer.view_end() <= block.offset);
-                let end = block.offset + block.len;
-                let outer = listed[first..].iter().take_while(|outer| outer.view_offset < end);
-                is_used[first..first + outer.count()].fill(true);
+                let (offset, len) = (block.offset, block.len);
+                is_used[touched(listed, SourceRange { offset, len })].fill(true);
             }
             blocks.source.push(*block);
         }
@@ -245,16 +241,6 @@ struct Known {
     starts: Vec<u64>,
     /// The source's view was looked through up to here.
     source_end: u64,
-}
-
-/// Where byte `offset` of what a level is a view of lies in the view, or what packs it begins.
-fn view_place(level: &[TargetBlock], offset: u64) -> u64 {
-    let next = level.partition_point(|block| block.end() <= offset);
-    match level[..next].last() {
-        _ if level.get(next).is_some_and(|block| block.offset <= offset) => level[next].view_offset,
-        Some(before) => offset - before.end() + before.view_end(),
-        None => offset,
-    }
 }
 
 /// Blocks that changed, and those around them: files are matched better whole.
@@ -469,9 +455,4 @@ fn unpack(
         Ok(Some((stored, len, method)))
     });
     unpacked.collect()
-}
-
-/// Lengths that the limits keep below what is held in memory.
-fn in_memory(len: u64) -> usize {
-    usize::try_from(len).unwrap_or(usize::MAX)
 }

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Unpacked, in_memory, index_of};
+use super::{Unpacked, index_of};
 use crate::format::unpack::{view_size, view_start};
 use crate::format::{SourceBlock, TargetBlock};
 use crate::io::scratch::Scratch;
 use crate::io::{Error, ErrorKind, Source};
 use crate::limits::{BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX};
 use crate::unpack::codec::Method;
+use crate::unpack::pack::in_memory;
 use crate::unpack::{Block, Codec};
 
 /// What was unpacked, and where its parts are kept.

@@ -2,28 +2,15 @@
 
 use bzip2::{Action, Compress, Compression, Decompress, Status};
 
-use super::{UnpackError, make_room};
+use super::{UnpackError, decode_whole};
 
 /// The plain bytes of a stream.
 pub(super) fn unpack(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
     let mut decoder = Decompress::new(false);
-    let mut plain = Vec::new();
-    loop {
-        make_room(&mut plain, plain_len_max)?;
-        let taken = usize::try_from(decoder.total_in()).map_err(|_| UnpackError::Malformed)?;
-        let before = (taken, plain.len());
-        let status = decoder
-            .decompress_vec(&packed[taken..], &mut plain)
-            .map_err(|_| UnpackError::Malformed)?;
-        let taken = usize::try_from(decoder.total_in()).map_err(|_| UnpackError::Malformed)?;
-        if status == Status::StreamEnd {
-            make_room(&mut plain, plain_len_max)?;
-            return if taken == packed.len() { Ok(plain) } else { Err(UnpackError::Malformed) };
-        }
-        if before == (taken, plain.len()) {
-            return Err(UnpackError::Malformed);
-        }
-    }
+    decode_whole(packed, plain_len_max, |rest, plain| {
+        let status = decoder.decompress_vec(rest, plain).map_err(|_| UnpackError::Malformed)?;
+        Ok((decoder.total_in(), status == Status::StreamEnd))
+    })
 }
 
 /// The level that a stream shows: 100 kB of its blocks.

@@ -28,6 +28,24 @@ pub(super) struct Token {
     pub offset: u32,
 }
 
+/// The length of the edits between tokens of the first `plain_len` bytes of two texts.
+pub(super) fn distance(
+    actual: impl Iterator<Item = Token>,
+    predicted: impl Iterator<Item = Token>,
+    plain_len: u64,
+) -> usize {
+    encode(within(actual, plain_len), within(predicted, plain_len)).len()
+}
+
+/// The tokens that end before byte `plain_len` of their text.
+fn within(tokens: impl Iterator<Item = Token>, plain_len: u64) -> impl Iterator<Item = Token> {
+    let mut at = 0;
+    tokens.take_while(move |token| {
+        at += u64::from(token.literals) + u64::from(token.len);
+        at < plain_len
+    })
+}
+
 /// What tells the tokens `actual` to someone who has `predicted`. Both say texts of one length.
 pub(super) fn encode(
     actual: impl Iterator<Item = Token>,

@@ -114,6 +114,30 @@ impl Codec {
     }
 }
 
+/// What a decoder makes of all of `packed`. Each step is given what is not yet taken, appends to
+/// the plain bytes within their capacity, and says how many bytes were taken in all, and whether
+/// that was the end.
+fn decode_whole(
+    packed: &[u8],
+    plain_len_max: usize,
+    mut step: impl FnMut(&[u8], &mut Vec<u8>) -> Result<(u64, bool), UnpackError>,
+) -> Result<Vec<u8>, UnpackError> {
+    let (mut plain, mut taken) = (Vec::new(), 0);
+    loop {
+        make_room(&mut plain, plain_len_max)?;
+        let before = (taken, plain.len());
+        let (taken_in_all, is_end) = step(&packed[taken..], &mut plain)?;
+        taken = usize::try_from(taken_in_all).map_err(|_| UnpackError::Malformed)?;
+        if is_end {
+            make_room(&mut plain, plain_len_max)?;
+            return if taken == packed.len() { Ok(plain) } else { Err(UnpackError::Malformed) };
+        }
+        if before == (taken, plain.len()) {
+            return Err(UnpackError::Malformed);
+        }
+    }
+}
+
 /// Makes room at the end of `out` for a decoder that fills it up to its capacity.
 fn make_room(out: &mut Vec<u8>, len_max: usize) -> Result<(), UnpackError> {
     if out.len() > len_max {

@@ -13,7 +13,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use self::read::{Symbol, Symbols};
 use self::trees::Lengths;
 use super::edits::{self, Edited, Token};
-use super::{UnpackError, make_room};
+use super::{UnpackError, decode_whole};
 use crate::error::FormatError;
 use crate::varint;
 
@@ -39,23 +39,12 @@ pub(super) fn unpack_zlib(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>
 
 fn inflate(packed: &[u8], zlib: bool, plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
     let mut decoder = Decompress::new(zlib);
-    let mut plain = Vec::new();
-    loop {
-        make_room(&mut plain, plain_len_max)?;
-        let taken = usize::try_from(decoder.total_in()).map_err(|_| UnpackError::Malformed)?;
-        let before = (taken, plain.len());
+    decode_whole(packed, plain_len_max, |rest, plain| {
         let status = decoder
-            .decompress_vec(&packed[taken..], &mut plain, FlushDecompress::None)
+            .decompress_vec(rest, plain, FlushDecompress::None)
             .map_err(|_| UnpackError::Malformed)?;
-        let taken = usize::try_from(decoder.total_in()).map_err(|_| UnpackError::Malformed)?;
-        if status == Status::StreamEnd {
-            make_room(&mut plain, plain_len_max)?;
-            return if taken == packed.len() { Ok(plain) } else { Err(UnpackError::Malformed) };
-        }
-        if before == (taken, plain.len()) {
-            return Err(UnpackError::Malformed);
-        }
-    }
+        Ok((decoder.total_in(), status == Status::StreamEnd))
+    })
 }
 
 /// What zlib makes of `plain`, without a wrapper.
@@ -90,14 +79,7 @@ pub(super) fn correct(packed: &[u8], predicted: &[u8], plain: &[u8]) -> Option<V
 
 /// The length of the edits that lead from one stream to another.
 pub(super) fn distance(packed: &[u8], predicted: &[u8], plain_len: usize) -> usize {
-    let within = |packed| {
-        let mut at = 0;
-        Tokens::new(packed).take_while(move |token| {
-            at += token.literals as usize + token.len as usize;
-            at < plain_len
-        })
-    };
-    edits::encode(within(packed), within(predicted)).len()
+    edits::distance(Tokens::new(packed), Tokens::new(predicted), plain_len as u64)
 }
 
 /// The stream that a correction makes of the predicted one.

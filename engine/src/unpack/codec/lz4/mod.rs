@@ -139,14 +139,7 @@ pub(super) fn correct(packed: &[u8], predicted: &[u8]) -> Option<Vec<u8>> {
 /// The length of the edits between a block and what is predicted of the beginning of its text.
 pub(super) fn distance(packed: &[u8], predicted: &[u8]) -> usize {
     let len: u64 = tokens(predicted).map(|token| u64::from(token.literals + token.len)).sum();
-    let within = |packed| {
-        let mut at = 0;
-        tokens(packed).take_while(move |token| {
-            at += u64::from(token.literals) + u64::from(token.len);
-            at < len
-        })
-    };
-    edits::encode(within(packed), within(predicted)).len()
+    edits::distance(tokens(packed), tokens(predicted), len)
 }
 
 /// The block that a correction makes of the predicted one.

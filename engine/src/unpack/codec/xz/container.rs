@@ -3,6 +3,7 @@
 use liblzma::stream::Filters;
 
 use crate::limits::XZ_DICT_MAX;
+use crate::unpack::crc::crc32;
 use crate::varint;
 
 const MAGIC: [u8; 6] = [0xfd, b'7', b'z', b'X', b'Z', 0];
@@ -294,25 +295,6 @@ fn take_vli(bytes: &[u8], at: &mut usize) -> Option<u64> {
 
 fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
-}
-
-/// CRC-32 of IEEE 802.3 (section 6).
-fn crc32(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = {
-        let mut table = [0; 256];
-        let mut byte = 0_u32;
-        while byte < 256 {
-            let (mut value, mut bit) = (byte, 0);
-            while bit < 8 {
-                value = if value & 1 == 1 { value >> 1 ^ 0xedb8_8320 } else { value >> 1 };
-                bit += 1;
-            }
-            table[byte as usize] = value;
-            byte += 1;
-        }
-        table
-    };
-    !bytes.iter().fold(!0, |crc, byte| crc >> 8 ^ TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)])
 }
 
 /// CRC-64 of ECMA-182 (section 6).

@@ -9,7 +9,7 @@ mod container;
 use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
 
 use self::container::Header;
-use super::{UnpackError, make_room};
+use super::{UnpackError, decode_whole};
 use crate::limits::{DECODER_MEMORY_MAX, XZ_BLOCK_SHARE, XZ_DICT_MAX};
 
 /// Makes of a preset its extreme variant: `LZMA_PRESET_EXTREME` in the highest bit of a byte.
@@ -165,27 +165,13 @@ fn decode(
     plain_len_max: usize,
 ) -> Result<Vec<u8>, UnpackError> {
     let mut decoder = decoder.map_err(|_| UnpackError::Malformed)?;
-    let mut plain = Vec::new();
-    loop {
-        make_room(&mut plain, plain_len_max)?;
-        let taken = usize::try_from(decoder.total_in()).map_err(|_| UnpackError::Malformed)?;
-        let before = (taken, plain.len());
-        let status =
-            decoder.process_vec(&packed[taken..], &mut plain, Action::Finish).map_err(|error| {
-                match error {
-                    liblzma::stream::Error::MemLimit => UnpackError::TooLarge,
-                    _ => UnpackError::Malformed,
-                }
-            })?;
-        let taken = usize::try_from(decoder.total_in()).map_err(|_| UnpackError::Malformed)?;
-        if status == Status::StreamEnd {
-            make_room(&mut plain, plain_len_max)?;
-            return if taken == packed.len() { Ok(plain) } else { Err(UnpackError::Malformed) };
-        }
-        if before == (taken, plain.len()) {
-            return Err(UnpackError::Malformed);
-        }
-    }
+    decode_whole(packed, plain_len_max, |rest, plain| {
+        let status = decoder.process_vec(rest, plain, Action::Finish).map_err(|e| match e {
+            liblzma::stream::Error::MemLimit => UnpackError::TooLarge,
+            _ => UnpackError::Malformed,
+        })?;
+        Ok((decoder.total_in(), status == Status::StreamEnd))
+    })
 }
 
 /// Packs `plain`; stops behind `len_max` bytes.

@@ -4,6 +4,7 @@
 //! block tells that of the whole block. Index and footer must then agree with what was walked.
 
 use super::{Codec, Hit, Parsed, Reader, Stop, check, whole};
+use crate::unpack::crc::crc32;
 use crate::unpack::find::reader::le32;
 
 /// Length of the header, and that of the footer, in bytes.
@@ -142,26 +143,9 @@ fn integer(bytes: &[u8], at: &mut usize) -> Parsed<u64> {
     Err(Stop::Malformed)
 }
 
-/// CRC-32 of a header; they are short.
-fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = u32::MAX;
-    for &byte in bytes {
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
-        }
-    }
-    !crc
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn crc_is_that_of_the_check_value() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
 
     #[test]
     fn integer_of_ten_bytes_is_refused() {
