@@ -1,6 +1,9 @@
 //! The layer `unpack` through the whole machine: diff, then apply with resumes, power cuts, faults
 //! and hostile tables.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use neap_engine::diff::{Coder, Options, Parts};
 use neap_engine::digest::Digest;
 use neap_engine::error::{ApplyError, FormatError};
@@ -8,6 +11,7 @@ use neap_engine::format::{Blocks, Header};
 use neap_engine::io::drive;
 use neap_engine::io::error::DriveError;
 use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
+use neap_engine::unpack::codec::{Families, Family, Method};
 use neap_sim::chain::sweep;
 use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
@@ -37,6 +41,57 @@ fn patches_are_smaller_where_packed_bytes_are_seen_as_what_they_were() {
         println!("{coder:?}: {with} bytes, {without} without");
         assert!(with * 4 < without, "{coder:?}: {with} bytes, {without} without");
     }
+}
+
+fn gzip(plain: &str) -> Vec<u8> {
+    let mut command = Command::new("gzip");
+    command.arg("-9n").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut gzip = command.spawn().expect("gzip is installed");
+    let mut stdin = gzip.stdin.take().expect("it is a pipe");
+    stdin.write_all(plain.as_bytes()).expect("gzip reads it");
+    drop(stdin);
+    gzip.wait_with_output().expect("gzip ends").stdout
+}
+
+#[test]
+fn blocks_of_codecs_that_are_switched_off_stay_packed() {
+    let (mut source, mut target) = packed::images(300_000, 3);
+    let text: String = (0..5000).map(|number| format!("line {}\n", number * number)).collect();
+    source.extend(gzip(&text));
+    target.extend(gzip(&text.replace("line 16\n", "line 17\n")));
+    let families = |blocks: &Blocks| {
+        let all = [Family::Deflate, Family::Lz4, Family::Xz, Family::Zstd, Family::Bzip2];
+        let codecs: Vec<_> = blocks.methods.iter().map(Method::codec).collect();
+        let is_used = |family: &Family| codecs.iter().any(|codec| codec.family() == Some(*family));
+        all.into_iter().filter(is_used).collect::<Vec<_>>()
+    };
+    let with = |not_unpacked| {
+        let options = Options { not_unpacked, ..options(Coder::Zstd, true) };
+        let pair = layered::diffed(source.clone(), target.clone(), &options).0;
+        pair.header.blocks.as_ref().map(families).unwrap_or_default()
+    };
+    let all = with(Families::default());
+    assert!(all.len() > 1, "the images have {all:?}");
+    for family in &all {
+        let rest = with([*family].into_iter().collect());
+        assert!(!rest.contains(family), "{family:?} was unpacked");
+        assert!(!rest.is_empty(), "without {family:?} nothing was unpacked");
+    }
+    assert!(with(all.into_iter().collect()).is_empty());
+}
+
+/// With a link on which nothing but time counts, a device is not made to pack for longer than the
+/// bytes would have taken.
+#[test]
+fn nothing_is_unpacked_where_the_link_is_faster_than_packing() {
+    let (source, target) = packed::images(1 << 20, 4);
+    let is_unpacked = |link_rate| {
+        let options = Options { link_rate: Some(link_rate), ..options(Coder::Zstd, true) };
+        let pair = layered::diffed(source.clone(), target.clone(), &options).0;
+        pair.header.blocks.is_some()
+    };
+    assert!(is_unpacked(1000));
+    assert!(!is_unpacked(100_000_000_000));
 }
 
 /// The last blocks of a source were left out where nothing was copied from them, but an executable

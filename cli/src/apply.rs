@@ -38,6 +38,7 @@ pub(crate) fn run_with(args: &Apply, mut patch: PatchInput) -> Result<Outcome, F
         ..Options::default()
     };
     let event = |event| progress.event(event);
+    neap_malloc::give_large_buffers_back();
     let done = drive::apply(&mut patch, &source, &mut target, &mut journal, options, &event);
     progress.finish();
     match done {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum, builder::RangedU64ValueParser};
 use neap_engine::diff::{Options, Parts};
+use neap_engine::unpack::codec::{Families, Family};
 
 use crate::size;
 use crate::tariff::{Link, Overhead, Price};
@@ -170,9 +171,11 @@ pub(crate) struct Diff {
     /// Bytes of patch after which decoding can start afresh; less makes the patch larger
     #[arg(long, value_name = "SIZE", default_value = "8M", value_parser = restart)]
     pub(crate) restart: u64,
-    /// Do not look inside what is packed: applying then takes no time for packing it again
-    #[arg(long)]
-    pub(crate) no_unpack: bool,
+    /// Do not look inside what is packed, or only not inside what these codecs packed: applying
+    /// then takes no time for packing it again
+    #[arg(long, value_enum, value_name = "CODEC", value_delimiter = ',')]
+    #[arg(num_args = 0.., require_equals = true)]
+    pub(crate) no_unpack: Option<Vec<Packed>>,
     /// Memory that packing again may take on the device, beside what apply takes anyway
     #[arg(long, value_name = "SIZE", default_value = UNPACK_MEMORY, value_parser = size::parse)]
     pub(crate) unpack_memory: u64,
@@ -188,13 +191,22 @@ impl Diff {
     pub(crate) fn parts(&self) -> Parts {
         let has = |part| !self.without.contains(&part);
         Parts {
-            // Where bytes cost nothing, the time to pack again is what counts.
-            unpack: !self.no_unpack && self.link != Some(LinkKind::Lan) && has(Part::Unpack),
+            unpack: !self.no_unpack.as_ref().is_some_and(Vec::is_empty) && has(Part::Unpack),
             chains: has(Part::Chains),
             refs: has(Part::Refs),
             moves: has(Part::Moves),
             rematch: has(Part::Rematch),
         }
+    }
+
+    /// Codecs whose blocks stay packed.
+    pub(crate) fn not_unpacked(&self) -> Families {
+        self.no_unpack.iter().flatten().map(|packed| packed.family()).collect()
+    }
+
+    /// Where bytes cost nothing, the time to pack again counts, beside what the link takes.
+    pub(crate) fn link_rate(&self) -> Option<u64> {
+        (self.link == Some(LinkKind::Lan)).then_some(LAN_RATE)
     }
 
     /// The coder and the effort: those asked for, else those for the link, else the defaults.
@@ -309,10 +321,44 @@ pub(crate) enum Part {
     Rematch,
 }
 
+/// Bytes a second of a network of 1 Gbit/s.
+const LAN_RATE: u64 = 125_000_000;
+
+/// What packed blocks, by the names that people know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Packed {
+    /// Deflate: gzip, zip, png, squashfs-gzip
+    #[value(alias = "gzip", alias = "zlib")]
+    Deflate,
+    /// lz4 and lz4hc
+    #[value(alias = "lz4hc")]
+    Lz4,
+    /// LZMA and LZMA2
+    #[value(alias = "lzma")]
+    Xz,
+    /// Zstandard
+    Zstd,
+    /// bzip2
+    Bzip2,
+}
+
+impl Packed {
+    fn family(self) -> Family {
+        match self {
+            Self::Deflate => Family::Deflate,
+            Self::Lz4 => Family::Lz4,
+            Self::Xz => Family::Xz,
+            Self::Zstd => Family::Zstd,
+            Self::Bzip2 => Family::Bzip2,
+        }
+    }
+}
+
 /// Links that a patch can be made for, by the price of a byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LinkKind {
-    /// Bytes cost nothing: the coder zstd, effort 6, nothing is packed again on the device
+    /// Bytes cost nothing: the coder zstd, effort 6, and what would take the device longer to pack
+    /// again than 1 Gbit/s takes to bring it stays packed
     Lan,
     /// Bytes cost time: the coder zstd, effort 7
     Port,

@@ -38,6 +38,8 @@ pub(crate) fn run(args: &Diff) -> Result<Outcome, Failure> {
         },
         parts: args.parts(),
         unpack_memory: args.unpack_memory,
+        not_unpacked: args.not_unpacked(),
+        link_rate: args.link_rate(),
     };
     let progress = Reporter::new(args.common.quiet);
     // Without a number rayon takes one thread a core.
@@ -116,7 +118,7 @@ fn text(args: &Diff, patch: &Patch) -> String {
         exact(patch_size),
         percent(patch_size, target_size),
     );
-    text += &inside::text(&summary.seen);
+    text += &inside::text(&summary.seen, header);
     if summary.is_full || (summary.literals == target_size && target_size > 0) {
         text += "         no delta was smaller: the patch is the whole target, compressed\n";
     }
@@ -165,7 +167,7 @@ fn json(args: &Diff, patch: &Patch, progress: &Reporter) -> Value {
         ("is_full", summary.is_full.into()),
         ("regions", summary.regions.into()),
         ("target_bytes", target_bytes),
-        ("inside", inside::json(&summary.seen)),
+        ("inside", inside::json(&summary.seen, header)),
         ("patch_bytes", spent.collect::<Map<_, _>>().into()),
         ("restart_points", header.restarts.len().into()),
         ("phases", phases.into()),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::size::{exact, human};
 
 /// Lines about what a diff saw inside the target.
-pub(crate) fn text(seen: &Seen) -> String {
+pub(crate) fn text(seen: &Seen, header: &Header) -> String {
     let mut text = String::new();
     for (name, count, len) in containers(seen) {
         text += &format!("inside   {name}: {} in {} found\n", human(len), counted(count, "place"));
@@ -21,7 +21,11 @@ pub(crate) fn text(seen: &Seen) -> String {
             }
         };
         line(unchanged, "packed as in the source");
-        line(rebuilt, "sent plain, packed again on the device");
+        let meaning = match header.blocks {
+            Some(_) => "sent plain, packed again on the device",
+            None => "could be, but the patch is better with them as they are",
+        };
+        line(rebuilt, meaning);
         line(passed, "pass through as they are");
         if *corrections_len > 0 {
             text += &format!("  {codec:<14}{} of corrections\n", human(*corrections_len));
@@ -31,11 +35,14 @@ pub(crate) fn text(seen: &Seen) -> String {
             text += &format!("  {codec:<14}advice: {advice}\n");
         }
     }
+    if let Some(blocks) = &header.blocks {
+        text += &format!("  applying takes about {} more\n", cores(blocks));
+    }
     text
 }
 
 /// The same as a value.
-pub(crate) fn json(seen: &Seen) -> Value {
+pub(crate) fn json(seen: &Seen, header: &Header) -> Value {
     let containers = containers(seen).into_iter();
     let containers =
         containers.map(|(name, count, len)| json!({"name": name, "count": count, "len": len}));
@@ -51,7 +58,21 @@ pub(crate) fn json(seen: &Seen) -> Value {
             "advice": advice,
         })
     });
-    json!({"containers": containers.collect::<Vec<_>>(), "codecs": codecs.collect::<Vec<_>>()})
+    json!({
+        "containers": containers.collect::<Vec<_>>(),
+        "codecs": codecs.collect::<Vec<_>>(),
+        "core_seconds": header.blocks.as_ref().map(core_seconds),
+    })
+}
+
+/// The time that unpacking and packing take, as people say it.
+pub(crate) fn cores(blocks: &Blocks) -> String {
+    format!("{:.1} s of one core like those of a desktop", core_seconds(blocks))
+}
+
+/// The same in seconds, to the tenth.
+pub(crate) fn core_seconds(blocks: &Blocks) -> f64 {
+    (blocks.time().as_secs_f64() * 10.0).ceil() / 10.0
 }
 
 /// What a patch's blocks are, by codec: how many are packed again, their bytes as packed, and how

@@ -87,6 +87,9 @@ fn text(header: &Header, report: &Report) -> String {
         let (packed, unpacked) = (blocks(packed), blocks(unpacked));
         line("packed again", format!("{codec}: {packed}, from {unpacked} of the source"));
     }
+    if let Some(blocks) = &header.blocks {
+        line("packing takes", inside::cores(blocks));
+    }
     line("frames", format!("{}, {} segments", report.frame_count, exact(report.segment_count)));
     if header.refs {
         line("regions", format!("{}, whose addresses are rewritten", exact(report.regions)));
@@ -135,6 +138,7 @@ fn json(header: &Header, report: &Report) -> Value {
     });
     fields.extend([
         ("inside", packed.collect::<Vec<_>>().into()),
+        ("core_seconds", header.blocks.as_ref().map(inside::core_seconds).into()),
         ("view_size", header.of_view().target_size.into()),
         ("window_size", header.window_len().into()),
         ("windows", header.target_windows.len().into()),

@@ -28,6 +28,7 @@ mod waiting;
 pub use views::{Count, Seen, Tally};
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::format::frame::COLUMN_COUNT;
@@ -35,6 +36,7 @@ use crate::format::{Estimates, Header, SourceRange};
 use crate::io::{self, Event, Progress, Source, Spool};
 use crate::limits::{IMAGE_SIZE_MAX, RESTART_LEN, UNPACK_MEMORY, WINDOW_LOG2_MAX, WINDOW_LOG2_MIN};
 use crate::refs::votes::Worth;
+use crate::unpack::codec::Families;
 use images::Images;
 use parse::{Islands, Piece};
 use plan::Candidate;
@@ -57,6 +59,11 @@ pub struct Options {
     pub coder: Coder,
     /// Memory that blocks may take on a device, in bytes.
     pub unpack_memory: u64,
+    /// Codecs whose blocks stay packed.
+    pub not_unpacked: Families,
+    /// Bytes that the link brings in a second, where nothing counts but the time until a device is
+    /// updated: packing again must save more than it takes.
+    pub link_rate: Option<u64>,
     /// Which parts of the diff are used, where they pay.
     pub parts: Parts,
 }
@@ -158,6 +165,8 @@ impl Default for Options {
             restart_len: RESTART_LEN,
             coder: Coder::default(),
             unpack_memory: UNPACK_MEMORY,
+            not_unpacked: Families::default(),
+            link_rate: None,
             parts: Parts::default(),
         }
     }
@@ -272,6 +281,14 @@ pub fn diff(
         None => None,
     };
     let seen = views.as_ref().map(|views| views.seen.clone()).unwrap_or_default();
+    let views = views.filter(|views| match (options.link_rate, estimates) {
+        (Some(rate), Some(estimates)) => {
+            // No more can be saved than others would send.
+            let saved_max = Duration::from_millis(estimates.delta * 1000 / rate.max(1));
+            views.pack_time() < saved_max
+        }
+        _ => true,
+    });
     let inside = match &views {
         Some(views) => Some(images.unpacked(views, options, spool, progress)?),
         None => None,

@@ -1,6 +1,7 @@
 //! The blocks of the layer `unpack`: what of both images is seen as what it was packed from.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::source_map::SourceRange;
 use super::{bounded, split};
@@ -121,6 +122,15 @@ pub fn view_size(size: u64, blocks: &[TargetBlock]) -> u64 {
     blocks.last().map_or(size, |last| size - last.end() + last.view_end())
 }
 
+/// Time of one core that packing each of these blocks takes on a device like ours.
+pub fn pack_times<'a>(
+    methods: &'a [Method],
+    levels: &'a [Vec<TargetBlock>],
+) -> impl Iterator<Item = Duration> {
+    let method = |block: &TargetBlock| &methods[block.method as usize];
+    levels.iter().flatten().map(move |block| method(block).pack_time(block.plain_len))
+}
+
 impl Blocks {
     /// Size of the source's view.
     #[must_use]
@@ -146,6 +156,16 @@ impl Blocks {
     pub fn not_packable_here(&self) -> Option<&TargetBlock> {
         let method = |block: &TargetBlock| &self.methods[block.method as usize];
         self.levels.iter().flatten().find(|block| !method(block).can_pack(block.plain_len))
+    }
+
+    /// Time of one core that packing and unpacking takes on a device like ours, if each block of the
+    /// source is unpacked once.
+    #[must_use]
+    pub fn time(&self) -> Duration {
+        let method = |index: u32| &self.methods[index as usize];
+        let unpack = self.source.iter();
+        let unpack = unpack.map(|block| method(block.method).unpack_time(block.plain_len));
+        unpack.chain(pack_times(&self.methods, &self.levels)).sum()
     }
 
     /// Most memory that the blocks take on a device, in bytes: what is kept of the source unpacked,

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rayon::prelude::*;
 
@@ -14,14 +15,14 @@ mod read;
 use super::parse::Piece;
 use super::{DiffError, Options};
 use crate::digest::Digest;
-use crate::format::unpack::{touched, view_place, view_size};
+use crate::format::unpack::{pack_times, touched, view_place, view_size};
 use crate::format::{Blocks, SourceRange, TargetBlock};
 use crate::io::scratch::Scratch;
 use crate::io::{Error, Event, Progress, Source};
 use crate::limits::{
     BLOCK_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PLAIN_LEN_MAX, UNPACK_DEPTH_MAX,
 };
-use crate::unpack::codec::{Method, Methods, Rebuilt};
+use crate::unpack::codec::{Families, Method, Methods, Rebuilt};
 use crate::unpack::find::{self, Container};
 use crate::unpack::pack::{in_memory, packing_memory};
 use crate::unpack::{Block, Codec};
@@ -91,6 +92,7 @@ struct Kept {
 /// What the diff lets blocks take of a device.
 struct Limits {
     memory: u64,
+    not_unpacked: Families,
 }
 
 impl<'a> Views<'a> {
@@ -110,7 +112,7 @@ impl<'a> Views<'a> {
             methods: Vec::new(),
             seen: Seen::default(),
         };
-        let limits = Limits { memory: options.unpack_memory };
+        let limits = Limits { memory: options.unpack_memory, not_unpacked: options.not_unpacked };
         let mut known = Known::default();
         while (views.target.levels.len() as u64) < UNPACK_DEPTH_MAX
             && views.look_deeper(&mut known, &limits, progress)?
@@ -121,6 +123,11 @@ impl<'a> Views<'a> {
     /// The target's last view.
     pub(super) fn target(&self) -> TargetView<'_> {
         TargetView { views: &self.target, depth: self.target.levels.len() }
+    }
+
+    /// Time of one core that packing the target's blocks takes on a device like ours.
+    pub(super) fn pack_time(&self) -> Duration {
+        pack_times(&self.methods, &self.target.levels).sum()
     }
 
     /// The pieces that a device can make in time.
@@ -141,6 +148,7 @@ impl<'a> Views<'a> {
         let (found_source, found) =
             rayon::join(|| find::find(&unseen, &[]), || find::find(&target, &known.starts));
         let mut found_source = found_source.map_err(DiffError::Source)?.blocks;
+        found_source.retain(|block| !limits.not_unpacked.has(block.codec));
         found_source.iter_mut().for_each(|block| block.offset += known.source_end);
         let find::Found { blocks: found, containers } = found.map_err(DiffError::Target)?;
         let found: Vec<_> =
@@ -337,6 +345,9 @@ fn fate(
     limits: &Limits,
 ) -> Result<Fate, DiffError> {
     let Some(packed) = packed(target, block, DiffError::Target)? else { return Ok(Fate::Passed) };
+    if limits.not_unpacked.has(block.codec) {
+        return Ok(Fate::Passed);
+    }
     let Ok(plain) = block.codec.unpack(&packed, in_memory(limits.plain_len_max())) else {
         return Ok(Fate::Passed);
     };

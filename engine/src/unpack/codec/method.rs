@@ -7,7 +7,7 @@ use crate::limits::{PLAIN_LEN_MAX, ZSTD_WINDOW_LOG2_MAX};
 /// A codec and the settings of the encoder that made a block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Method {
-    settings: Settings,
+    pub(super) settings: Settings,
 }
 
 /// How a block is packed again: proven when it was found.
@@ -21,7 +21,7 @@ pub struct Rebuilt {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Settings {
+pub(super) enum Settings {
     Stored,
     Deflate { level: u8 },
     Zlib { level: u8, header: [u8; 2] },

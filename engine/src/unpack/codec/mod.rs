@@ -10,15 +10,18 @@ mod bits;
 mod bzip2;
 mod deflate;
 mod edits;
+mod family;
 mod lz4;
 mod method;
 mod methods;
 mod pieces;
 #[cfg(test)]
 mod tests;
+mod time;
 mod xz;
 mod zstd;
 
+pub use family::{Families, Family};
 pub use method::{Method, Rebuilt};
 pub use methods::Methods;
 

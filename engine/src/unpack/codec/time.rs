@@ -1,0 +1,66 @@
+//! How long packing and unpacking keep a processor busy, told before a patch is applied.
+//!
+//! The figures are those of one core of the machine that `docs/delta.md` names, on code and text
+//! (`cargo bench -p neap-bench --bench codecs`). They say which of two patches costs a
+//! device more, and how much in the order of magnitude; its own cores may be several times slower.
+
+use std::time::Duration;
+
+use super::lz4::Encoder;
+use super::method::{Method, Settings};
+
+impl Method {
+    /// Time of one core to pack so many plain bytes.
+    #[must_use]
+    pub fn pack_time(&self, plain_len: u64) -> Duration {
+        let nanos_per_kib = match &self.settings {
+            Settings::Stored => 0,
+            Settings::Deflate { level } | Settings::Zlib { level, .. } => match level {
+                ..=3 => 12_000,
+                4..=6 => 30_000,
+                _ => 50_000,
+            },
+            Settings::Lz4(encoder) | Settings::Lz4Clusters { encoder, .. } => match encoder {
+                Encoder::Fast(_) => 2_000,
+                Encoder::Hc(..=9) => 20_000,
+                Encoder::Hc(_) => 60_000,
+            },
+            Settings::Xz(xz) => of_preset(xz.lzma.preset),
+            Settings::Lzma(lzma) => of_preset(lzma.preset),
+            Settings::Zstd(zstd) => match zstd.level {
+                ..=4 => 8_000,
+                5..=9 => 20_000,
+                10..=15 => 60_000,
+                _ => 250_000,
+            },
+            Settings::Bzip2 { .. } => 90_000,
+        };
+        of(nanos_per_kib, plain_len)
+    }
+
+    /// Time of one core to unpack so many plain bytes.
+    #[must_use]
+    pub fn unpack_time(&self, plain_len: u64) -> Duration {
+        let nanos_per_kib = match &self.settings {
+            Settings::Stored => 0,
+            Settings::Deflate { .. } | Settings::Zlib { .. } => 3_000,
+            Settings::Lz4(_) | Settings::Lz4Clusters { .. } => 800,
+            Settings::Xz(_) | Settings::Lzma(_) => 12_000,
+            Settings::Zstd(_) => 1_500,
+            Settings::Bzip2 { .. } => 30_000,
+        };
+        of(nanos_per_kib, plain_len)
+    }
+}
+
+/// The lowest bits of a preset are its number; a high one makes it extreme.
+fn of_preset(preset: u8) -> u64 {
+    match preset {
+        ..=3 => 100_000,
+        _ => 350_000,
+    }
+}
+
+fn of(nanos_per_kib: u64, plain_len: u64) -> Duration {
+    Duration::from_nanos(nanos_per_kib.saturating_mul(plain_len) / 1024)
+}
