@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::apt::{self, Lists, Version};
 use crate::cache::{self, Pair};
 use crate::error::CorpusError;
+use crate::process::run;
 use crate::recipe::{From, Pinned, Recipe, Take};
 use crate::{mkfs, registry, tree};
 
@@ -200,6 +202,12 @@ fn assemble(take: &Take, side: &Side, output: &Path) -> Result<(), CorpusError> 
             }
         },
         Take::File(pattern) => copy(&tree::member(&side.root, pattern)?),
+        Take::Gzip(pattern) => {
+            copy(&tree::member(&side.root, pattern)?)?;
+            let name = output.with_extension("gz");
+            run(Command::new("gzip").arg("-9nf").arg("--suffix=.gz").arg(output))?;
+            fs::rename(&name, output).map_err(CorpusError::io(&name))
+        }
         Take::Tree(pattern) => tree::tar(&tree::member(&side.root, pattern)?, output),
         Take::Ext4(size_mib) => mkfs::ext4(&side.root, *size_mib, output),
         Take::Erofs(packer) => mkfs::erofs(&side.root, packer, output),

@@ -98,6 +98,8 @@ pub enum Take {
     Package,
     /// One file inside, by path; `*` stands for any characters of one path component.
     File(String),
+    /// The same, packed by `gzip -9n`.
+    Gzip(String),
     /// A deterministic tar of the one folder that the pattern matches.
     Tree(String),
     /// An ext4 image of everything, so many MiB large.

@@ -169,7 +169,7 @@ impl Blocks {
     }
 
     /// Most memory that the blocks take on a device, in bytes: what is kept of the source unpacked,
-    /// what is packed at once, and what is gathered for the next block.
+    /// and what is packed at once, or gathered for it.
     #[must_use]
     pub fn memory(&self) -> u64 {
         let unpacking = self.source.iter().map(|block| {
@@ -178,9 +178,8 @@ impl Blocks {
         });
         let kept = self.source.iter().map(|block| block.plain_len).sum::<u64>().min(UNPACKED_KEPT);
         let packing = self.levels.iter().map(|level| {
-            let gathered = level.iter().map(TargetBlock::view_len).max().unwrap_or(0);
             let jobs = || level.iter().map(|block| packing_memory(&self.methods, block));
-            gathered + jobs().max().unwrap_or(0).max(jobs().sum::<u64>().min(PACKED_AT_ONCE))
+            jobs().max().unwrap_or(0).max(jobs().sum::<u64>().min(PACKED_AT_ONCE))
         });
         unpacking.max().unwrap_or(0) + kept + packing.sum::<u64>()
     }

@@ -93,7 +93,12 @@ impl<'a> Packing<'a> {
     fn feed(&mut self, depth: usize, bytes: &[u8], write: Write) -> Result<(), DriveError> {
         let Some(level) = depth.checked_sub(1) else { return self.windows.take(bytes, write) };
         let mut rest = bytes;
-        while let Some(piece) = self.levels[level].packer.next(&mut rest) {
+        loop {
+            // A large block is not gathered beside others that are being packed.
+            if let Some(len) = self.levels[level].packer.gathers() {
+                self.settle(level, PACKED_AT_ONCE.saturating_sub(len), write)?;
+            }
+            let Some(piece) = self.levels[level].packer.next(&mut rest) else { return Ok(()) };
             match piece {
                 Piece::Plain(plain) if self.levels[level].queue.is_empty() => {
                     self.pass(level, plain, write)?;
@@ -107,7 +112,6 @@ impl<'a> Packing<'a> {
             }
             self.settle(level, PACKED_AT_ONCE, write)?;
         }
-        Ok(())
     }
 
     fn start(&mut self, level: usize, job: Job, write: Write) -> Result<(), DriveError> {

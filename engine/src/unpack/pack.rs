@@ -91,6 +91,13 @@ impl<'a> Packer<'a> {
         None
     }
 
+    /// Bytes of the view that are gathered next, if a block begins here.
+    #[must_use]
+    pub fn gathers(&self) -> Option<u64> {
+        let block = self.blocks.first()?;
+        (self.at == block.view_offset).then(|| block.view_len())
+    }
+
     fn take<'b>(&mut self, bytes: &mut &'b [u8], len_max: u64) -> &'b [u8] {
         let len = in_memory(len_max.min(bytes.len() as u64));
         let (part, rest) = bytes.split_at(len);
