@@ -28,6 +28,8 @@ const LAYERS: &[(&str, Layer)] = &[
     ("neap-engine", Layer::Uses(&["neap-lz4-exact"])),
     // Calls into liblz4.
     ("neap-lz4-exact", Layer::Uses(&[])),
+    // A call of the C library.
+    ("neap-malloc", Layer::Uses(&[])),
     // Codecs of packed blocks, which are libraries.
     ("neap-reference", Layer::Uses(&["neap-engine"])),
     ("neap-trust", Layer::Uses(&[])),
@@ -36,12 +38,20 @@ const LAYERS: &[(&str, Layer)] = &[
     ("neap-usb-sideload", Layer::Uses(&["neap-depot", "neap-trust", "neap-engine"])),
     (
         "neap",
-        Layer::Uses(&["neap-engine", "neap-trust", "neap-depot", "neap-peer", "neap-usb-sideload"]),
+        Layer::Uses(&[
+            "neap-engine",
+            "neap-malloc",
+            "neap-trust",
+            "neap-depot",
+            "neap-peer",
+            "neap-usb-sideload",
+        ]),
     ),
     ("neap-bench", Layer::Top),
     ("neap-corpus", Layer::Top),
     ("neap-fuzz", Layer::Top),
     ("neap-tests", Layer::Top),
+    ("neap-same-bytes", Layer::Top),
 ];
 
 /// Files of `engine/src` outside `io/` that may touch the outside world, each with its reason.

@@ -27,8 +27,8 @@ mod waiting;
 
 pub use views::{Count, Seen, Tally};
 
+use core::time::Duration;
 use std::fmt;
-use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::format::frame::COLUMN_COUNT;
@@ -272,15 +272,16 @@ pub fn diff(
     }
     let images = Images::of(source, target, progress)?;
     let views = match options.parts.unpack {
-        true => Views::of(source, target, options, progress)?,
+        true => Some(Views::of(source, target, options, progress)?),
         false => None,
     };
+    let seen = views.as_ref().map(|views| views.seen.clone()).unwrap_or_default();
+    let views = views.filter(Views::has_blocks);
     let estimates = match &views {
         // By what others see: blocks that are packed as they were.
         Some(_) => Some(estimate::estimate(target, &unparsed(&images.exact), progress)?),
         None => None,
     };
-    let seen = views.as_ref().map(|views| views.seen.clone()).unwrap_or_default();
     let views = views.filter(|views| match (options.link_rate, estimates) {
         (Some(rate), Some(estimates)) => {
             // No more can be saved than others would send.

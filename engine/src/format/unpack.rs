@@ -1,7 +1,7 @@
 //! The blocks of the layer `unpack`: what of both images is seen as what it was packed from.
 
+use core::time::Duration;
 use std::ops::Range;
-use std::time::Duration;
 
 use super::source_map::SourceRange;
 use super::{bounded, split};
@@ -158,8 +158,8 @@ impl Blocks {
         self.levels.iter().flatten().find(|block| !method(block).can_pack(block.plain_len))
     }
 
-    /// Time of one core that packing and unpacking takes on a device like ours, if each block of the
-    /// source is unpacked once.
+    /// Time of one core that packing and unpacking takes on a device like ours, if each block of
+    /// the source is unpacked once.
     #[must_use]
     pub fn time(&self) -> Duration {
         let method = |index: u32| &self.methods[index as usize];

@@ -3,9 +3,9 @@
 //! A block of the target is unpacked if the source does not have the same packed bytes and we know
 //! how to pack it again. A block of the source is unpacked if the target does not have it.
 
+use core::time::Duration;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rayon::prelude::*;
 
@@ -96,13 +96,13 @@ struct Limits {
 }
 
 impl<'a> Views<'a> {
-    /// The views, if anything in the target is worth to be unpacked.
+    /// The views.
     pub(super) fn of(
         source: &'a dyn Source,
         target: &'a dyn Source,
         options: &Options,
         progress: Progress,
-    ) -> Result<Option<Self>, DiffError> {
+    ) -> Result<Self, DiffError> {
         let scratch = Arc::new(Scratch::default());
         let of_source = Store { scratch: Arc::clone(&scratch), stored: Vec::new() };
         let of_target = Store { scratch, stored: Vec::new() };
@@ -117,7 +117,12 @@ impl<'a> Views<'a> {
         while (views.target.levels.len() as u64) < UNPACK_DEPTH_MAX
             && views.look_deeper(&mut known, &limits, progress)?
         {}
-        Ok(Some(views).filter(|views| !views.target.levels.is_empty()))
+        Ok(views)
+    }
+
+    /// Whether anything in the target is worth to be unpacked.
+    pub(super) fn has_blocks(&self) -> bool {
+        !self.target.levels.is_empty()
     }
 
     /// The target's last view.

@@ -4,7 +4,7 @@
 //! (`cargo bench -p neap-bench --bench codecs`). They say which of two patches costs a
 //! device more, and how much in the order of magnitude; its own cores may be several times slower.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use super::lz4::Encoder;
 use super::method::{Method, Settings};
