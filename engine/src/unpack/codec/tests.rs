@@ -6,7 +6,7 @@
 
 use proptest::prelude::*;
 
-use super::{Codec, Method, Methods, UnpackError};
+use super::{Codec, Method, Methods, Stream, UnpackError};
 
 macro_rules! golden {
     ($name:literal, $codec:expr, $method:expr, $correction:literal) => {
@@ -15,10 +15,10 @@ macro_rules! golden {
 }
 
 /// Name, packed bytes, codec, beginning of the spelling, and the longest correction in bytes.
-type Golden = (&'static str, &'static [u8], Codec, &'static [u8], usize);
+pub(super) type Golden = (&'static str, &'static [u8], Codec, &'static [u8], usize);
 
 /// What is in `golden/`.
-const GOLDEN: [Golden; 18] = [
+pub(super) const GOLDEN: [Golden; 18] = [
     golden!("squashfs-gzip", Codec::Zlib, [2, 9, 0x78, 0xda], 0),
     golden!("gzip-9", Codec::Deflate, [1, 9], 16),
     golden!("gzip-6", Codec::Deflate, [1, 6], 16),
@@ -40,7 +40,7 @@ const GOLDEN: [Golden; 18] = [
 ];
 
 /// Length of the text in all golden blocks, in bytes.
-const TEXT_LEN: usize = 36864;
+pub(super) const TEXT_LEN: usize = 36864;
 
 #[test]
 fn golden_blocks_are_packed_again() {
@@ -143,6 +143,11 @@ fn codecs() -> impl Strategy<Value = Codec> {
         Codec::Lzma,
         Codec::Zstd,
         Codec::Bzip2,
+        Codec::Cut(Stream::Deflate),
+        Codec::Cut(Stream::Zlib),
+        Codec::Cut(Stream::Xz),
+        Codec::Cut(Stream::Lzma),
+        Codec::Cut(Stream::Zstd),
     ])
 }
 
