@@ -149,7 +149,7 @@ fn run(
     }
 }
 
-/// What libzstd holds at each level for a text of any length, in MiB: window and tables. At level 22
+/// What libzstd holds at each level for a text of any length, in MiB: window, tables. At level 22
 /// the window is of 128 MiB, and it looks for long matches, too.
 const CONTEXT_MIB: [u16; 22] =
     [2, 2, 4, 5, 6, 6, 8, 8, 15, 25, 25, 45, 37, 53, 69, 37, 57, 58, 90, 208, 408, 848];
