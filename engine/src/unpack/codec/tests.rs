@@ -103,6 +103,23 @@ fn deflate_of_other_encoders_is_packed_again_with_a_correction() {
     assert!((1..packed.len() / 4).contains(&found.correction.len()));
 }
 
+/// Edits behind the end of a text that ends with a match were not looked at.
+#[test]
+fn edits_behind_the_end_of_a_text_are_refused() {
+    let plain = b"tide".repeat(40);
+    let packed = super::deflate::predict(&plain, 6, 15);
+    let correction = super::deflate::correct(&packed, &packed, &plain).expect("a stream");
+    let made = |more: &[u8]| {
+        let correction = [&correction[..], more].concat();
+        super::deflate::apply(&plain, &packed, &correction, packed.len(), false)
+    };
+    assert_eq!(made(&[]), Ok(packed.clone()));
+    // One token is right, and uses the text up.
+    for more in [&[1, 0, 3, 1][..], &[1, 1, 0, 0], &[1, 0, 0], &[1, 0, 0, 0, 0], &[2, 0, 0, 0]] {
+        assert!(made(more).is_err(), "{more:?}");
+    }
+}
+
 /// A stream that does not end, up to a byte boundary.
 fn flush(plain: &[u8], level: u32) -> Vec<u8> {
     let mut encoder = flate2::Compress::new(flate2::Compression::new(level), false);

@@ -93,3 +93,19 @@ impl Decoder {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_that_overfill_their_space_are_none() {
+        assert_eq!(codes(&[1, 1]), Some(vec![0, 1]));
+        assert_eq!(codes(&[1, 2, 2]), Some(vec![0, 0b01, 0b11]));
+        for lengths in [&[1, 1, 1][..], &[1, 2, 2, 15], &[16], &[2; 5]] {
+            assert_eq!(codes(lengths), None, "{lengths:?}");
+        }
+        // Some bits may mean nothing.
+        assert!(codes(&[2, 2, 2]).is_some() && codes(&[0, 1]).is_some() && codes(&[]).is_some());
+    }
+}
