@@ -16,6 +16,7 @@ use neap_engine::diff::{Coder, Options, Parts};
 use neap_engine::digest::Digest;
 use neap_engine::io::drive::read_header;
 use neap_engine::io::memory::PatchBytes;
+use neap_sim::erofs;
 use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
 use neap_sim::packed;
@@ -66,6 +67,7 @@ fn goldens() -> Vec<Golden> {
         layers("v1-cm-refs-aarch64", Arch::AArch64, Coder::Cm, true),
         layers("v1-cm-refs-arm", Arch::Arm, Coder::Cm, true),
         unpacked(),
+        cut(),
     ]
 }
 
@@ -110,6 +112,12 @@ fn notes() -> Golden {
 fn unpacked() -> Golden {
     let (source, target) = packed::images(150_000, 5);
     Golden { name: "v1-unpack", source, made_by: MadeBy::Layers(target, Coder::Zstd, false) }
+}
+
+/// Streams of gzip, xz and lzma whose ends lie elsewhere.
+fn cut() -> Golden {
+    let (source, target) = erofs::images(3, 21);
+    Golden { name: "v1-unpack-cut", source, made_by: MadeBy::Layers(target, Coder::Zstd, false) }
 }
 
 /// A program whose functions grew.

@@ -13,6 +13,7 @@ use neap_engine::io::error::DriveError;
 use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
 use neap_engine::unpack::codec::{Families, Family, Method};
 use neap_sim::chain::sweep;
+use neap_sim::erofs;
 use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
 use neap_sim::packed;
@@ -128,6 +129,42 @@ fn target_is_made_from_any_window_on_by_both_appliers() {
             let options = drive::Options { one_thread, ..drive::Options::default() };
             let made = resumed(&pair, windows, options);
             assert!(made.is_ok(), "seed {seed}, window {windows}: {:?}", made.err());
+            assert!(made.is_ok_and(|made| made == pair.target), "seed {seed}, window {windows}");
+        }
+    }
+}
+
+fn cut(count: usize, seed: u64, coder: Coder) -> Pair {
+    let (source, target) = erofs::images(count, seed);
+    layered::diffed(source, target, &options(coder, true)).0
+}
+
+#[test]
+fn streams_whose_ends_lie_elsewhere_are_packed_again_up_to_there() {
+    for (seed, coder) in [(50, Coder::Zstd), (51, Coder::Cm)] {
+        let pair = cut(8, seed, coder);
+        let Blocks { methods, levels, .. } = pair.header.blocks.as_ref().expect("blocks");
+        let mut codecs: Vec<_> = levels[0]
+            .iter()
+            .map(|block| methods[usize::try_from(block.method).expect("few")].codec().name())
+            .collect();
+        codecs.sort_unstable();
+        codecs.dedup();
+        assert_eq!(codecs, ["deflate, cut", "lzma, cut", "xz, cut", "zstd, cut"]);
+        let len: u64 = levels[0].iter().map(|block| block.len).sum();
+        println!("{coder:?}: {} bytes, of {len} packed again", pair.patch.len());
+        assert!((pair.patch.len() as u64) < len / 3);
+    }
+}
+
+#[test]
+fn target_with_cut_streams_is_made_from_any_window_on_by_both_appliers() {
+    for (seed, coder) in (60..62).zip([Coder::Zstd, Coder::Cm]) {
+        let pair = cut(8, seed, coder);
+        let expected = neap_reference::apply(&pair.patch, &pair.source);
+        assert!(expected.as_ref() == Ok(&pair.target), "seed {seed}: {:?}", expected.err());
+        for windows in 0..=pair.header.target_windows.len() as u64 {
+            let made = resumed(&pair, windows, drive::Options::default());
             assert!(made.is_ok_and(|made| made == pair.target), "seed {seed}, window {windows}");
         }
     }

@@ -121,6 +121,10 @@ pub const RESTART_LEN: u64 = 8 << 20;
 /// Bytes read from a patch at once when skipping or hashing.
 pub const READ_LEN: usize = 256 << 10;
 
+/// Shortest part of a stream that is worth to be seen without the rest of it, in bytes: with each
+/// comes a correction of about 100.
+pub const CUT_LEN_MIN: u64 = 1 << 10;
+
 /// Most packed blocks that are found in an image: one for each so many bytes of it, beside
 /// [`BLOCKS_MIN`]. Each is 40 bytes of memory while searching; the file systems we saw have one in
 /// 20 KiB to 60 KiB. What is behind the last is coded as it is.

@@ -118,7 +118,6 @@ fn fill(
         return None;
     }
     let mut plain_len = c_int::try_from(plain.len()).ok()?;
-    // Room as if all fitted: with it liblz4 takes another way, that does not look at its bound.
     let mut packed = vec![0_u8; packed_len];
     let packed_len = c_int::try_from(packed_len).ok()?;
     let written =

@@ -69,7 +69,7 @@ fn item(random: &mut Random, depth: usize) -> Frame {
 }
 
 /// Words from a short list: what packs well and is not found twice by chance.
-fn text(random: &mut Random) -> Vec<u8> {
+pub(crate) fn text(random: &mut Random) -> Vec<u8> {
     let mut text = Vec::new();
     let len = 200 + random.index(60_000);
     while text.len() < len {

@@ -56,13 +56,18 @@ pub(crate) fn run(folder: &Path, line: &str) -> Option<()> {
 
 /// An image that a tool makes of the tree: the line names them `image` and `tree`.
 pub(crate) fn image_of_tree(line: &str) -> Option<Vec<u8>> {
+    image_of(&tree(), line)
+}
+
+/// The same of other files.
+pub(crate) fn image_of(tree: &[(String, Vec<u8>)], line: &str) -> Option<Vec<u8>> {
     let folder = Folder::new();
-    for (name, content) in tree() {
+    for (name, content) in tree {
         let path = folder.path("tree").join(name);
         fs::create_dir_all(path.parent().expect("it is in the tree")).expect("it can be made");
         fs::write(path, content).expect("it can be written");
     }
-    std::os::unix::fs::symlink("text-0", folder.path("tree/link")).expect("it can be made");
+    std::os::unix::fs::symlink("a-file", folder.path("tree/link")).expect("it can be made");
     run(&folder.path(""), line)?;
     Some(fs::read(folder.path("image")).expect("the tool made it"))
 }

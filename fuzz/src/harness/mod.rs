@@ -4,6 +4,7 @@
 
 pub mod build;
 pub mod choices;
+pub mod codec;
 pub mod decoders;
 pub mod depot;
 pub mod find;
@@ -54,6 +55,7 @@ pub const HARNESSES: &[Named] = &[
     ("trust_metadata", trust::metadata),
     ("trust_signed", trust::signed),
     ("trust_state", trust::state),
+    ("unpack_codec", codec::unpack_codec),
     ("unpack_find", find::unpack_find),
     ("varint", decoders::varint),
 ];

@@ -84,6 +84,8 @@ enum Fate {
 /// A block of the target whose view is kept.
 struct Kept {
     method: Method,
+    /// Length as packed: of a block that is cut maybe less than was found.
+    len: u64,
     plain_len: u64,
     correction_len: u64,
     stored: u64,
@@ -191,8 +193,8 @@ impl<'a> Views<'a> {
         let unchanged: HashSet<_> = target_digests.into_iter().collect();
         let is_changed: Vec<bool> =
             source_digests.iter().map(|digest| !unchanged.contains(digest)).collect();
-        let changed = near_changes(&found_source, &is_changed);
-        let total = changed.iter().map(|block| block.len).sum();
+        let changed = in_parts(near_changes(&found_source, &is_changed));
+        let total = changed.iter().map(|part| part.block.len).sum();
         progress(Event::Phase { name: "unpack source", total });
         let unpacked = unpack(&self.source, &changed, &scratch, limits, progress)?;
         self.source.add(&mut self.methods, &changed, unpacked);
@@ -245,6 +247,13 @@ impl<'a> Views<'a> {
     }
 }
 
+/// A block of the source, or a part of one.
+struct Part {
+    block: Block,
+    /// Whether it is not the first part.
+    goes_on: bool,
+}
+
 /// What is known of the levels before.
 #[derive(Default)]
 struct Known {
@@ -268,6 +277,29 @@ fn near_changes(blocks: &[Block], is_changed: &[bool]) -> Vec<Block> {
     }
     blocks.iter().zip(is_near).filter(|(_, is_near)| *is_near).map(|(block, _)| *block).collect()
 }
+
+/// The same blocks, with long runs of clusters, each of which unpacks for itself, in parts: for a
+/// copy, a device unpacks a part, and not all of a file.
+fn in_parts(blocks: Vec<Block>) -> Vec<Part> {
+    let parts = blocks.into_iter().flat_map(|block| {
+        let part_len = match block.codec {
+            Codec::Lz4Clusters { cluster_log2 } => PART_LEN.max(1 << cluster_log2),
+            Codec::Stored => STORED_PART_LEN,
+            _ => BLOCK_LEN_MAX.max(block.len),
+        };
+        (0..block.len).step_by(in_memory(part_len)).map(move |at| {
+            let (offset, len) = (block.offset + at, part_len.min(block.len - at));
+            Part { block: Block { offset, len, ..block }, goes_on: at > 0 }
+        })
+    });
+    parts.collect()
+}
+
+/// Length of such a part as packed, in bytes: below it, the table costs more than is gained.
+const PART_LEN: u64 = 16 << 10;
+
+/// The same of what is stored, which takes a device next to nothing.
+const STORED_PART_LEN: u64 = 64 << 10;
 
 /// The index of a method in the list, to which it is added if need be.
 fn index_of(methods: &mut Vec<Method>, method: &Method) -> u32 {
@@ -359,11 +391,13 @@ fn fate(
     if plain.is_empty() {
         return Ok(Fate::Passed);
     }
-    let Some(Rebuilt { method, correction }) = methods.find(block.codec, &packed, &plain) else {
+    let Some(found) = methods.find(block.codec, &packed, &plain) else {
         return Ok(Fate::Passed);
     };
-    let (plain_len, correction_len) = (plain.len() as u64, correction.len() as u64);
-    let (offset, len) = (block.offset, block.len);
+    let Rebuilt { method, packed_len, plain_len, correction } = found;
+    let plain = &plain[..plain_len];
+    let (plain_len, correction_len) = (plain_len as u64, correction.len() as u64);
+    let (offset, len) = (block.offset, packed_len as u64);
     let target = TargetBlock { offset, len, view_offset: 0, plain_len, correction_len, method: 0 };
     let methods = [method];
     let is_small = correction_len <= BLOCK_LEN_MAX && correction_len < len / 2;
@@ -371,8 +405,8 @@ fn fate(
         return Ok(Fate::Passed);
     }
     let [method] = methods;
-    let stored = scratch.append(&[&plain, &correction]).map_err(DiffError::Scratch)?;
-    Ok(Fate::Rebuilt(Box::new(Kept { method, plain_len, correction_len, stored })))
+    let stored = scratch.append(&[plain, &correction]).map_err(DiffError::Scratch)?;
+    Ok(Fate::Rebuilt(Box::new(Kept { method, len, plain_len, correction_len, stored })))
 }
 
 /// The bytes of a block, unless it is too long.
@@ -421,10 +455,10 @@ fn level(
                 continue;
             }
         };
-        tally.rebuilt.add(len);
-        tally.corrections_len += kept.correction_len;
         let method = index_of(methods, &kept.method);
-        let Kept { plain_len, correction_len, .. } = *kept;
+        let Kept { len, plain_len, correction_len, .. } = *kept;
+        tally.rebuilt.add(len);
+        tally.corrections_len += correction_len;
         let before = level.last();
         let view_offset = before.map_or(offset, |last| offset - last.end() + last.view_end());
         level.push(TargetBlock { offset, len, view_offset, plain_len, correction_len, method });
@@ -451,13 +485,13 @@ type Unpacked = (u64, u64, Method);
 /// What blocks of the source unpack to. None where they do not.
 fn unpack(
     source: &dyn Source,
-    blocks: &[Block],
+    parts: &[Part],
     scratch: &Scratch,
     limits: &Limits,
     progress: Progress,
 ) -> Result<Vec<Option<Unpacked>>, DiffError> {
     let plain_len_max = in_memory(limits.plain_len_max());
-    let unpacked = blocks.par_iter().map(|block| {
+    let unpacked = parts.par_iter().map(|Part { block, .. }| {
         let Some(packed) = packed(source, block, DiffError::Source)? else { return Ok(None) };
         progress(Event::Advance(block.len));
         let Some(method) = Method::of_block(block.codec, &packed) else { return Ok(None) };

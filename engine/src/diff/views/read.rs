@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Unpacked, index_of};
+use super::{Part, Unpacked, index_of};
 use crate::format::unpack::{view_size, view_start};
 use crate::format::{SourceBlock, TargetBlock};
 use crate::io::scratch::Scratch;
 use crate::io::{Error, ErrorKind, Source};
 use crate::limits::{BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX};
+use crate::unpack::Codec;
 use crate::unpack::codec::Method;
 use crate::unpack::pack::in_memory;
-use crate::unpack::{Block, Codec};
 
 /// What was unpacked, and where its parts are kept.
 pub(super) struct Store<T> {
@@ -30,17 +30,18 @@ impl SourceView<'_> {
     pub(super) fn add(
         &mut self,
         methods: &mut Vec<Method>,
-        found: &[Block],
+        found: &[Part],
         unpacked: Vec<Option<Unpacked>>,
     ) {
         let unpacked = found.iter().zip(unpacked);
         let stored_method = index_of(methods, &Method::STORED);
-        for (block, (stored, plain_len, method)) in unpacked.filter_map(|(b, u)| Some((b, u?))) {
+        for (part, (stored, plain_len, method)) in unpacked.filter_map(|(p, u)| Some((p, u?))) {
+            let Part { block, goes_on } = part;
             let before = self.blocks.last();
-            // A file goes on where a part of it is stored, and where blocks are whole pages anyway.
+            // A file goes on where a part of it is stored, too.
             let goes_on = before.is_some_and(|before| {
                 let is_stored = before.method == stored_method || block.codec == Codec::Stored;
-                before.offset + before.len == block.offset && is_stored
+                before.offset + before.len == block.offset && (*goes_on || is_stored)
             });
             let end = self.size();
             let view_offset = if goes_on { end } else { view_start(end) };

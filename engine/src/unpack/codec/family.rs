@@ -1,6 +1,6 @@
 //! Families of codecs: what people know them by.
 
-use super::Codec;
+use super::{Codec, Stream};
 
 /// Codecs that share an encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +42,12 @@ impl Codec {
     pub fn family(self) -> Option<Family> {
         match self {
             Self::Stored => None,
-            Self::Deflate | Self::Zlib => Some(Family::Deflate),
+            Self::Deflate | Self::Zlib | Self::Cut(Stream::Deflate | Stream::Zlib) => {
+                Some(Family::Deflate)
+            }
             Self::Lz4 | Self::Lz4Clusters { .. } => Some(Family::Lz4),
-            Self::Xz | Self::Lzma => Some(Family::Xz),
-            Self::Zstd => Some(Family::Zstd),
+            Self::Xz | Self::Lzma | Self::Cut(Stream::Xz | Stream::Lzma) => Some(Family::Xz),
+            Self::Zstd | Self::Cut(Stream::Zstd) => Some(Family::Zstd),
             Self::Bzip2 => Some(Family::Bzip2),
         }
     }

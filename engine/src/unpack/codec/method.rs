@@ -1,6 +1,6 @@
 //! How a block was packed: the codec and the settings with which it is packed again.
 
-use super::{Codec, bzip2, deflate, lz4, xz, zstd};
+use super::{Codec, Stream, bzip2, cut, deflate, lz4, xz, zstd};
 use crate::error::FormatError;
 use crate::limits::{PLAIN_LEN_MAX, ZSTD_WINDOW_LOG2_MAX};
 
@@ -8,6 +8,8 @@ use crate::limits::{PLAIN_LEN_MAX, ZSTD_WINDOW_LOG2_MAX};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Method {
     pub(super) settings: Settings,
+    /// Whether it makes the first bytes of a stream only.
+    is_cut: bool,
 }
 
 /// How a block is packed again: proven when it was found.
@@ -15,6 +17,10 @@ pub struct Method {
 pub struct Rebuilt {
     /// Codec and settings.
     pub method: Method,
+    /// What is packed again, and of how many plain bytes: of what is cut maybe only the front.
+    pub packed_len: usize,
+    /// The plain bytes that this takes.
+    pub plain_len: usize,
     /// What has to be known beside plain bytes and method; mostly nothing. It is carried behind the
     /// plain bytes, so it is worth being short and alike from block to block.
     pub correction: Vec<u8>,
@@ -44,6 +50,8 @@ mod id {
     pub(super) const LZMA: u8 = 6;
     pub(super) const ZSTD: u8 = 7;
     pub(super) const BZIP2: u8 = 8;
+    /// Stands before the spelling of what is cut.
+    pub(super) const CUT: u8 = 9;
 }
 
 const PART: &str = "methods";
@@ -51,7 +59,7 @@ const UNPACKABLE: FormatError = FormatError::Undecodable("block");
 
 impl Method {
     /// Nothing is packed.
-    pub const STORED: Self = Self { settings: Settings::Stored };
+    pub const STORED: Self = Self { settings: Settings::Stored, is_cut: false };
 
     /// Longest spelling of a method, in bytes.
     pub const LEN_MAX: usize = 32;
@@ -60,6 +68,11 @@ impl Method {
     #[must_use]
     pub fn codec(&self) -> Codec {
         match self.settings {
+            Settings::Deflate { .. } if self.is_cut => Codec::Cut(Stream::Deflate),
+            Settings::Zlib { .. } if self.is_cut => Codec::Cut(Stream::Zlib),
+            Settings::Xz(_) if self.is_cut => Codec::Cut(Stream::Xz),
+            Settings::Lzma(_) if self.is_cut => Codec::Cut(Stream::Lzma),
+            Settings::Zstd(_) if self.is_cut => Codec::Cut(Stream::Zstd),
             Settings::Stored => Codec::Stored,
             Settings::Deflate { .. } => Codec::Deflate,
             Settings::Zlib { .. } => Codec::Zlib,
@@ -124,13 +137,17 @@ impl Method {
         if let Settings::Lz4Clusters { cluster_log2, encoder } = self.settings {
             return lz4::clusters::pack(encoder, cluster_log2, plain, correction, packed_len);
         }
-        let predicted = self.predict(plain, packed_len).ok_or(UNPACKABLE)?;
-        let body = if correction.is_empty() {
-            predicted
+        let packed = if self.is_cut {
+            self.pack_cut(plain, correction, packed_len)?
         } else {
-            self.apply(plain, &predicted, correction, packed_len)?
+            let predicted = self.predict(plain, packed_len).ok_or(UNPACKABLE)?;
+            let body = if correction.is_empty() {
+                predicted
+            } else {
+                self.apply(plain, &predicted, correction, packed_len)?
+            };
+            self.wrap(body, plain)
         };
-        let packed = self.wrap(body, plain);
         if packed.len() == packed_len { Ok(packed) } else { Err(UNPACKABLE) }
     }
 
@@ -146,7 +163,7 @@ impl Method {
             Settings::Lz4Clusters { .. } => LZ4_STATE_LEN + (2 << 20),
             Settings::Xz(xz) => xz.lzma.memory(),
             Settings::Lzma(lzma) => lzma.memory(),
-            Settings::Zstd(zstd) => zstd.memory(plain_len),
+            Settings::Zstd(zstd) => zstd.memory(plain_len, self.is_cut),
             Settings::Bzip2 { .. } => 9 << 20,
         }
     }
@@ -154,6 +171,11 @@ impl Method {
     /// Its spelling in a patch.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        let whole = self.encode_whole();
+        if self.is_cut { [&[id::CUT][..], &whole].concat() } else { whole }
+    }
+
+    fn encode_whole(&self) -> Vec<u8> {
         match &self.settings {
             Settings::Stored => vec![id::STORED],
             Settings::Deflate { level } => vec![id::DEFLATE, *level],
@@ -180,7 +202,11 @@ impl Method {
     /// # Errors
     /// If it is not one this program knows.
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
-        let settings = match *bytes {
+        let (whole, is_cut) = match bytes {
+            [id::CUT, whole @ ..] => (whole, true),
+            whole => (whole, false),
+        };
+        let settings = match *whole {
             [id::STORED] => Some(Settings::Stored),
             [id::DEFLATE, level @ 1..=9] => Some(Settings::Deflate { level }),
             [id::ZLIB, level @ 1..=9, first, second] => deflate::zlib_header(&[first, second])
@@ -190,9 +216,12 @@ impl Method {
                 if lz4::clusters::is_len(cluster_log2) =>
             {
                 lz4::Encoder::decode([kind, level])
+                    .filter(|encoder| encoder.fills())
                     .map(|encoder| Settings::Lz4Clusters { cluster_log2, encoder })
             }
-            [id::XZ, ref xz @ ..] => xz::Xz::decode(xz).map(Settings::Xz),
+            [id::XZ, ref xz @ ..] => {
+                xz::Xz::decode(xz).filter(|xz| !is_cut || xz.is_bare()).map(Settings::Xz)
+            }
             [id::LZMA, a, b, c, d, e, f] => {
                 xz::Lzma::decode([a, b, c, d, e, f]).map(Settings::Lzma)
             }
@@ -202,19 +231,29 @@ impl Method {
             [id::BZIP2, level @ 1..=9] => Some(Settings::Bzip2 { level }),
             _ => None,
         };
-        let method = settings.map(|settings| Self { settings }).filter(|method| {
+        let method = settings.map(|settings| Self { settings, is_cut }).filter(|method| {
             // One method has one spelling.
-            bytes.len() <= Self::LEN_MAX && method.encode() == bytes
+            let is_whole_or_cut = matches!(method.codec(), Codec::Cut(_)) == is_cut;
+            is_whole_or_cut && bytes.len() <= Self::LEN_MAX && method.encode() == bytes
         });
         method.ok_or(FormatError::Undecodable(PART))
     }
 
     /// The methods that may have made a block, as far as the block shows it.
     pub(super) fn candidates(codec: Codec, packed: &[u8]) -> Vec<Self> {
+        let whole = match codec {
+            Codec::Cut(Stream::Deflate) => Codec::Deflate,
+            Codec::Cut(Stream::Zlib) => Codec::Zlib,
+            Codec::Cut(Stream::Xz) => Codec::Xz,
+            Codec::Cut(Stream::Lzma) => Codec::Lzma,
+            Codec::Cut(Stream::Zstd) => Codec::Zstd,
+            whole => whole,
+        };
+        let is_cut = whole != codec;
         let of_level = |make: &dyn Fn(u8) -> Settings, levels: &[u8]| {
             levels.iter().map(|level| make(*level)).collect()
         };
-        let settings: Option<Vec<Settings>> = match codec {
+        let settings: Option<Vec<Settings>> = match whole {
             Codec::Stored => Some(vec![Settings::Stored]),
             Codec::Deflate => {
                 Some(of_level(&|level| Settings::Deflate { level }, &deflate::LEVELS))
@@ -230,7 +269,7 @@ impl Method {
                     .to_vec(),
             ),
             Codec::Bzip2 => bzip2::level(packed).map(|level| vec![Settings::Bzip2 { level }]),
-            Codec::Xz => xz::Xz::of(packed)
+            Codec::Xz => xz::Xz::of(packed, is_cut)
                 .map(|xz| of_level(&|preset| Settings::Xz(xz.with_preset(preset)), &xz::PRESETS)),
             Codec::Lzma => xz::Lzma::of_lzma(packed).map(|lzma| {
                 of_level(&|preset| Settings::Lzma(lzma.with_preset(preset)), &xz::PRESETS)
@@ -238,9 +277,11 @@ impl Method {
             Codec::Zstd => zstd::Settings::of(packed).map(|zstd| {
                 of_level(&|level| Settings::Zstd(zstd.with_level(level)), &zstd::LEVELS)
             }),
+            // Nothing is cut twice.
+            Codec::Cut(_) => None,
         };
         let settings = settings.unwrap_or_default();
-        settings.into_iter().map(|settings| Self { settings }).collect()
+        settings.into_iter().map(|settings| Self { settings, is_cut }).collect()
     }
 
     /// What the encoder makes of `plain`, without what is around it. Where that is longer than
@@ -268,6 +309,7 @@ impl Method {
     /// What is predicted of a block, without what is around it: that has to be as it is derived.
     pub(super) fn body<'a>(&self, packed: &'a [u8], plain: &[u8]) -> Option<&'a [u8]> {
         match &self.settings {
+            Settings::Zlib { header, .. } if self.is_cut => packed.strip_prefix(header),
             Settings::Zlib { header, .. } => {
                 packed.strip_prefix(header)?.strip_suffix(&deflate::adler32(plain).to_be_bytes())
             }
@@ -284,9 +326,21 @@ impl Method {
         }
     }
 
+    /// How this method makes a block with this body, if there is a way.
+    pub(super) fn rebuild(&self, packed: &[u8], plain: &[u8]) -> Option<Rebuilt> {
+        let body = self.body(packed, plain)?;
+        let (plain_len, body_len, correction) = if self.is_cut {
+            self.correct_cut(body, plain)?
+        } else {
+            (plain.len(), body.len(), self.correct(body, plain)?)
+        };
+        let packed_len = packed.len() - body.len() + body_len;
+        Some(Rebuilt { method: self.clone(), packed_len, plain_len, correction })
+    }
+
     /// The correction with which this method makes a body, if there is one; empty if what it makes
     /// is right as it is.
-    pub(super) fn correct(&self, body: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
+    fn correct(&self, body: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
         if let Settings::Lz4Clusters { cluster_log2, encoder } = self.settings {
             return lz4::clusters::correct(encoder, cluster_log2, body, plain);
         }
@@ -306,6 +360,54 @@ impl Method {
         correction.filter(|correction| !correction.is_empty())
     }
 
+    /// The same of what is cut, as far as this method makes it: plain bytes, those of the body, and
+    /// the correction.
+    fn correct_cut(&self, body: &[u8], plain: &[u8]) -> Option<(usize, usize, Vec<u8>)> {
+        match &self.settings {
+            Settings::Deflate { .. } | Settings::Zlib { .. } => {
+                deflate::correct_cut(body, plain, |plain| self.predict(plain, body.len()))
+            }
+            Settings::Xz(xz) => {
+                let data = xz.predict_data(plain, body.len())?;
+                let (len, correction) = cut::correct(body, xz::front_len(body)?, &data)?;
+                Some((plain.len(), len, correction))
+            }
+            Settings::Lzma(lzma) => {
+                let data = lzma.predict_data(plain, body.len())?;
+                let (len, correction) = cut::correct(body, xz::LZMA_FRONT_LEN, &data)?;
+                Some((plain.len(), len, correction))
+            }
+            Settings::Zstd(zstd) => zstd::correct_cut(body, plain, *zstd),
+            _ => None,
+        }
+    }
+
+    fn pack_cut(
+        &self,
+        plain: &[u8],
+        correction: &[u8],
+        packed_len: usize,
+    ) -> Result<Vec<u8>, FormatError> {
+        match &self.settings {
+            Settings::Deflate { .. } | Settings::Zlib { .. } => {
+                let predicted = self.predict(plain, packed_len).ok_or(UNPACKABLE)?;
+                let body = deflate::apply(plain, &predicted, correction, packed_len, true)?;
+                Ok(match &self.settings {
+                    Settings::Zlib { header, .. } => [&header[..], &body].concat(),
+                    _ => body,
+                })
+            }
+            Settings::Xz(xz) => {
+                cut::apply(correction, packed_len, |len| xz.predict_data(plain, len))
+            }
+            Settings::Lzma(lzma) => {
+                cut::apply(correction, packed_len, |len| lzma.predict_data(plain, len))
+            }
+            Settings::Zstd(zstd) => zstd::apply_cut(plain, correction, packed_len, *zstd),
+            _ => Err(UNPACKABLE),
+        }
+    }
+
     fn apply(
         &self,
         plain: &[u8],
@@ -315,7 +417,7 @@ impl Method {
     ) -> Result<Vec<u8>, FormatError> {
         match &self.settings {
             Settings::Deflate { .. } | Settings::Zlib { .. } => {
-                deflate::apply(plain, predicted, correction, packed_len)
+                deflate::apply(plain, predicted, correction, packed_len, false)
             }
             Settings::Lz4(_) => lz4::apply(plain, predicted, correction, packed_len),
             Settings::Zstd(_) => zstd::apply(plain, predicted, correction, packed_len),
@@ -337,8 +439,12 @@ impl Method {
             }
             Settings::Lz4(_) => Some(lz4::distance(body, &self.predict(sample, body.len())?)),
             Settings::Xz(xz) => {
-                let predicted = xz.predict(sample, body.len())?;
+                let predicted = xz.predict_data(sample, body.len())?;
                 Some(body.len() - xz::alike(body, &predicted))
+            }
+            Settings::Zstd(zstd) if self.is_cut => {
+                let correction = zstd::correct_cut(body, sample, *zstd);
+                Some(correction.map_or(body.len(), |(.., correction)| correction.len()))
             }
             Settings::Zstd(_) if sample.len() as u64 == plain_len => {
                 Some(zstd::distance(body, &self.predict(sample, body.len())?))

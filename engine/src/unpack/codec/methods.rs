@@ -30,8 +30,8 @@ const MISSES_BETWEEN: u32 = 16;
 const TRIALS_MAX: usize = 2;
 
 impl Methods {
-    /// How to pack `plain` so that it gives exactly `packed`, if there is a way we know; proven by
-    /// packing it.
+    /// How to pack `plain` so that it gives exactly `packed`, or of what is cut its front, if there
+    /// is a way we know; proven by packing it.
     pub fn find(&mut self, codec: Codec, packed: &[u8], plain: &[u8]) -> Option<Rebuilt> {
         if plain.len() > PLAIN_LEN_MAX {
             return None;
@@ -41,8 +41,9 @@ impl Methods {
                 // That is how it was found.
                 return true;
             }
-            let made = found.method.pack(plain, &found.correction, packed.len());
-            made.is_ok_and(|made| made == packed)
+            let Rebuilt { method, packed_len, plain_len, correction } = found;
+            let made = method.pack(&plain[..*plain_len], correction, *packed_len);
+            made.is_ok_and(|made| made == packed[..*packed_len])
         });
         match &found {
             Some(found) => {
@@ -68,11 +69,12 @@ impl Methods {
         let is_recent = |method: &&Method| self.recent.contains(method);
         let recent_count = candidates.iter().take_while(is_recent).count().min(TRIALS_MAX);
         for method in &candidates[..recent_count] {
-            let Some(found) = attempt(method, body, plain) else { continue };
-            if found.correction.len() * NEAR_SHARE <= packed.len() {
+            let Some(found) = method.rebuild(packed, plain) else { continue };
+            let near_len = packed.len() / NEAR_SHARE + lost_len_max(codec);
+            if cost(&found, packed) <= near_len && is_worth(&found, packed) {
                 return Some(found);
             }
-            keep_shorter(&mut best, found);
+            keep_cheaper(&mut best, found, packed);
         }
         let misses = self.misses.get(&codec).copied().unwrap_or(0);
         if misses >= MISSES_SEARCHED && !misses.is_multiple_of(MISSES_BETWEEN) {
@@ -91,28 +93,39 @@ impl Methods {
         }
         ranked.sort_by_key(|(distance, _)| *distance);
         for (_, method) in ranked.into_iter().take(TRIALS_MAX) {
-            let Some(found) = attempt(method, body, plain) else { continue };
+            let Some(found) = method.rebuild(packed, plain) else { continue };
             if found.correction.is_empty() {
                 return Some(found);
             }
-            keep_shorter(&mut best, found);
+            keep_cheaper(&mut best, found, packed);
         }
         best.filter(|best| is_worth(best, packed))
     }
 }
 
-/// The block with this method, if it makes it at all.
-fn attempt(method: &Method, body: &[u8], plain: &[u8]) -> Option<Rebuilt> {
-    let correction = method.correct(body, plain)?;
-    Some(Rebuilt { method: method.clone(), correction })
-}
-
-fn keep_shorter(best: &mut Option<Rebuilt>, found: Rebuilt) {
-    if best.as_ref().is_none_or(|best| found.correction.len() < best.correction.len()) {
+fn keep_cheaper(best: &mut Option<Rebuilt>, found: Rebuilt, packed: &[u8]) {
+    if best.as_ref().is_none_or(|best| cost(&found, packed) < cost(best, packed)) {
         *best = Some(found);
     }
 }
 
+/// Bytes that have to be sent beside the plain ones.
+fn cost(found: &Rebuilt, packed: &[u8]) -> usize {
+    found.correction.len() + packed.len() - found.packed_len
+}
+
 fn is_worth(found: &Rebuilt, packed: &[u8]) -> bool {
-    found.correction.len() <= packed.len() / CORRECTION_SHARE_MIN
+    // Of what is cut, half is more than nothing.
+    found.correction.len() <= found.packed_len / CORRECTION_SHARE_MIN
+        && found.packed_len >= packed.len() / 2
+}
+
+/// Bytes that a right method costs all the same.
+fn lost_len_max(codec: Codec) -> usize {
+    match codec {
+        // What is told of the front and of a chunk, and what the range coder holds back; codes of a
+        // block that nothing tells.
+        Codec::Cut(_) => 128,
+        _ => 0,
+    }
 }

@@ -8,6 +8,7 @@
 
 mod bits;
 mod bzip2;
+mod cut;
 mod deflate;
 mod edits;
 mod family;
@@ -54,6 +55,23 @@ pub enum Codec {
     Zstd,
     /// A whole bzip2 stream.
     Bzip2,
+    /// The first bytes of a stream whose others lie elsewhere.
+    Cut(Stream),
+}
+
+/// What may be cut: plain bytes follow from the packed ones before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// As [`Codec::Deflate`].
+    Deflate,
+    /// As [`Codec::Zlib`].
+    Zlib,
+    /// As [`Codec::Xz`].
+    Xz,
+    /// As [`Codec::Lzma`]; it may tell its plain length.
+    Lzma,
+    /// As [`Codec::Zstd`].
+    Zstd,
 }
 
 /// Why bytes do not unpack.
@@ -91,13 +109,22 @@ impl Codec {
             Self::Lzma => "lzma",
             Self::Zstd => "zstd",
             Self::Bzip2 => "bzip2",
+            Self::Cut(Stream::Deflate) => "deflate, cut",
+            Self::Cut(Stream::Zlib) => "zlib, cut",
+            Self::Cut(Stream::Xz) => "xz, cut",
+            Self::Cut(Stream::Lzma) => "lzma, cut",
+            Self::Cut(Stream::Zstd) => "zstd, cut",
         }
     }
 
     /// The plain bytes of a block. No more than `plain_len_max + 1` bytes are made of any input.
     ///
+    /// Of what is cut they are the first ones, as far as the packed bytes go, and at most
+    /// `plain_len_max`; what is behind these is not looked at.
+    ///
     /// # Errors
-    /// If the bytes are not one block and nothing else, or make more than `plain_len_max` bytes.
+    /// If the bytes are not one block and nothing else, or make more than `plain_len_max` bytes; if
+    /// those of a cut one make none, or go wrong before so many.
     pub fn unpack(self, packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
         let plain_len_max = plain_len_max.min(PLAIN_LEN_MAX);
         match self {
@@ -113,9 +140,13 @@ impl Codec {
                 lz4::clusters::unpack(packed, cluster_log2, plain_len_max)
             }
             Self::Bzip2 => bzip2::unpack(packed, plain_len_max),
+            Self::Cut(stream) => cut::unpack(stream, packed, plain_len_max),
         }
     }
 }
+
+/// What a step of a decoder says: bytes that were taken in all, and whether that was the end.
+type Step = Result<(u64, bool), UnpackError>;
 
 /// What a decoder makes of all of `packed`. Each step is given what is not yet taken, appends to
 /// the plain bytes within their capacity, and says how many bytes were taken in all, and whether
@@ -123,7 +154,7 @@ impl Codec {
 fn decode_whole(
     packed: &[u8],
     plain_len_max: usize,
-    mut step: impl FnMut(&[u8], &mut Vec<u8>) -> Result<(u64, bool), UnpackError>,
+    mut step: impl FnMut(&[u8], &mut Vec<u8>) -> Step,
 ) -> Result<Vec<u8>, UnpackError> {
     let (mut plain, mut taken) = (Vec::new(), 0);
     loop {
@@ -139,6 +170,34 @@ fn decode_whole(
             return Err(UnpackError::Malformed);
         }
     }
+}
+
+/// The first plain bytes that a decoder makes of `packed`, as many as it makes or as are allowed.
+/// The steps are those of [`decode_whole`].
+fn decode_cut(
+    packed: &[u8],
+    plain_len_max: usize,
+    mut step: impl FnMut(&[u8], &mut Vec<u8>) -> Step,
+) -> Result<Vec<u8>, UnpackError> {
+    let (mut plain, mut taken) = (Vec::new(), 0);
+    while plain.len() < plain_len_max {
+        make_room(&mut plain, plain_len_max - 1)?;
+        let before = (taken, plain.len());
+        match step(&packed[taken..], &mut plain) {
+            Ok((taken_in_all, false)) => {
+                taken = usize::try_from(taken_in_all).map_err(|_| UnpackError::Malformed)?;
+                if before == (taken, plain.len()) {
+                    break;
+                }
+            }
+            Ok((_, true)) => break,
+            // How far decoders look ahead of what they make is theirs.
+            Err(_) if plain.len() >= plain_len_max => break,
+            Err(error) => return Err(error),
+        }
+    }
+    plain.truncate(plain_len_max);
+    if plain.is_empty() { Err(UnpackError::Malformed) } else { Ok(plain) }
 }
 
 /// Makes room at the end of `out` for a decoder that fills it up to its capacity.

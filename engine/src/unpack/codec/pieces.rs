@@ -87,9 +87,17 @@ impl<'a, I: Iterator<Item = Result<Token, FormatError>>> Source<'a, I> {
         Ok(&all[..len])
     }
 
-    /// Whether all of the text was given.
-    pub(super) fn is_empty(&self) -> bool {
-        self.plain.is_empty()
+    /// All of the text must have been given, and there must be no token left but an empty end.
+    pub(super) fn close(mut self) -> Result<(), FormatError> {
+        if !self.plain.is_empty() || self.run > 0 || self.then.is_some() {
+            return Err(UNDECODABLE);
+        }
+        match self.tokens.next() {
+            None => Ok(()),
+            Some(Ok(Token { literals: 0, len: 0, .. })) => Ok(()),
+            Some(Ok(_)) => Err(UNDECODABLE),
+            Some(Err(error)) => Err(error),
+        }
     }
 }
 

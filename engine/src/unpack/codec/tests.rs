@@ -6,7 +6,7 @@
 
 use proptest::prelude::*;
 
-use super::{Codec, Method, Methods, UnpackError};
+use super::{Codec, Method, Methods, Stream, UnpackError};
 
 macro_rules! golden {
     ($name:literal, $codec:expr, $method:expr, $correction:literal) => {
@@ -15,10 +15,10 @@ macro_rules! golden {
 }
 
 /// Name, packed bytes, codec, beginning of the spelling, and the longest correction in bytes.
-type Golden = (&'static str, &'static [u8], Codec, &'static [u8], usize);
+pub(super) type Golden = (&'static str, &'static [u8], Codec, &'static [u8], usize);
 
 /// What is in `golden/`.
-const GOLDEN: [Golden; 18] = [
+pub(super) const GOLDEN: [Golden; 18] = [
     golden!("squashfs-gzip", Codec::Zlib, [2, 9, 0x78, 0xda], 0),
     golden!("gzip-9", Codec::Deflate, [1, 9], 16),
     golden!("gzip-6", Codec::Deflate, [1, 6], 16),
@@ -40,7 +40,7 @@ const GOLDEN: [Golden; 18] = [
 ];
 
 /// Length of the text in all golden blocks, in bytes.
-const TEXT_LEN: usize = 36864;
+pub(super) const TEXT_LEN: usize = 36864;
 
 #[test]
 fn golden_blocks_are_packed_again() {
@@ -103,6 +103,23 @@ fn deflate_of_other_encoders_is_packed_again_with_a_correction() {
     assert!((1..packed.len() / 4).contains(&found.correction.len()));
 }
 
+/// Edits behind the end of a text that ends with a match were not looked at.
+#[test]
+fn edits_behind_the_end_of_a_text_are_refused() {
+    let plain = b"tide".repeat(40);
+    let packed = super::deflate::predict(&plain, 6, 15);
+    let correction = super::deflate::correct(&packed, &packed, &plain).expect("a stream");
+    let made = |more: &[u8]| {
+        let correction = [&correction[..], more].concat();
+        super::deflate::apply(&plain, &packed, &correction, packed.len(), false)
+    };
+    assert_eq!(made(&[]), Ok(packed.clone()));
+    // One token is right, and uses the text up.
+    for more in [&[1, 0, 3, 1][..], &[1, 1, 0, 0], &[1, 0, 0], &[1, 0, 0, 0, 0], &[2, 0, 0, 0]] {
+        assert!(made(more).is_err(), "{more:?}");
+    }
+}
+
 /// A stream that does not end, up to a byte boundary.
 fn flush(plain: &[u8], level: u32) -> Vec<u8> {
     let mut encoder = flate2::Compress::new(flate2::Compression::new(level), false);
@@ -143,6 +160,11 @@ fn codecs() -> impl Strategy<Value = Codec> {
         Codec::Lzma,
         Codec::Zstd,
         Codec::Bzip2,
+        Codec::Cut(Stream::Deflate),
+        Codec::Cut(Stream::Zlib),
+        Codec::Cut(Stream::Xz),
+        Codec::Cut(Stream::Lzma),
+        Codec::Cut(Stream::Zstd),
     ])
 }
 

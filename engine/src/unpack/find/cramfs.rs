@@ -61,7 +61,8 @@ pub(super) fn find(reader: &mut Reader<'_>, start: u64) -> Parsed<Hit> {
         }
     }
     let block_count = blocks.len() as u64;
-    Ok(Hit { container: Container { name: "cramfs", offset: start, len, block_count }, blocks })
+    let container = Container { name: "cramfs", offset: start, len, block_count };
+    Ok(Hit { container, blocks, stretches: Vec::new() })
 }
 
 /// Adds the blocks of a file; an empty one is a hole.

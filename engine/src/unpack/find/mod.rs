@@ -5,8 +5,10 @@
 //! container's own tables and lengths and refuses what does not fit: what it says is exact, or it
 //! says nothing. Whether a block unpacks is not proven here but by who unpacks it.
 //!
-//! File systems come first, as their tables know more than a scan does; what lies inside of a block
-//! is not looked at. Streams are looked at beside each other, on all cores, and taken in order.
+//! File systems come first, as their tables know more than a scan does: also where bytes of a file
+//! end whose others lie elsewhere (`stretches`), so that no stream is followed into those of
+//! another. What lies inside of a block is not looked at. Streams are looked at beside each other,
+//! on all cores, and taken in order.
 //!
 //! Hostile images cost bounded time and memory: see `FIND_WORK`, `BLOCK_SPACING` and
 //! `CANDIDATE_SPACING` in [`crate::limits`]. What is found does not depend on the number of cores.
@@ -18,6 +20,9 @@ mod reader;
 mod scan;
 mod squashfs;
 mod stream;
+mod stretches;
+
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -29,6 +34,7 @@ use crate::limits::{
 use blocks::Blocks;
 use reader::{Parsed, Reader, Stop};
 use scan::{Candidate, Kind};
+use stretches::Stretches;
 
 /// What was found in an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,12 +83,15 @@ pub fn find(image: &dyn Source, known: &[u64]) -> Result<Found, Error> {
 struct Hit {
     container: Container,
     blocks: Blocks,
+    /// Bytes of files that go on elsewhere.
+    stretches: Vec<Range<u64>>,
 }
 
 /// What was found so far, and the work that is left.
 struct Search<'a> {
     image: &'a dyn Source,
     blocks: Blocks,
+    stretches: Stretches,
     containers: Vec<Container>,
     /// Where containers start that are not looked into, in order.
     known: &'a [u64],
@@ -92,13 +101,14 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn new(image: &'a dyn Source, known: &'a [u64]) -> Self {
         let work_left = FIND_WORK_MIN + FIND_WORK * image.size();
-        Self { image, blocks: Blocks::new(image.size()), containers: Vec::new(), known, work_left }
+        let (blocks, stretches) = (Blocks::new(image.size()), Stretches::new(image.size()));
+        Self { image, blocks, stretches, containers: Vec::new(), known, work_left }
     }
 
     fn file_systems(&mut self, candidates: &[Candidate]) -> Result<(), Error> {
         for candidate in candidates {
             if self.is_free(candidate) {
-                let (found, spent) = look(self.image, candidate, self.work_left);
+                let (found, spent) = look(Reader::new(self.image, self.work_left), candidate);
                 self.work_left = self.work_left.saturating_sub(spent);
                 self.take(found)?;
             }
@@ -109,15 +119,17 @@ impl<'a> Search<'a> {
     fn streams(&mut self, candidates: &[Candidate]) -> Result<(), Error> {
         let free: Vec<_> = candidates.iter().filter(|candidate| self.is_free(candidate)).collect();
         let work = self.work_left.min(STREAM_WORK_FIRST);
-        let looked: Vec<_> =
-            free.par_iter().map(|candidate| look(self.image, candidate, work)).collect();
+        let looked: Vec<_> = free
+            .par_iter()
+            .map(|candidate| look(self.reader(candidate.offset, work), candidate))
+            .collect();
         for (candidate, (found, spent)) in free.into_iter().zip(looked) {
             self.work_left = self.work_left.saturating_sub(spent);
             if !self.is_free(candidate) {
                 continue;
             }
             if matches!(found, Err(Stop::Spent)) {
-                let again = look(self.image, candidate, self.work_left);
+                let again = look(self.reader(candidate.offset, self.work_left), candidate);
                 self.work_left = self.work_left.saturating_sub(again.1);
                 self.take(again.0)?;
             } else {
@@ -125,6 +137,15 @@ impl<'a> Search<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Reads a stream that starts at `offset`, up to where its file goes on elsewhere.
+    fn reader(&self, offset: u64, work: u64) -> Reader<'a> {
+        let reader = Reader::new(self.image, work);
+        match self.stretches.of(offset) {
+            Some(end) => reader.up_to_end_of_stretch(end),
+            None => reader,
+        }
     }
 
     fn is_free(&self, candidate: &Candidate) -> bool {
@@ -142,6 +163,7 @@ impl<'a> Search<'a> {
         if self.known.binary_search(&hit.container.offset).is_ok() {
             return Ok(());
         }
+        self.stretches.add(hit.stretches);
         let added = hit.blocks.iter().filter(|block| self.blocks.add(*block)).count();
         hit.container.block_count = added as u64;
         match self.containers.last_mut() {
@@ -173,8 +195,8 @@ impl Container {
 }
 
 /// Lets the parser of a candidate look, and says how much work it took.
-fn look(image: &dyn Source, candidate: &Candidate, work: u64) -> (Parsed<Hit>, u64) {
-    let mut reader = Reader::new(image, work);
+fn look(mut reader: Reader<'_>, candidate: &Candidate) -> (Parsed<Hit>, u64) {
+    let work = reader.work_left();
     let Candidate { offset, kind } = *candidate;
     let found = match kind {
         Kind::Squashfs => squashfs::find(&mut reader, offset),

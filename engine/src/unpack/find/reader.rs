@@ -1,6 +1,7 @@
 //! Reads an image for parsers that trust nothing: no read is past the end, and work has a limit.
 
 use crate::io::{Error, Source};
+use crate::limits::CUT_LEN_MIN;
 
 /// Why a parser gives up.
 #[derive(Debug)]
@@ -37,15 +38,39 @@ pub(super) struct Reader<'a> {
     held: Vec<u8>,
     held_at: u64,
     work_left: u64,
+    is_in_stretch: bool,
+    /// Whether bytes behind the end were asked for last.
+    is_short: bool,
 }
 
 impl<'a> Reader<'a> {
     /// Reads with so much work allowed.
     pub(super) fn new(source: &'a dyn Source, work: u64) -> Self {
-        Self { source, size: source.size(), held: Vec::new(), held_at: 0, work_left: work }
+        Self {
+            source,
+            size: source.size(),
+            held: Vec::new(),
+            held_at: 0,
+            work_left: work,
+            is_in_stretch: false,
+            is_short: false,
+        }
     }
 
-    /// Size of the image, in bytes.
+    /// The same of a file whose bytes up to `end` lie here, and the others elsewhere.
+    pub(super) fn up_to_end_of_stretch(self, end: u64) -> Self {
+        Self { size: end.min(self.size), is_in_stretch: true, ..self }
+    }
+
+    /// Where what was read from `start` up to the end is cut, if it goes on elsewhere; else it is
+    /// malformed.
+    pub(super) fn cut(&self, start: u64) -> Parsed<u64> {
+        let is_long = self.size.saturating_sub(start) >= CUT_LEN_MIN;
+        check(self.is_in_stretch && self.is_short && is_long)?;
+        Ok(self.size)
+    }
+
+    /// Size of the image, or where the stretch ends, in bytes.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
@@ -74,6 +99,7 @@ impl<'a> Reader<'a> {
             return Err(Stop::Malformed);
         }
         let there = self.size.saturating_sub(offset);
+        self.is_short = there < len as u64;
         let len = usize::try_from(there).map_or(len, |there| len.min(there));
         if len == 0 {
             return Ok(&[]);

@@ -38,7 +38,8 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
     let Walk { blocks, superblock, .. } = walk;
     let block_count = blocks.len() as u64;
     let len = superblock.len;
-    Ok(Hit { container: Container { name: "squashfs", offset, len, block_count }, blocks })
+    let container = Container { name: "squashfs", offset, len, block_count };
+    Ok(Hit { container, blocks, stretches: Vec::new() })
 }
 
 /// What the superblock says; offsets count from the start of the image.

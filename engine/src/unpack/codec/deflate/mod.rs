@@ -12,8 +12,9 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use self::read::{Symbol, Symbols};
 use self::trees::Lengths;
+use self::write::Told;
 use super::edits::{self, Edited, Token};
-use super::{UnpackError, decode_whole};
+use super::{Step, UnpackError, decode_cut, decode_whole};
 use crate::error::FormatError;
 use crate::varint;
 
@@ -38,13 +39,26 @@ pub(super) fn unpack_zlib(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>
 }
 
 fn inflate(packed: &[u8], zlib: bool, plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
+    decode_whole(packed, plain_len_max, steps(zlib))
+}
+
+/// The plain bytes of a stream, in a zlib wrapper or bare, as far as it goes.
+pub(super) fn unpack_cut(
+    packed: &[u8],
+    zlib: bool,
+    plain_len_max: usize,
+) -> Result<Vec<u8>, UnpackError> {
+    decode_cut(packed, plain_len_max, steps(zlib))
+}
+
+fn steps(zlib: bool) -> impl FnMut(&[u8], &mut Vec<u8>) -> Step {
     let mut decoder = Decompress::new(zlib);
-    decode_whole(packed, plain_len_max, |rest, plain| {
+    move |rest, plain| {
         let status = decoder
             .decompress_vec(rest, plain, FlushDecompress::None)
             .map_err(|_| UnpackError::Malformed)?;
         Ok((decoder.total_in(), status == Status::StreamEnd))
-    })
+    }
 }
 
 /// What zlib makes of `plain`, without a wrapper.
@@ -69,12 +83,33 @@ pub(super) fn predict(plain: &[u8], level: u8, window_log2: u8) -> Vec<u8> {
 
 /// What tells a stream to someone who has the predicted one.
 pub(super) fn correct(packed: &[u8], predicted: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
-    let blocks = write::tell_blocks(packed, plain)?;
+    let told = write::tell_blocks(packed, plain);
+    told.is_whole.then(|| correction(&told, packed, predicted))
+}
+
+/// The same for as much of a stream as is there: plain bytes, packed ones, and what tells them.
+pub(super) fn correct_cut(
+    packed: &[u8],
+    plain: &[u8],
+    predict: impl Fn(&[u8]) -> Option<Vec<u8>>,
+) -> Option<(usize, usize, Vec<u8>)> {
+    let mut told = write::tell_blocks(packed, plain);
+    let packed_len = usize::try_from(told.len_bits.div_ceil(8)).ok()?;
+    let unused = u32::try_from(packed_len as u64 * 8 - told.len_bits).ok()?;
+    // Bits of what is cut, up to the whole byte.
+    let rest = packed[..packed_len].last()?.checked_shr(8 - unused).unwrap_or(0);
+    told.blocks.push(rest);
+    let predicted = predict(&plain[..told.plain_len])?;
+    Some((told.plain_len, packed_len, correction(&told, packed, &predicted)))
+}
+
+fn correction(told: &Told, packed: &[u8], predicted: &[u8]) -> Vec<u8> {
     let mut correction = Vec::new();
-    varint::put(&mut correction, blocks.len() as u64);
-    correction.extend(blocks);
-    correction.extend(edits::encode(Tokens::new(packed), Tokens::new(predicted)));
-    Some(correction)
+    varint::put(&mut correction, told.blocks.len() as u64);
+    correction.extend(&told.blocks);
+    let actual = Tokens::of_text(packed, told.plain_len);
+    correction.extend(edits::encode(actual, Tokens::new(predicted)));
+    correction
 }
 
 /// The length of the edits that lead from one stream to another.
@@ -88,6 +123,7 @@ pub(super) fn apply(
     predicted: &[u8],
     correction: &[u8],
     packed_len: usize,
+    is_cut: bool,
 ) -> Result<Vec<u8>, FormatError> {
     let mut at = 0;
     let blocks_len = varint::take(correction, &mut at)?;
@@ -96,7 +132,7 @@ pub(super) fn apply(
         .and_then(|len| correction[at..].split_at_checked(len))
         .ok_or(FormatError::Undecodable("correction"))?;
     let tokens = Edited::new(edits, Tokens::new(predicted), plain.len())?;
-    write::write(plain, blocks, tokens, packed_len)
+    write::write(plain, blocks, tokens, packed_len, is_cut)
 }
 
 /// The two bytes before a stream in a zlib wrapper, if they are well-formed and want no dictionary
@@ -128,12 +164,19 @@ pub(super) fn adler32(plain: &[u8]) -> u32 {
 /// The tokens of a stream, whatever its blocks; up to where it is malformed.
 struct Tokens<'a> {
     symbols: Symbols<'a>,
+    /// Plain bytes that they still say.
+    left: u64,
     is_done: bool,
 }
 
 impl<'a> Tokens<'a> {
     fn new(packed: &'a [u8]) -> Self {
-        Self { symbols: Symbols::new(packed), is_done: false }
+        Self { symbols: Symbols::new(packed), left: u64::MAX, is_done: false }
+    }
+
+    /// Those of the first symbols that say so many plain bytes.
+    fn of_text(packed: &'a [u8], plain_len: usize) -> Self {
+        Self { left: plain_len as u64, ..Self::new(packed) }
     }
 }
 
@@ -145,10 +188,18 @@ impl Iterator for Tokens<'_> {
             return None;
         }
         let mut literals = 0;
-        for symbol in &mut self.symbols {
+        while self.left > 0
+            && let Some(symbol) = self.symbols.next()
+        {
             match symbol {
-                Symbol::Literals(count) => literals += count,
-                Symbol::Match { len, offset } => return Some(Token { literals, len, offset }),
+                Symbol::Literals(count) => {
+                    literals += count;
+                    self.left = self.left.saturating_sub(count.into());
+                }
+                Symbol::Match { len, offset } => {
+                    self.left = self.left.saturating_sub(len.into());
+                    return Some(Token { literals, len, offset });
+                }
                 Symbol::Block { .. } | Symbol::End => {}
             }
         }

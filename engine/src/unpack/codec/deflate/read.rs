@@ -56,6 +56,11 @@ impl<'a> Symbols<'a> {
         Self { bits: BitReader::new(packed), state: State::Between }
     }
 
+    /// Where the next symbol starts, in bits from the start of the stream.
+    pub(super) fn position_bits(&self) -> u64 {
+        self.bits.position_bits()
+    }
+
     /// Whether the last block ended, with nothing but zero bits behind it.
     pub(super) fn ends_whole(mut self) -> bool {
         matches!(self.state, State::Ended) && self.bits.align().is_some() && self.bits.is_empty()

@@ -46,7 +46,7 @@ pub(super) fn write_header(lengths: &Lengths, out: &mut BitWriter) {
     for len in &in_order[..sent] {
         out.put(u64::from(*len), 3);
     }
-    let codes = super::huffman::codes(&code_lengths);
+    let codes = super::huffman::codes(&code_lengths).expect("they fill their space");
     for run in runs {
         let code = usize::from(run.code);
         out.put(u64::from(codes[code]), code_lengths[code].into());

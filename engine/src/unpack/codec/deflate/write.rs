@@ -5,12 +5,16 @@
 //!
 //! | field    | coding | meaning                                                             |
 //! |----------|--------|---------------------------------------------------------------------|
-//! | `flags`  | u8     | bit 0: the last block; bits 1 and 2: how it is coded                |
+//! | `flags`  | u8     | bit 0: the last block; bits 1 and 2: how it is coded; bit 3: cut    |
 //! | `len`    | varint | plain bytes in the block                                            |
 //! | `bits`   | varint | only with flags 3: length of the header, in bits                    |
 //! | `header` | bytes  | only with flags 3: the header as in the stream, from the lowest bit |
 //!
 //! It is coded 0: not at all, 1: with fixed codes, 2: with those that zlib makes, 3: as told.
+//!
+//! Of a stream that is cut, the last block may be cut: then it lacks its end, and its codes are not
+//! those that zlib makes, as nobody knows what else it says. A byte follows, which has the bits up
+//! to a whole byte.
 
 use super::huffman::codes;
 use super::read::{Kind, Symbol, Symbols, read_header};
@@ -28,50 +32,84 @@ const FIXED: u8 = 1;
 const AS_ZLIB: u8 = 2;
 const AS_TOLD: u8 = 3;
 
+/// Flag of a block that lacks its end.
+const CUT: u8 = 8;
+
 /// Longest header of a block, in bits: 3 counts, 19 lengths, and 316 codes of at most 14 bits.
 const HEADER_BITS_MAX: u64 = 14 + 19 * 3 + 316 * 14;
 
 const UNDECODABLE: FormatError = FormatError::Undecodable("correction");
 
-/// Tells the blocks of the stream that makes `plain`; nothing if it has something that would not be
+/// What is told of a stream.
+pub(super) struct Told {
+    pub(super) blocks: Vec<u8>,
+    /// What of it is told: plain bytes, and packed bits.
+    pub(super) plain_len: usize,
+    pub(super) len_bits: u64,
+    /// Whether that is all of the stream.
+    pub(super) is_whole: bool,
+}
+
+/// Tells the blocks of the stream that makes `plain`, as far as it has nothing that would not be
 /// written as it is.
-pub(super) fn tell_blocks(packed: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
-    let mut told = Vec::new();
+pub(super) fn tell_blocks(packed: &[u8], plain: &[u8]) -> Told {
+    let mut told = Told { blocks: Vec::new(), plain_len: 0, len_bits: 0, is_whole: false };
     let mut symbols = Symbols::new(packed);
     let mut open = None;
     let mut counts = Counts::new();
-    let (mut start, mut at) = (0, 0);
-    for symbol in &mut symbols {
+    let mut start = 0;
+    while let Some(symbol) = symbols.next() {
+        let at = told.plain_len;
         match symbol {
             Symbol::Block { kind, is_last } => {
+                let is_stored = kind == Kind::Stored;
                 open = Some((kind, is_last));
                 counts = Counts::new();
                 start = at;
+                // It is told whole or not at all.
+                if is_stored {
+                    continue;
+                }
             }
             Symbol::Literals(count) => {
-                let end = at + count as usize;
-                counts.literals(plain.get(at..end)?);
-                at = end;
+                let Some(literals) = plain.get(at..at + count as usize) else { break };
+                counts.literals(literals);
+                told.plain_len += literals.len();
+                if open.as_ref().is_some_and(|(kind, _)| *kind == Kind::Stored) {
+                    continue;
+                }
             }
             Symbol::Match { len, offset } => {
+                if plain.len() - at < len as usize {
+                    break;
+                }
                 counts.add_match(len, offset);
-                at += len as usize;
+                told.plain_len += len as usize;
             }
             Symbol::End => {
-                let (kind, is_last) = open.take()?;
-                tell_block(packed, &kind, is_last, at - start, &counts, &mut told);
+                let Some((kind, is_last)) = open.take() else { break };
+                tell_block(packed, &kind, is_last, at - start, Some(&counts), &mut told.blocks);
             }
         }
+        told.len_bits = symbols.position_bits();
     }
-    symbols.ends_whole().then_some(told)
+    told.is_whole = symbols.ends_whole() && told.plain_len == plain.len();
+    if let Some((kind, is_last)) = open
+        && kind != Kind::Stored
+    {
+        let len = told.plain_len - start;
+        tell_block(packed, &kind, is_last, len, None, &mut told.blocks);
+    }
+    told
 }
 
+/// Tells a block that uses symbols as often as counted; without counts, one that is cut.
 fn tell_block(
     packed: &[u8],
     kind: &Kind,
     is_last: bool,
     len: usize,
-    counts: &Counts,
+    counts: Option<&Counts>,
     told: &mut Vec<u8>,
 ) {
     let mut header = None;
@@ -80,9 +118,12 @@ fn tell_block(
         Kind::Fixed => FIXED,
         Kind::Dynamic(_, start, end) => {
             let bits = copy_bits(packed, *start, *end);
-            let mut as_zlib = BitWriter::default();
-            trees::write_header(&counts.lengths(), &mut as_zlib);
-            if as_zlib.len_bits() == end - start && as_zlib.finish() == bits {
+            let is_as_zlib = counts.is_some_and(|counts| {
+                let mut as_zlib = BitWriter::default();
+                trees::write_header(&counts.lengths(), &mut as_zlib);
+                as_zlib.len_bits() == end - start && as_zlib.finish() == bits
+            });
+            if is_as_zlib {
                 AS_ZLIB
             } else {
                 header = Some((end - start, bits));
@@ -90,7 +131,8 @@ fn tell_block(
             }
         }
     };
-    told.push(u8::from(is_last) | kind << 1);
+    let cut = if counts.is_none() { CUT } else { 0 };
+    told.push(u8::from(is_last) | kind << 1 | cut);
     varint::put(told, len as u64);
     if let Some((bit_count, bits)) = header {
         varint::put(told, bit_count);
@@ -123,24 +165,28 @@ pub(super) fn write(
     told: &[u8],
     tokens: impl Iterator<Item = Result<Token, FormatError>>,
     packed_len_max: usize,
+    is_cut: bool,
 ) -> Result<Vec<u8>, FormatError> {
     let mut out = BitWriter::default();
     let mut source = Source::new(tokens, plain);
-    let mut told = Told { rest: told };
+    let mut told = Hearing { rest: told };
     let mut is_last = false;
-    while !is_last {
+    // Behind the blocks of what is cut there is one byte.
+    while !(is_last || is_cut && told.rest.len() == 1) {
         let flags = told.byte()?;
-        is_last = flags & 1 == 1;
+        let has_end = flags & CUT == 0;
+        is_last = flags & 1 == 1 || !has_end;
         let len = usize::try_from(told.number(plain.len() as u64)?).map_err(|_| UNDECODABLE)?;
         out.put(u64::from(flags & 1), 1);
-        match flags >> 1 {
-            STORED => write_stored(source.take_plain(len)?, &mut out)?,
+        match (flags & !CUT) >> 1 {
+            STORED if has_end => write_stored(source.take_plain(len)?, &mut out)?,
             FIXED => {
                 out.put(1, 2);
                 let coder = Coder::new(&fixed_lengths())?;
                 write_block(&mut source, len, &coder, &mut out, packed_len_max)?;
+                coder.write_end(has_end, &mut out)?;
             }
-            AS_ZLIB => {
+            AS_ZLIB if has_end => {
                 out.put(2, 2);
                 let pieces = source.take_block(len, DEFLATE_BLOCK_TOKENS_MAX)?;
                 let lengths = Counts::of(&pieces).lengths();
@@ -149,23 +195,30 @@ pub(super) fn write(
                 for piece in &pieces {
                     coder.write(piece, &mut out)?;
                 }
-                coder.write_end(&mut out)?;
+                coder.write_end(true, &mut out)?;
             }
             AS_TOLD => {
                 out.put(2, 2);
                 let coder = Coder::new(&told.header(&mut out)?)?;
                 write_block(&mut source, len, &coder, &mut out, packed_len_max)?;
+                coder.write_end(has_end, &mut out)?;
             }
             _ => return Err(UNDECODABLE),
         }
-        if out.len() > packed_len_max {
+        if out.len() > packed_len_max || !(has_end || is_cut) {
             return Err(UNDECODABLE);
         }
     }
-    if !told.rest.is_empty() || !source.is_empty() {
-        return Err(UNDECODABLE);
+    if is_cut {
+        let unused = out.len_bits().wrapping_neg() & 7;
+        let rest = u64::from(told.byte()?);
+        if rest >> unused > 0 {
+            return Err(UNDECODABLE);
+        }
+        out.put(rest, u32::try_from(unused).expect("below 8"));
     }
-    Ok(out.finish())
+    source.close()?;
+    if told.rest.is_empty() { Ok(out.finish()) } else { Err(UNDECODABLE) }
 }
 
 fn write_stored(bytes: &[u8], out: &mut BitWriter) -> Result<(), FormatError> {
@@ -178,12 +231,12 @@ fn write_stored(bytes: &[u8], out: &mut BitWriter) -> Result<(), FormatError> {
     Ok(())
 }
 
-/// What is told of the blocks.
-struct Told<'a> {
+/// What is told of the blocks, as it is read.
+struct Hearing<'a> {
     rest: &'a [u8],
 }
 
-impl Told<'_> {
+impl Hearing<'_> {
     fn byte(&mut self) -> Result<u8, FormatError> {
         let (byte, rest) = self.rest.split_first().ok_or(UNDECODABLE)?;
         self.rest = rest;
@@ -235,7 +288,7 @@ fn write_block<'a>(
             return Err(UNDECODABLE);
         }
     }
-    coder.write_end(out)
+    Ok(())
 }
 
 /// How often a block uses each symbol.
@@ -294,9 +347,13 @@ struct Coder {
 }
 
 impl Coder {
+    /// Nothing is written with codes that overfill their space: no decoder takes them.
     fn new(lengths: &Lengths) -> Result<Self, FormatError> {
-        let code = |lengths: &[u8]| codes(lengths).into_iter().zip(lengths.to_vec()).collect();
-        Ok(Self { literals: code(&lengths.literals), distances: code(&lengths.distances) })
+        let code = |lengths: &[u8]| {
+            let codes = codes(lengths).ok_or(UNDECODABLE)?;
+            Ok(codes.into_iter().zip(lengths.to_vec()).collect())
+        };
+        Ok(Self { literals: code(&lengths.literals)?, distances: code(&lengths.distances)? })
     }
 
     fn write(&self, piece: &Piece<'_>, out: &mut BitWriter) -> Result<(), FormatError> {
@@ -318,8 +375,8 @@ impl Coder {
         Ok(())
     }
 
-    fn write_end(&self, out: &mut BitWriter) -> Result<(), FormatError> {
-        put(&self.literals, END, out)
+    fn write_end(&self, has_end: bool, out: &mut BitWriter) -> Result<(), FormatError> {
+        if has_end { put(&self.literals, END, out) } else { Ok(()) }
     }
 }
 

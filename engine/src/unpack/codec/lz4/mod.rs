@@ -35,7 +35,7 @@ pub(super) const ENCODERS: [Encoder; 12] = [
 ];
 
 impl Encoder {
-    /// Two bytes: 0 and an acceleration of up to 255, or 1 and a level.
+    /// Two bytes: 0 and an acceleration of up to 255, or 1 and a level above 1, which is as 2.
     pub(super) fn encode(self) -> [u8; 2] {
         match self {
             Self::Fast(acceleration) => [0, u8::try_from(acceleration).unwrap_or(u8::MAX)],
@@ -46,9 +46,14 @@ impl Encoder {
     pub(super) fn decode(bytes: [u8; 2]) -> Option<Self> {
         match bytes {
             [0, acceleration @ 1..=255] => Some(Self::Fast(acceleration.into())),
-            [1, level @ 1..=neap_lz4_exact::HC_LEVEL_MAX] => Some(Self::Hc(level)),
+            [1, level @ 2..=neap_lz4_exact::HC_LEVEL_MAX] => Some(Self::Hc(level)),
             _ => None,
         }
+    }
+
+    /// Whether it is one of those for clusters: fast compression has no setting there.
+    pub(super) fn fills(self) -> bool {
+        matches!(self, Self::Fast(1) | Self::Hc(_))
     }
 
     /// What this encoder makes of `plain`.
@@ -68,8 +73,7 @@ impl Encoder {
         cfg!(target_endian = "little") && (cfg!(target_pointer_width = "64") || !is_by_word)
     }
 
-    /// What this encoder gets into `packed_len` bytes of the beginning of `plain`. Fast compression
-    /// has no setting there.
+    /// What this encoder gets into `packed_len` bytes of the beginning of `plain`.
     fn fill(self, plain: &[u8], packed_len: usize) -> Option<Filled> {
         self.is_canonical(plain.len()).then_some(())?;
         match self {

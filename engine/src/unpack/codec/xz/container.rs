@@ -73,11 +73,15 @@ impl Header {
         let filters = bytes[at..].to_vec();
         let is_known =
             filters.len() <= FILTERS_MAX && filters.iter().all(|id| is_plain_filter(*id));
-        let is_len = header_len <= HEADER_LEN_MAX && header_len.is_multiple_of(4);
+        let has_lens = first & 0x80 != 0;
+        // The shortest is said by 0; with lengths in it nobody knows it here.
+        let is_longer = has_lens || usize::from(header_len) > shortest_len(5 + 2 * filters.len());
+        let is_len = header_len == 0
+            || header_len <= HEADER_LEN_MAX && header_len.is_multiple_of(4) && is_longer;
         (is_known && is_len).then_some(Self {
             check: Check::of_id(first & 0x7f)?,
             filters,
-            has_lens: first & 0x80 != 0,
+            has_lens,
             header_len,
             block_len,
         })
@@ -86,6 +90,11 @@ impl Header {
     /// Whether there is one block, or all but the last have at least so many plain bytes.
     pub(super) fn has_blocks_of(&self, len_min: u64) -> bool {
         self.block_len == 0 || self.block_len >= len_min
+    }
+
+    /// Whether nothing is said of what is around the data.
+    pub(super) fn is_bare(&self) -> bool {
+        (self.check, self.has_lens, self.header_len, self.block_len) == (Check::None, false, 0, 0)
     }
 
     /// Adds the filters in front of LZMA2.
@@ -179,12 +188,17 @@ impl Header {
 
 /// How a stream is wrapped, the size of its dictionary, and the properties of its first packed
 /// chunk. What differs from block to block is found out when the stream is packed again.
-pub(super) fn read(packed: &[u8]) -> Option<(Header, u32, u8)> {
+///
+/// Of one that is cut nothing is packed again but the data of its first block.
+pub(super) fn read(packed: &[u8], is_cut: bool) -> Option<(Header, u32, u8)> {
     let rest = packed.strip_prefix(&MAGIC)?;
-    let check = Check::of_id(*rest.get(1)?)?;
+    let check = if is_cut { Check::None } else { Check::of_id(*rest.get(1)?)? };
     let (_, block) = packed.split_at_checked(12)?;
     // A size of 0 is that of the index: no block at all.
     let header_len = (usize::from(*block.first()?) + 1) * 4;
+    if header_len == 4 && is_cut {
+        return None;
+    }
     if header_len == 4 {
         let header =
             Header { check, filters: Vec::new(), has_lens: false, header_len: 0, block_len: 0 };
@@ -213,16 +227,19 @@ pub(super) fn read(packed: &[u8]) -> Option<(Header, u32, u8)> {
     }
     let is_lzma2 = take_vli(header, &mut at)? == LZMA2 && take_vli(header, &mut at)? == 1;
     let dict_size = dict_size(*header.get(at)?)?;
-    let shortest_len = (at + 1).next_multiple_of(4) + 4;
-    let block_len = read_block_len(packed)?;
-    let header = Header {
-        check,
-        filters,
-        has_lens,
-        header_len: if header_len == shortest_len { 0 } else { u16::try_from(header_len).ok()? },
-        block_len,
+    let header = if is_cut {
+        Header { check, filters, has_lens: false, header_len: 0, block_len: 0 }
+    } else {
+        let is_shortest = header_len == shortest_len(at + 1);
+        let header_len = if is_shortest { 0 } else { u16::try_from(header_len).ok()? };
+        Header { check, filters, has_lens, header_len, block_len: read_block_len(packed)? }
     };
     is_lzma2.then_some((header, dict_size, first_properties(data)))
+}
+
+/// Length of a block header whose fields have so many bytes, with its padding and CRC-32.
+fn shortest_len(fields_len: usize) -> usize {
+    fields_len.next_multiple_of(4) + 4
 }
 
 /// What is behind the header of the first block.

@@ -9,7 +9,7 @@ mod container;
 use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
 
 use self::container::Header;
-use super::{UnpackError, decode_whole};
+use super::{Step, UnpackError, decode_cut, decode_whole};
 use crate::limits::{DECODER_MEMORY_MAX, XZ_BLOCK_SHARE, XZ_DICT_MAX};
 
 /// Makes of a preset its extreme variant: `LZMA_PRESET_EXTREME` in the highest bit of a byte.
@@ -91,6 +91,12 @@ impl Lzma {
         Self::decode([PRESETS[0], properties, a, b, c, d])
     }
 
+    /// What is behind the header of that stream; no more than `len_max + 1` bytes of it.
+    pub(super) fn predict_data(self, plain: &[u8], len_max: usize) -> Option<Vec<u8>> {
+        let mut packed = self.predict_lzma(plain, LZMA_FRONT_LEN + len_max)?;
+        Some(packed.split_off(LZMA_FRONT_LEN.min(packed.len())))
+    }
+
     /// The .lzma stream of `plain`; no more than `packed_len_max + 1` bytes of it.
     pub(super) fn predict_lzma(self, plain: &[u8], packed_len_max: usize) -> Option<Vec<u8>> {
         let encoder = Stream::new_lzma_encoder(&self.options()?).ok()?;
@@ -99,9 +105,9 @@ impl Lzma {
 }
 
 impl Xz {
-    /// The settings that a stream shows, with the first preset. `plain_len` is its length unpacked.
-    pub(super) fn of(packed: &[u8]) -> Option<Self> {
-        let (header, dict_size, properties) = container::read(packed)?;
+    /// The settings that a stream shows, or the front of one, with the first preset.
+    pub(super) fn of(packed: &[u8], is_cut: bool) -> Option<Self> {
+        let (header, dict_size, properties) = container::read(packed, is_cut)?;
         let [a, b, c, d] = dict_size.to_le_bytes();
         let lzma = Lzma::decode([PRESETS[0], properties, a, b, c, d])?;
         Self { lzma, header }.within_time()
@@ -129,24 +135,42 @@ impl Xz {
         self.header.has_blocks_of((self.lzma.dict_size / XZ_BLOCK_SHARE).into()).then_some(self)
     }
 
+    /// Whether it says nothing of what is around the data, as is right for what is cut.
+    pub(super) fn is_bare(&self) -> bool {
+        self.header.is_bare()
+    }
+
     /// The stream of `plain`; not much more than `packed_len_max` bytes of it.
     pub(super) fn predict(&self, plain: &[u8], packed_len_max: usize) -> Option<Vec<u8>> {
-        self.header.write(plain, self.lzma.dict_size, packed_len_max, |piece, len_max| {
-            let options = self.lzma.options()?;
-            let mut filters = Filters::new();
-            self.header.add_filters(&mut filters);
-            filters.lzma2(&options);
-            run(Stream::new_raw_encoder(&filters).ok()?, piece, len_max)
-        })
+        let data = |piece: &[u8], len_max| self.predict_data(piece, len_max);
+        self.header.write(plain, self.lzma.dict_size, packed_len_max, data)
+    }
+
+    /// The data of a block; not much more than `len_max` bytes of it.
+    pub(super) fn predict_data(&self, plain: &[u8], len_max: usize) -> Option<Vec<u8>> {
+        let options = self.lzma.options()?;
+        let mut filters = Filters::new();
+        self.header.add_filters(&mut filters);
+        filters.lzma2(&options);
+        run(Stream::new_raw_encoder(&filters).ok()?, plain, len_max)
     }
 }
 
-/// How many bytes of the first block of two streams are alike.
+/// Bytes before the data of the first block.
+pub(super) fn front_len(packed: &[u8]) -> Option<usize> {
+    Some(packed.len() - container::data(packed)?.len())
+}
+
+/// Bytes before the data of a .lzma stream: properties, dictionary, length.
+pub(super) const LZMA_FRONT_LEN: usize = 13;
+
+/// How many bytes of the first block of a stream are as predicted.
 pub(super) fn alike(packed: &[u8], predicted: &[u8]) -> usize {
     /// The header of the first chunk has lengths.
     const CHUNK_HEADER_LEN: usize = 6;
-    let data = |stream| container::data(stream).unwrap_or_default().iter().skip(CHUNK_HEADER_LEN);
-    data(packed).zip(data(predicted)).take_while(|(one, other)| one == other).count()
+    let data = container::data(packed).unwrap_or_default();
+    let pairs = data.iter().zip(predicted).skip(CHUNK_HEADER_LEN);
+    pairs.take_while(|(one, other)| one == other).count()
 }
 
 /// The plain bytes of a .xz stream.
@@ -159,13 +183,31 @@ pub(super) fn unpack_lzma(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>
     decode(Stream::new_lzma_decoder(DECODER_MEMORY_MAX), packed, plain_len_max)
 }
 
+/// The plain bytes of a .xz stream, as far as it goes.
+pub(super) fn unpack_cut(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
+    let decoder = Stream::new_stream_decoder(DECODER_MEMORY_MAX, 0);
+    decode_cut(packed, plain_len_max, steps(decoder)?)
+}
+
+/// The plain bytes of a .lzma stream, as far as it goes.
+pub(super) fn unpack_lzma_cut(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
+    let decoder = Stream::new_lzma_decoder(DECODER_MEMORY_MAX);
+    decode_cut(packed, plain_len_max, steps(decoder)?)
+}
+
 fn decode(
     decoder: Result<Stream, liblzma::stream::Error>,
     packed: &[u8],
     plain_len_max: usize,
 ) -> Result<Vec<u8>, UnpackError> {
+    decode_whole(packed, plain_len_max, steps(decoder)?)
+}
+
+fn steps(
+    decoder: Result<Stream, liblzma::stream::Error>,
+) -> Result<impl FnMut(&[u8], &mut Vec<u8>) -> Step, UnpackError> {
     let mut decoder = decoder.map_err(|_| UnpackError::Malformed)?;
-    decode_whole(packed, plain_len_max, |rest, plain| {
+    Ok(move |rest: &[u8], plain: &mut Vec<u8>| {
         let status = decoder.process_vec(rest, plain, Action::Finish).map_err(|e| match e {
             liblzma::stream::Error::MemLimit => UnpackError::TooLarge,
             _ => UnpackError::Malformed,

@@ -74,26 +74,34 @@ impl<'a> Frame<'a> {
     pub(super) fn read(packed: &'a [u8]) -> Option<Self> {
         let (header, mut rest) = packed.split_at_checked(header_len(packed)?)?;
         let mut blocks = Vec::new();
-        let mut is_last = false;
-        while !is_last {
-            let (first, behind) = rest.split_first_chunk::<3>()?;
-            let word = u32::from_le_bytes([first[0], first[1], first[2], 0]);
-            is_last = word & 1 == 1;
-            let size = word >> 3;
-            let (body, behind) = match word >> 1 & 3 {
-                0 => (Body::Raw(size), behind.get(size as usize..)?),
-                1 => (Body::Repeated(size), behind.get(1..)?),
-                2 => {
-                    let (bytes, behind) = behind.split_at_checked(size as usize)?;
-                    (Body::Packed(Packed::read(bytes)?), behind)
-                }
-                _ => return None,
-            };
-            rest = behind;
-            blocks.push(Block { is_last, body });
+        while blocks.last().is_none_or(|block: &Block<'_>| !block.is_last) {
+            blocks.push(Block::read(&mut rest)?);
         }
         let checksum_len = if header[4] & 4 == 0 { 0 } else { 4 };
         (rest.len() == checksum_len).then_some(Self { header, blocks, checksum: rest })
+    }
+
+    /// Reads as many blocks as are there, of at most so many plain bytes.
+    pub(super) fn read_cut(packed: &'a [u8], plain_len_max: usize) -> Option<Cut<'a>> {
+        let (header, mut rest) = packed.split_at_checked(header_len(packed)?)?;
+        let mut cut = Cut {
+            frame: Self { header, blocks: Vec::new(), checksum: &[] },
+            lens: Vec::new(),
+            plain_len: 0,
+            packed_len: header.len(),
+        };
+        let mut tables = Tables::default();
+        while cut.frame.blocks.last().is_none_or(|block| !block.is_last)
+            && let Some(block) = Block::read(&mut rest)
+            && let Some(len) = block.plain_len(&mut tables)
+            && plain_len_max - cut.plain_len >= len as usize
+        {
+            cut.frame.blocks.push(block);
+            cut.lens.push(len);
+            cut.plain_len += len as usize;
+            cut.packed_len = packed.len() - rest.len();
+        }
+        Some(cut)
     }
 
     /// All tokens, up to where the frame is malformed. Those of one block are held at a time.
@@ -110,11 +118,45 @@ impl<'a> Frame<'a> {
     /// The plain length of each block, in bytes.
     pub(super) fn block_lens(&self) -> Option<Vec<u32>> {
         let mut tables = Tables::default();
-        let plain_len = |block: &Block<'_>| match &block.body {
-            Body::Raw(len) | Body::Repeated(len) => Some(*len),
-            Body::Packed(packed) => packed.sequences(&mut tables, &mut 0, &mut Vec::new()),
+        self.blocks.iter().map(|block| block.plain_len(&mut tables)).collect()
+    }
+}
+
+/// The first blocks of a frame.
+pub(super) struct Cut<'a> {
+    pub(super) frame: Frame<'a>,
+    /// The plain length of each block, and of all.
+    pub(super) lens: Vec<u32>,
+    pub(super) plain_len: usize,
+    /// Where the last of them ends.
+    pub(super) packed_len: usize,
+}
+
+impl<'a> Block<'a> {
+    /// Takes a block from the front of `rest`.
+    fn read(rest: &mut &'a [u8]) -> Option<Self> {
+        let (first, behind) = rest.split_first_chunk::<3>()?;
+        let word = u32::from_le_bytes([first[0], first[1], first[2], 0]);
+        let size = word >> 3;
+        let (body, behind) = match word >> 1 & 3 {
+            0 => (Body::Raw(size), behind.get(size as usize..)?),
+            1 => (Body::Repeated(size), behind.get(1..)?),
+            2 => {
+                let (bytes, behind) = behind.split_at_checked(size as usize)?;
+                (Body::Packed(Packed::read(bytes)?), behind)
+            }
+            _ => return None,
         };
-        self.blocks.iter().map(plain_len).collect()
+        *rest = behind;
+        Some(Self { is_last: word & 1 == 1, body })
+    }
+
+    /// Its plain length, in bytes. `tables` are those of the blocks before.
+    fn plain_len(&self, tables: &mut Tables) -> Option<u32> {
+        match &self.body {
+            Body::Raw(len) | Body::Repeated(len) => Some(*len),
+            Body::Packed(packed) => packed.sequences(tables, &mut 0, &mut Vec::new()),
+        }
     }
 }
 

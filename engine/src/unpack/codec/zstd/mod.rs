@@ -10,10 +10,10 @@ mod write;
 
 use zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirective};
 
-use super::{UnpackError, make_room};
+use super::{UnpackError, decode_cut, make_room};
 use crate::limits::ZSTD_WINDOW_LOG2_MAX;
 
-pub(super) use self::write::{apply, correct};
+pub(super) use self::write::{apply, apply_cut, correct, correct_cut};
 
 /// Levels in the order in which they are worth trying: what mksquashfs, initramfs-tools, zstd and
 /// pacman take, and then the others.
@@ -68,17 +68,12 @@ impl Settings {
 
     /// Most memory that packing takes beside the plain bytes, in bytes: window and tables by level,
     /// less where the length is known before; what is predicted; and one block.
-    pub(super) fn memory(self, plain_len: u64) -> u64 {
-        let by_level = match self.level {
-            ..=19 => 96 << 20,
-            20 => 208 << 20,
-            21 => 408 << 20,
-            // Its window of 128 MiB has libzstd look for long matches, too.
-            _ => 848 << 20,
-        };
+    pub(super) fn memory(self, plain_len: u64, is_cut: bool) -> u64 {
+        let by_level = u64::from(CONTEXT_MIB[usize::from(self.level) - 1]) << 20;
         // Tables have no more than a few entries for each byte (ZSTD_adjustCParams).
         let by_len = plain_len.next_power_of_two().saturating_mul(16).max(1 << 20);
-        let tables = if self.has_len { by_level.min(by_len) } else { by_level };
+        // What is cut may go on.
+        let tables = if self.has_len && !is_cut { by_level.min(by_len) } else { by_level };
         // Of what is longer than its window libzstd holds one.
         let window = 1_u64.checked_shl(self.window_log2.into()).unwrap_or(0);
         let window = if self.window_log2 == 0 { 0 } else { window };
@@ -105,10 +100,15 @@ impl Settings {
         }
         let mut packed = Vec::with_capacity(zstd_safe::compress_bound(sample.len()) + 64);
         let mut input = InBuffer::around(sample);
-        let mut output = OutBuffer::around(&mut packed);
-        let end = ZSTD_EndDirective::ZSTD_e_flush;
-        context.compress_stream2(&mut output, &mut input, end).ok()?;
+        run(&mut context, &mut packed, &mut input, ZSTD_EndDirective::ZSTD_e_flush)?;
         Some(packed)
+    }
+
+    /// The same for a frame with this header.
+    fn predict_cut(self, plain: &[u8], header: &[u8]) -> Option<Vec<u8>> {
+        // A header that tells no length has one of 0 here, which no encoder is told.
+        let plain_len = zstd_safe::get_frame_content_size(header).ok()?;
+        self.predict_sample(plain, plain_len.unwrap_or(0))
     }
 
     /// What libzstd makes of `plain`.
@@ -123,21 +123,36 @@ impl Settings {
         let mut input = InBuffer::around(plain);
         // Without its end, so that the length is not known when tables are chosen.
         for end in [ZSTD_EndDirective::ZSTD_e_continue, ZSTD_EndDirective::ZSTD_e_end] {
-            loop {
-                let filled = packed.len();
-                let mut output = OutBuffer::around_pos(&mut packed, filled);
-                let left = context.compress_stream2(&mut output, &mut input, end).ok()?;
-                let is_taken = input.pos() == plain.len();
-                match end {
-                    ZSTD_EndDirective::ZSTD_e_continue if is_taken => break,
-                    ZSTD_EndDirective::ZSTD_e_end if left == 0 => break,
-                    _ => packed.reserve(1 << 17),
-                }
-            }
+            run(&mut context, &mut packed, &mut input, end)?;
         }
         Some(packed)
     }
 }
+
+/// Gives libzstd all of `input`, and takes what it makes.
+fn run(
+    context: &mut CCtx<'_>,
+    packed: &mut Vec<u8>,
+    input: &mut InBuffer<'_>,
+    end: ZSTD_EndDirective,
+) -> Option<()> {
+    loop {
+        let filled = packed.len();
+        let mut output = OutBuffer::around_pos(packed, filled);
+        let left = context.compress_stream2(&mut output, input, end).ok()?;
+        let is_taken = input.pos() == input.src.len();
+        let is_done = left == 0 || end == ZSTD_EndDirective::ZSTD_e_continue;
+        if is_taken && is_done {
+            return Some(());
+        }
+        packed.reserve(1 << 17);
+    }
+}
+
+/// What libzstd holds at each level for a text of any length, in MiB: window, tables. At level 22
+/// the window is of 128 MiB, and it looks for long matches, too.
+const CONTEXT_MIB: [u16; 22] =
+    [2, 2, 4, 5, 6, 6, 8, 8, 15, 25, 25, 45, 37, 53, 69, 37, 57, 58, 90, 208, 408, 848];
 
 /// The plain bytes of a frame.
 pub(super) fn unpack(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
@@ -172,6 +187,26 @@ pub(super) fn unpack(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, Unp
     }
 }
 
+/// The plain bytes of the blocks of a frame that are there.
+pub(super) fn unpack_cut(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
+    // Without skippable frames before it.
+    if !packed.starts_with(&MAGIC) {
+        return Err(UnpackError::Malformed);
+    }
+    let mut context = DCtx::try_create().ok_or(UnpackError::TooLarge)?;
+    let window = zstd_safe::DParameter::WindowLogMax(ZSTD_WINDOW_LOG2_MAX.into());
+    context.set_parameter(window).map_err(|_| UnpackError::Malformed)?;
+    let mut taken = 0;
+    decode_cut(packed, plain_len_max, |rest, plain| {
+        let filled = plain.len();
+        let mut input = InBuffer::around(rest);
+        let mut output = OutBuffer::around_pos(plain, filled);
+        let hint = context.decompress_stream(&mut output, &mut input);
+        taken += input.pos() as u64;
+        Ok((taken, hint.map_err(|_| UnpackError::Malformed)? == 0))
+    })
+}
+
 /// The first bytes of a frame (RFC 8878, section 3.1.1).
 const MAGIC: [u8; 4] = 0xfd2f_b528_u32.to_le_bytes();
 
@@ -202,7 +237,7 @@ mod tests {
                     let mut input = InBuffer::around(&plain);
                     context.compress_stream2(&mut output, &mut input, end).expect("room enough");
                 }
-                let (held, told) = (context.sizeof() as u64, settings.memory(len.into()));
+                let (held, told) = (context.sizeof() as u64, settings.memory(len.into(), false));
                 assert!(held <= told, "level {level}, {len} bytes: {held} of {told}");
             }
         }

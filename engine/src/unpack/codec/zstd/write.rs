@@ -16,6 +16,7 @@
 //! likeness but for literals and sequences, and 3 for what is told here. Bit 4 of `form` says that
 //! the codes are those of its likeness, bits 5, 6 and 7 the same for the three tables.
 
+use super::Settings;
 use super::frame::{
     BLOCK_LEN_MAX, Body, Frame, LITERAL_LENS, LONG_COUNT, MATCH_LENS, Packed, RAW, REPEATED,
     Tables, WITH_CODES, take_table,
@@ -45,10 +46,39 @@ pub(in super::super) fn correct(packed: &[u8], predicted: &[u8]) -> Option<Vec<u
     if (actual.header, actual.checksum) != (predicted.header, predicted.checksum) {
         return None;
     }
-    let lens = actual.block_lens()?;
+    let told = tell_blocks(&actual, &actual.block_lens()?, &predicted);
+    let mut correction = Vec::new();
+    varint::put(&mut correction, told.len() as u64);
+    correction.extend(told);
+    correction.extend(edits::encode(actual.tokens(), predicted.tokens()));
+    Some(correction)
+}
+
+/// The same of the blocks of a frame that are there: plain bytes, packed ones, and what tells them.
+/// The header, which may tell the length of more, comes first, behind its length.
+pub(in super::super) fn correct_cut(
+    packed: &[u8],
+    plain: &[u8],
+    settings: Settings,
+) -> Option<(usize, usize, Vec<u8>)> {
+    let actual = Frame::read_cut(packed, plain.len())?;
+    let header = actual.frame.header;
+    let predicted = settings.predict_cut(&plain[..actual.plain_len], header)?;
+    let predicted = Frame::read_cut(&predicted, actual.plain_len)?;
+    let told = tell_blocks(&actual.frame, &actual.lens, &predicted.frame);
+    let mut correction = Vec::new();
+    varint::put(&mut correction, header.len() as u64);
+    correction.extend(header);
+    varint::put(&mut correction, told.len() as u64);
+    correction.extend(told);
+    correction.extend(edits::encode(actual.frame.tokens(), predicted.frame.tokens()));
+    Some((actual.plain_len, actual.packed_len, correction))
+}
+
+fn tell_blocks(actual: &Frame<'_>, lens: &[u32], predicted: &Frame<'_>) -> Vec<u8> {
     let mut told = Vec::new();
     for (index, (block, len)) in actual.blocks.iter().zip(lens).enumerate() {
-        let likeness = likeness(&predicted, index);
+        let likeness = likeness(predicted, index);
         let kind = match &block.body {
             Body::Raw(_) => 0,
             Body::Repeated(_) => 1,
@@ -58,16 +88,12 @@ pub(in super::super) fn correct(packed: &[u8], predicted: &[u8]) -> Option<Vec<u
             Body::Packed(_) => AS_TOLD,
         };
         told.push(u8::from(block.is_last) | kind << 1);
-        varint::put(&mut told, len.into());
+        varint::put(&mut told, (*len).into());
         if let (AS_TOLD, Body::Packed(body)) = (kind, &block.body) {
             tell(body, likeness, &mut told);
         }
     }
-    let mut correction = Vec::new();
-    varint::put(&mut correction, told.len() as u64);
-    correction.extend(told);
-    correction.extend(edits::encode(actual.tokens(), predicted.tokens()));
-    Some(correction)
+    told
 }
 
 /// The predicted block that may be like the one of this number.
@@ -106,23 +132,59 @@ pub(in super::super) fn apply(
     packed_len_max: usize,
 ) -> Result<Vec<u8>, FormatError> {
     let predicted = Frame::read(predicted).ok_or(UNDECODABLE)?;
+    let mut packed = predicted.header.to_vec();
+    if write_blocks(plain, &predicted, correction, packed_len_max, &mut packed)? {
+        packed.extend_from_slice(predicted.checksum);
+        Ok(packed)
+    } else {
+        Err(UNDECODABLE)
+    }
+}
+
+/// The first blocks of a frame, by what `correct_cut` tells.
+pub(in super::super) fn apply_cut(
+    plain: &[u8],
+    correction: &[u8],
+    packed_len_max: usize,
+    settings: Settings,
+) -> Result<Vec<u8>, FormatError> {
+    let (header, correction) = split(correction)?;
+    let predicted = settings.predict_cut(plain, header).ok_or(UNDECODABLE)?;
+    let predicted = Frame::read_cut(&predicted, plain.len()).ok_or(UNDECODABLE)?;
+    let mut packed = header.to_vec();
+    write_blocks(plain, &predicted.frame, correction, packed_len_max, &mut packed)?;
+    Ok(packed)
+}
+
+/// Bytes from the front, whose length comes before them, and those behind.
+fn split(bytes: &[u8]) -> Result<(&[u8], &[u8]), FormatError> {
     let mut at = 0;
-    let told_len = varint::take(correction, &mut at)?;
-    let (mut told, edits) = usize::try_from(told_len)
-        .ok()
-        .and_then(|len| correction[at..].split_at_checked(len))
-        .ok_or(UNDECODABLE)?;
+    let len = varint::take(bytes, &mut at)?;
+    let len = usize::try_from(len).map_err(|_| UNDECODABLE)?;
+    bytes[at..].split_at_checked(len).ok_or(UNDECODABLE)
+}
+
+/// Writes blocks as a correction makes them of the predicted ones, at most one more than
+/// `packed_len_max` bytes; whether the last one says so.
+fn write_blocks(
+    plain: &[u8],
+    predicted: &Frame<'_>,
+    correction: &[u8],
+    packed_len_max: usize,
+    packed: &mut Vec<u8>,
+) -> Result<bool, FormatError> {
+    let (mut told, edits) = split(correction)?;
     let tokens = Edited::new(edits, predicted.tokens(), plain.len())?;
     let mut source = Source::new(tokens, plain);
     let mut writer = Writer::default();
-    let mut packed = predicted.header.to_vec();
-    for index in 0.. {
+    let (mut has_end, mut index) = (false, 0);
+    while !told.is_empty() && !has_end {
         let (flags, rest) = told.split_first().ok_or(UNDECODABLE)?;
         let mut at = 0;
         let len = usize::try_from(varint::take(rest, &mut at)?).map_err(|_| UNDECODABLE)?;
         told = &rest[at..];
-        let likeness = likeness(&predicted, index);
-        let is_last = flags & 1 == 1;
+        let likeness = likeness(predicted, index);
+        (has_end, index) = (flags & 1 == 1, index + 1);
         let (kind, size, body) = match flags >> 1 {
             0 => (0, len, source.take_plain(len)?.to_vec()),
             1 => (1, len, one_byte(source.take_plain(len)?)?),
@@ -145,18 +207,15 @@ pub(in super::super) fn apply(
             }
         };
         let size = u32::try_from(size).ok().filter(|size| *size < 1 << 21).ok_or(UNDECODABLE)?;
-        let word = u32::from(is_last) | kind << 1 | size << 3;
+        let word = u32::from(has_end) | kind << 1 | size << 3;
         packed.extend_from_slice(&word.to_le_bytes()[..3]);
         packed.extend(body);
         if packed.len() > packed_len_max {
             return Err(UNDECODABLE);
         }
-        if is_last {
-            break;
-        }
     }
-    packed.extend_from_slice(predicted.checksum);
-    if told.is_empty() && source.is_empty() { Ok(packed) } else { Err(UNDECODABLE) }
+    source.close()?;
+    if told.is_empty() { Ok(has_end) } else { Err(UNDECODABLE) }
 }
 
 /// The byte of which a text consists.

@@ -10,12 +10,14 @@ mod index;
 mod inode;
 mod tree;
 
+use std::ops::Range;
+
 use super::blocks::Blocks;
 use super::reader::{Parsed, Reader, Stop, check, le16, le32, le64, sum};
 use super::{Container, Hit};
 use crate::unpack::{Block, Codec};
 use index::Cluster;
-use inode::Inode;
+use inode::{Inode, Layout};
 
 /// Where the superblock is, in bytes from the start of the file system.
 const SUPERBLOCK_AT: u64 = 1024;
@@ -41,15 +43,17 @@ pub(super) fn find(reader: &mut Reader<'_>, magic: u64) -> Parsed<Hit> {
     let start = magic.checked_sub(SUPERBLOCK_AT).ok_or(Stop::Malformed)?;
     let superblock = Superblock::read(reader, start)?;
     let mut blocks = Blocks::new(reader.size());
+    let mut stretches = Vec::new();
     for file in tree::files(reader, &superblock)? {
-        match add_file(reader, &superblock, file, &mut blocks) {
+        match add_file(reader, &superblock, file, &mut blocks, &mut stretches) {
             // A file that makes no sense says nothing about others.
             Ok(()) | Err(Stop::Malformed) => {}
             Err(stop) => return Err(stop),
         }
     }
     let (len, block_count) = (superblock.len, blocks.len() as u64);
-    Ok(Hit { container: Container { name: "erofs", offset: start, len, block_count }, blocks })
+    let container = Container { name: "erofs", offset: start, len, block_count };
+    Ok(Hit { container, blocks, stretches })
 }
 
 /// What the superblock says; offsets count from the start of the image.
@@ -109,28 +113,32 @@ impl Superblock {
     }
 }
 
-/// Adds the blocks of a file, if it is compressed.
+/// Adds the blocks of a file, if it is compressed; if its end is behind its inode, what lies before
+/// that elsewhere.
 fn add_file(
     reader: &mut Reader<'_>,
     superblock: &Superblock,
     file: u64,
     blocks: &mut Blocks,
+    stretches: &mut Vec<Range<u64>>,
 ) -> Parsed<()> {
     let inode = Inode::read(reader, superblock, file)?;
+    let whole_blocks_len = inode.len / superblock.block_len() * superblock.block_len();
+    if inode.layout == Layout::Inline && (1..inode.len).contains(&whole_blocks_len) {
+        let start = superblock.block(inode.block)?;
+        stretches.push(start..sum(start, whole_blocks_len)?);
+    }
     if !inode.is_compressed() || !superblock.is_padded {
         return Ok(());
     }
     let clusters = index::clusters(reader, superblock, &inode)?;
     add_runs(superblock, &clusters, blocks);
     // What is stored counts where it is a part of a file of which others are packed.
-    let is_packed = clusters.iter().any(|cluster| cluster.codec != index::STORED);
+    if clusters.iter().any(|cluster| cluster.codec != index::STORED) {
+        add_stored(&clusters, blocks);
+    }
     for cluster in clusters {
         let codec = match cluster.codec {
-            index::STORED if is_packed => {
-                let Cluster { offset, len, .. } = cluster;
-                blocks.add(Block { offset, len, codec: Codec::Stored });
-                continue;
-            }
             DEFLATE => Codec::Deflate,
             ZSTD => Codec::Zstd,
             _ => continue,
@@ -142,6 +150,18 @@ fn add_file(
         blocks.add(Block { offset, len, codec });
     }
     Ok(())
+}
+
+/// Adds what is stored, as few blocks.
+fn add_stored(clusters: &[Cluster], blocks: &mut Blocks) {
+    let stored = |cluster: &Cluster| cluster.codec == index::STORED;
+    let joins = |one: &Cluster, next: &Cluster| {
+        stored(one) && stored(next) && one.offset + one.len == next.offset
+    };
+    for run in clusters.chunk_by(joins).filter(|run| stored(&run[0])) {
+        let len = run.iter().map(|cluster| cluster.len).sum();
+        blocks.add(Block { offset: run[0].offset, len, codec: Codec::Stored });
+    }
 }
 
 /// Adds the clusters of lz4 as runs: all of a run have the same length, but the last may be short.

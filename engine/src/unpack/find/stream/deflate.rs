@@ -16,6 +16,8 @@ pub(super) struct Deflated {
     pub(super) end: u64,
     /// Length of its plain bytes.
     pub(super) plain_len: u64,
+    /// Whether it goes on elsewhere.
+    pub(super) is_cut: bool,
 }
 
 /// Unpacks the stream at `offset` to nowhere. Memory is a few 10 KiB.
@@ -32,10 +34,14 @@ pub(super) fn end(reader: &mut Reader<'_>, offset: u64) -> Parsed<Deflated> {
         let made = state.total_out() - before;
         check(state.total_out() <= STREAM_PLAIN_LEN_MAX)?;
         if status == Status::StreamEnd {
-            return Ok(Deflated { end: offset + state.total_in(), plain_len: state.total_out() });
+            let (end, plain_len) = (offset + state.total_in(), state.total_out());
+            return Ok(Deflated { end, plain_len, is_cut: false });
         }
-        // At the end of the image, it takes and makes nothing more.
-        check(made > 0 || state.total_in() > used)?;
+        // At the end, it takes and makes nothing more.
+        if made == 0 && state.total_in() == used {
+            let (end, plain_len) = (reader.cut(offset)?, state.total_out());
+            return Ok(Deflated { end, plain_len, is_cut: true });
+        }
         used = state.total_in();
         reader.spend(made)?;
     }

@@ -1,6 +1,6 @@
 //! gzip (RFC 1952): the deflate stream between header and trailer. Each member is one.
 
-use super::{Block, Codec, Hit, Parsed, Reader, Stop, check, deflate, one};
+use super::{Block, Codec, Hit, Parsed, Reader, Stop, Stream, check, cut, deflate, one};
 use crate::unpack::find::reader::le16;
 
 /// Fixed part of the header, in bytes.
@@ -37,10 +37,18 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
         at += 2;
     }
     let deflated = deflate::end(reader, at)?;
-    let len = u64::from(reader.u32(deflated.end + 4)?);
-    check(len == deflated.plain_len & u64::from(u32::MAX))?;
+    if deflated.is_cut {
+        return cut(reader, "gzip", (offset, at), Stream::Deflate);
+    }
+    let end = deflated.end + TRAILER_LEN;
+    match reader.u32(deflated.end + 4) {
+        Ok(len) => check(u64::from(len) == deflated.plain_len & u64::from(u32::MAX))?,
+        // The trailer is what lies elsewhere.
+        Err(Stop::Malformed) => drop(reader.cut(at)?),
+        Err(stop) => return Err(stop),
+    }
     let block = Block { offset: at, len: deflated.end - at, codec: Codec::Deflate };
-    one(reader, "gzip", (offset, deflated.end + TRAILER_LEN), block)
+    one(reader, "gzip", (offset, end.min(reader.size())), block)
 }
 
 /// Length of a text with its zero byte.

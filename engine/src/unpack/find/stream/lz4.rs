@@ -43,7 +43,8 @@ pub(super) fn find_frame(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
     let end = at + if has(2) { 4 } else { 0 };
     check(end <= reader.size())?;
     let block_count = blocks.len() as u64;
-    Ok(Hit { container: Container { name: "lz4", offset, len: end - offset, block_count }, blocks })
+    let container = Container { name: "lz4", offset, len: end - offset, block_count };
+    Ok(Hit { container, blocks, stretches: Vec::new() })
 }
 
 /// Finds the blocks of the old format from `offset`, as kernels are packed.
@@ -63,7 +64,7 @@ pub(super) fn find_legacy(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
     let block_count = blocks.len() as u64;
     check(block_count > 0)?;
     let container = Container { name: "lz4-legacy", offset, len: at - offset, block_count };
-    Ok(Hit { container, blocks })
+    Ok(Hit { container, blocks, stretches: Vec::new() })
 }
 
 /// Length of the block whose size is at `at`, packed and plain, if there is one.

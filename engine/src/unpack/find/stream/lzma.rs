@@ -6,7 +6,10 @@
 
 use liblzma::stream::{Action, Status, Stream};
 
-use super::{Block, Codec, Hit, Parsed, Reader, STREAM_PLAIN_LEN_MAX, Stop, check, one, whole};
+use super::{
+    Block, Codec, Hit, Parsed, Reader, STREAM_PLAIN_LEN_MAX, Stop, Stream as Cut, check, cut, one,
+    whole,
+};
 use crate::unpack::find::reader::{le16, le32, le64, sum};
 
 /// Header of a stream: properties, dictionary, plain length; in bytes.
@@ -41,8 +44,21 @@ const PIECE_LEN: usize = 64 << 10;
 /// Finds the stream at `offset`.
 pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
     check(is_header(reader, offset)?)?;
-    let end = end(reader, offset)?;
-    whole(reader, "lzma", (offset, end), Codec::Lzma)
+    match end(reader, offset) {
+        Ok(end) => {
+            let codec = codec(reader, offset)?;
+            whole(reader, "lzma", (offset, end), codec)
+        }
+        Err(Stop::Malformed) => cut(reader, "lzma", (offset, offset), Cut::Lzma),
+        Err(stop) => Err(stop),
+    }
+}
+
+/// What unpacks the stream at `offset`. liblzma makes none that tells its length: up to its end,
+/// such a one is the same.
+fn codec(reader: &mut Reader<'_>, offset: u64) -> Parsed<Codec> {
+    let len = reader.u64(offset + 5)?;
+    Ok(if len == LEN_UNKNOWN { Codec::Lzma } else { Codec::Cut(Cut::Lzma) })
 }
 
 /// Finds the stream in the section whose GUID is at `guid`.
@@ -63,7 +79,8 @@ pub(super) fn find_section(reader: &mut Reader<'_>, guid: u64) -> Parsed<Hit> {
     let start = section + u64::from(le16(&fields, 0));
     check(start >= guid + 20 && start + HEADER_LEN as u64 <= end && end <= reader.size())?;
     check(is_header(reader, start)?)?;
-    let block = Block { offset: start, len: end - start, codec: Codec::Lzma };
+    let codec = codec(reader, start)?;
+    let block = Block { offset: start, len: end - start, codec };
     one(reader, "lzma-section", (section, end), block)
 }
 

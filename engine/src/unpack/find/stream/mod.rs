@@ -15,6 +15,7 @@ use super::reader::{Parsed, Reader, Stop, check};
 use super::scan::Kind;
 use super::{Container, Hit};
 use crate::limits::PLAIN_LEN_MAX;
+use crate::unpack::codec::Stream;
 use crate::unpack::{Block, Codec};
 
 /// Longest plain bytes of a stream that is looked through to its end: what unpacks at all.
@@ -46,7 +47,21 @@ fn one(
 ) -> Parsed<Hit> {
     let mut blocks = Blocks::new(reader.size());
     check(blocks.add(block))?;
-    Ok(Hit { container: Container { name, offset, len: end - offset, block_count: 1 }, blocks })
+    let container = Container { name, offset, len: end - offset, block_count: 1 };
+    Ok(Hit { container, blocks, stretches: Vec::new() })
+}
+
+/// What a stream gives whose container starts at `offset`, whose packed bytes start at `start`, and
+/// that goes on elsewhere; nothing if it does not.
+fn cut(
+    reader: &Reader<'_>,
+    name: &'static str,
+    (offset, start): (u64, u64),
+    stream: Stream,
+) -> Parsed<Hit> {
+    let end = reader.cut(start)?;
+    let block = Block { offset: start, len: end - start, codec: Codec::Cut(stream) };
+    one(reader, name, (offset, end), block)
 }
 
 /// What a stream that is a block as a whole gives.

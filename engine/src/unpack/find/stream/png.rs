@@ -1,6 +1,6 @@
 //! PNG: the zlib stream of an image that has all of it in one chunk.
 
-use super::{Block, Codec, Hit, Parsed, Reader, Stop, check, one};
+use super::{Block, Codec, Hit, Parsed, Reader, Stop, Stream, check, cut, one};
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
@@ -21,6 +21,11 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
         let (len, kind) = chunk(reader, at)?;
         let next = at + CHUNK_HEADER_LEN + len + CHECK_LEN;
         if &kind == b"IDAT" {
+            if next > reader.size() {
+                // It is cut where the last byte would be asked for.
+                reader.up_to(next, 1)?;
+                return cut(reader, "png", (offset, at + CHUNK_HEADER_LEN), Stream::Zlib);
+            }
             let (_, after) = chunk(reader, next)?;
             check(&after != b"IDAT" && after.is_ascii())?;
             let block = Block { offset: at + CHUNK_HEADER_LEN, len, codec: Codec::Zlib };

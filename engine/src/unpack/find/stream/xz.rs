@@ -3,7 +3,7 @@
 //! The end is found without unpacking: the chunks of LZMA2 tell their lengths, or the header of a
 //! block tells that of the whole block. Index and footer must then agree with what was walked.
 
-use super::{Codec, Hit, Parsed, Reader, Stop, check, whole};
+use super::{Codec, Hit, Parsed, Reader, Stop, Stream, check, cut, whole};
 use crate::unpack::crc::crc32;
 use crate::unpack::find::reader::le32;
 
@@ -31,6 +31,20 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
         10 => 32,
         _ => return Err(Stop::Malformed),
     };
+    match end(reader, offset, &header, check_len) {
+        Ok(end) => whole(reader, "xz", (offset, end), Codec::Xz),
+        Err(Stop::Malformed) => cut(reader, "xz", (offset, offset), Stream::Xz),
+        Err(stop) => Err(stop),
+    }
+}
+
+/// Where the stream ends whose header is at `offset`.
+fn end(
+    reader: &mut Reader<'_>,
+    offset: u64,
+    header: &[u8; HEADER_LEN],
+    check_len: u64,
+) -> Parsed<u64> {
     let mut at = offset + HEADER_LEN as u64;
     let (mut block_count, mut unpadded_sum) = (0, 0_u64);
     // An index begins like a block of no length.
@@ -46,7 +60,7 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
     check(crc32(&footer[4..10]) == le32(&footer, 0))?;
     check(footer[8..10] == header[6..8] && footer[10..] == FOOTER_MAGIC)?;
     check((u64::from(le32(&footer, 4)) + 1) * 4 == index_end - at)?;
-    whole(reader, "xz", (offset, index_end + HEADER_LEN as u64), Codec::Xz)
+    Ok(index_end + HEADER_LEN as u64)
 }
 
 /// Where the packed bytes of the block at `start` end.

@@ -5,7 +5,9 @@
 //! right behind it; else, and for entries written without knowing their length, a deflate stream is
 //! unpacked to find its end.
 
-use super::{Block, Blocks, Codec, Container, Hit, Parsed, Reader, Stop, check, deflate, one};
+use super::{
+    Block, Blocks, Codec, Container, Hit, Parsed, Reader, Stop, Stream, check, cut, deflate, one,
+};
 use crate::unpack::find::reader::{le16, le32};
 
 /// Fixed part of a local header, in bytes.
@@ -52,7 +54,11 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
         start + said
     } else {
         check(codec == Codec::Deflate)?;
-        deflate::end(reader, start)?.end
+        let deflated = deflate::end(reader, start)?;
+        if deflated.is_cut {
+            return cut(reader, "zip", (offset, start), Stream::Deflate);
+        }
+        deflated.end
     };
     let block = Block { offset: start, len: end - start, codec };
     let descriptor_len = if flags & HAS_DESCRIPTOR == 0 { 0 } else { descriptor_len(reader, end)? };
@@ -63,7 +69,7 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
 fn stored(reader: &mut Reader<'_>, offset: u64, end: u64) -> Parsed<Hit> {
     check(ends(reader, end)?)?;
     let container = Container { name: "zip", offset, len: end - offset, block_count: 0 };
-    Ok(Hit { container, blocks: Blocks::new(reader.size()) })
+    Ok(Hit { container, blocks: Blocks::new(reader.size()), stretches: Vec::new() })
 }
 
 /// Whether a signature stands where an entry should end.

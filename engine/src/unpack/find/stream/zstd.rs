@@ -1,6 +1,6 @@
 //! zstd (RFC 8878, 3.1.1): one frame, whose end its blocks' headers tell.
 
-use super::{Codec, Hit, Parsed, Reader, Stop, check, whole};
+use super::{Codec, Hit, Parsed, Reader, Stop, Stream, check, cut, whole};
 use crate::unpack::find::reader::le32;
 
 /// Longest block, in bytes.
@@ -30,7 +30,10 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
     };
     loop {
         reader.spend(4)?;
-        let [a, b, c] = reader.array(at)?;
+        let [a, b, c] = match reader.array(at) {
+            Err(Stop::Malformed) => return cut(reader, "zstd", (offset, offset), Stream::Zstd),
+            header => header?,
+        };
         let header = le32(&[a, b, c, 0], 0);
         let len = u64::from(header >> 3);
         check(len <= BLOCK_LEN_MAX)?;
@@ -45,6 +48,9 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
         }
     }
     let end = at + if flags & 4 == 0 { 0 } else { 4 };
-    check(end <= reader.size())?;
+    if end > reader.size() {
+        reader.up_to(end, 1)?;
+        return cut(reader, "zstd", (offset, offset), Stream::Zstd);
+    }
     whole(reader, "zstd", (offset, end), Codec::Zstd)
 }
