@@ -3,6 +3,7 @@
 use super::{Codec, bzip2, deflate, lz4, xz, zstd};
 use crate::error::FormatError;
 use crate::limits::{PLAIN_LEN_MAX, ZSTD_WINDOW_LOG2_MAX};
+use crate::unpack::derived::Derived;
 
 /// A codec and the settings of the encoder that made a block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,6 +32,8 @@ enum Settings {
     Lzma(xz::Lzma),
     Zstd(zstd::Settings),
     Bzip2 { level: u8 },
+    Verity,
+    Fec,
 }
 
 /// The first byte of a method's spelling.
@@ -44,6 +47,8 @@ mod id {
     pub(super) const LZMA: u8 = 6;
     pub(super) const ZSTD: u8 = 7;
     pub(super) const BZIP2: u8 = 8;
+    pub(super) const VERITY: u8 = 9;
+    pub(super) const FEC: u8 = 10;
 }
 
 const PART: &str = "methods";
@@ -69,6 +74,8 @@ impl Method {
             Settings::Lzma(_) => Codec::Lzma,
             Settings::Zstd(_) => Codec::Zstd,
             Settings::Bzip2 { .. } => Codec::Bzip2,
+            Settings::Verity => Codec::Verity,
+            Settings::Fec => Codec::Fec,
         }
     }
 
@@ -83,7 +90,11 @@ impl Method {
     #[must_use]
     pub fn unpack_memory(&self, plain_len: u64) -> u64 {
         match &self.settings {
-            Settings::Stored | Settings::Lz4(_) | Settings::Lz4Clusters { .. } => 0,
+            Settings::Stored
+            | Settings::Lz4(_)
+            | Settings::Lz4Clusters { .. }
+            | Settings::Verity
+            | Settings::Fec => 0,
             // zlib's window of 32 KiB and its tables.
             Settings::Deflate { .. } | Settings::Zlib { .. } => 64 << 10,
             Settings::Xz(xz) => xz.lzma.unpack_memory(),
@@ -148,6 +159,7 @@ impl Method {
             Settings::Lzma(lzma) => lzma.memory(),
             Settings::Zstd(zstd) => zstd.memory(plain_len),
             Settings::Bzip2 { .. } => 9 << 20,
+            Settings::Verity | Settings::Fec => Derived::MEMORY,
         }
     }
 
@@ -172,6 +184,8 @@ impl Method {
             Settings::Lzma(lzma) => [&[id::LZMA][..], &lzma.encode()].concat(),
             Settings::Zstd(zstd) => [&[id::ZSTD][..], &zstd.encode()].concat(),
             Settings::Bzip2 { level } => vec![id::BZIP2, *level],
+            Settings::Verity => vec![id::VERITY],
+            Settings::Fec => vec![id::FEC],
         }
     }
 
@@ -200,6 +214,8 @@ impl Method {
                 zstd::Settings::decode([level, window_log2, flags]).map(Settings::Zstd)
             }
             [id::BZIP2, level @ 1..=9] => Some(Settings::Bzip2 { level }),
+            [id::VERITY] => Some(Settings::Verity),
+            [id::FEC] => Some(Settings::Fec),
             _ => None,
         };
         let method = settings.map(|settings| Self { settings }).filter(|method| {
@@ -229,6 +245,9 @@ impl Method {
                     .map(|encoder| Settings::Lz4Clusters { cluster_log2, encoder })
                     .to_vec(),
             ),
+            // How it is derived is not tried but known.
+            Codec::Verity => Some(vec![Settings::Verity]),
+            Codec::Fec => Some(vec![Settings::Fec]),
             Codec::Bzip2 => bzip2::level(packed).map(|level| vec![Settings::Bzip2 { level }]),
             Codec::Xz => xz::Xz::of(packed)
                 .map(|xz| of_level(&|preset| Settings::Xz(xz.with_preset(preset)), &xz::PRESETS)),
@@ -260,8 +279,8 @@ impl Method {
             Settings::Lzma(lzma) => lzma.predict_lzma(plain, packed_len),
             Settings::Zstd(zstd) => zstd.predict(plain),
             Settings::Bzip2 { level } => bzip2::predict(plain, *level, packed_len),
-            // They are packed one by one.
-            Settings::Lz4Clusters { .. } => None,
+            // They are packed one by one, or from other bytes of the target.
+            Settings::Lz4Clusters { .. } | Settings::Verity | Settings::Fec => None,
         }
     }
 
@@ -346,7 +365,7 @@ impl Method {
             Settings::Zstd(zstd) => Some(not_alike(&zstd.predict_sample(sample, plain_len)?, 0)),
             // The header of a .lzma stream tells the length.
             Settings::Lzma(_) => Some(not_alike(&self.predict(sample, body.len())?, 13)),
-            Settings::Stored => None,
+            Settings::Stored | Settings::Verity | Settings::Fec => None,
             Settings::Lz4Clusters { cluster_log2, encoder } => {
                 lz4::clusters::distance(*encoder, *cluster_log2, body, sample)
             }

@@ -51,6 +51,10 @@ pub enum Codec {
     Zstd,
     /// A whole bzip2 stream.
     Bzip2,
+    /// A hash tree of dm-verity. It is derived, of a target alone: its plain bytes say from what.
+    Verity,
+    /// Parity for forward error correction, as dm-verity reads it. It is derived, too.
+    Fec,
 }
 
 /// Why bytes do not unpack.
@@ -88,7 +92,15 @@ impl Codec {
             Self::Lzma => "lzma",
             Self::Zstd => "zstd",
             Self::Bzip2 => "bzip2",
+            Self::Verity => "dm-verity tree",
+            Self::Fec => "FEC",
         }
+    }
+
+    /// Whether such bytes follow from those before them, and are no packed ones.
+    #[must_use]
+    pub fn is_derived(self) -> bool {
+        matches!(self, Self::Verity | Self::Fec)
     }
 
     /// The plain bytes of a block. No more than `plain_len_max + 1` bytes are made of any input.
@@ -110,6 +122,8 @@ impl Codec {
                 lz4::clusters::unpack(packed, cluster_log2, plain_len_max)
             }
             Self::Bzip2 => bzip2::unpack(packed, plain_len_max),
+            // From what they are derived is not in them.
+            Self::Verity | Self::Fec => Err(UnpackError::Malformed),
         }
     }
 }
