@@ -16,6 +16,7 @@ use neap_engine::diff::{Coder, Options, Parts};
 use neap_engine::digest::Digest;
 use neap_engine::io::drive::read_header;
 use neap_engine::io::memory::PatchBytes;
+use neap_sim::derived;
 use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
 use neap_sim::packed;
@@ -66,6 +67,7 @@ fn goldens() -> Vec<Golden> {
         layers("v1-cm-refs-aarch64", Arch::AArch64, Coder::Cm, true),
         layers("v1-cm-refs-arm", Arch::Arm, Coder::Cm, true),
         unpacked(),
+        derived_regions(),
     ]
 }
 
@@ -110,6 +112,12 @@ fn notes() -> Golden {
 fn unpacked() -> Golden {
     let (source, target) = packed::images(150_000, 5);
     Golden { name: "v1-unpack", source, made_by: MadeBy::Layers(target, Coder::Zstd, false) }
+}
+
+/// The same with a hash tree and parity behind them.
+fn derived_regions() -> Golden {
+    let (source, target) = derived::images(100_000, 5);
+    Golden { name: "v1-derived", source, made_by: MadeBy::Layers(target, Coder::Zstd, false) }
 }
 
 /// A program whose functions grew.

@@ -2,6 +2,7 @@
 
 use neap_engine::diff::{Count, Seen, Tally};
 use neap_engine::format::{Blocks, Header};
+use neap_engine::unpack::Codec;
 use serde_json::{Value, json};
 
 use crate::size::{exact, human};
@@ -21,7 +22,11 @@ pub(crate) fn text(seen: &Seen) -> String {
             }
         };
         line(unchanged, "packed as in the source");
-        line(rebuilt, "sent plain, packed again on the device");
+        let meaning = match is_derived(codec) {
+            true => "left out, computed again on the device",
+            false => "sent plain, packed again on the device",
+        };
+        line(rebuilt, meaning);
         line(passed, "pass through as they are");
         if *corrections_len > 0 {
             text += &format!("  {codec:<14}{} of corrections\n", human(*corrections_len));
@@ -76,6 +81,11 @@ pub(crate) fn of_header(header: &Header) -> Vec<(&'static str, Count, Count)> {
     codecs
 }
 
+/// Whether blocks of this codec are computed from the rest of the target.
+pub(crate) fn is_derived(codec: &str) -> bool {
+    [Codec::Verity, Codec::Fec].iter().any(|derived| derived.name() == codec)
+}
+
 /// Containers of one name together: how many, and their bytes.
 fn containers(seen: &Seen) -> Vec<(&'static str, u64, u64)> {
     let mut together: Vec<(&'static str, u64, u64)> = Vec::new();
@@ -95,6 +105,9 @@ fn advice(codec: &str) -> &'static str {
         "xz" | "lzma" => {
             "pack with a preset of xz (-0 to -9, -e) and a dictionary that the device has memory \
              for: --unpack-memory allows more"
+        }
+        "dm-verity tree" | "FEC" => {
+            "these take more memory than --unpack-memory allows: they are held whole"
         }
         "lz4" | "lz4 clusters" => "pack with the lz4 library, at one of its levels",
         _ => {

@@ -13,6 +13,7 @@
 
 mod blocks;
 mod cramfs;
+mod derived;
 mod erofs;
 mod reader;
 mod scan;
@@ -24,9 +25,12 @@ use rayon::prelude::*;
 use super::Block;
 use crate::io::{Error, Source};
 use crate::limits::{
-    FIND_WORK, FIND_WORK_MIN, SCAN_PIECE_LEN, SCAN_PIECES, STREAM_BATCH, STREAM_WORK_FIRST,
+    DERIVED_MAX, FIND_WORK, FIND_WORK_MIN, SCAN_PIECE_LEN, SCAN_PIECES, STREAM_BATCH,
+    STREAM_WORK_FIRST,
 };
 use blocks::Blocks;
+use derived::Superblock;
+pub use derived::{Region, regions};
 use reader::{Parsed, Reader, Stop};
 use scan::{Candidate, Kind};
 
@@ -37,6 +41,8 @@ pub struct Found {
     pub blocks: Vec<Block>,
     /// What contains them, in order, for people.
     pub containers: Vec<Container>,
+    /// Where superblocks of dm-verity are, for [`regions`].
+    pub superblocks: Vec<u64>,
 }
 
 /// A file system, archive, stream or kernel that holds blocks.
@@ -63,6 +69,7 @@ pub fn find(image: &dyn Source, known: &[u64]) -> Result<Found, Error> {
         let start = index * step;
         let mut candidates = scan::scan(image, start..image.size().min(start + step))?;
         candidates.retain(|candidate| known.binary_search(&candidate.offset).is_err());
+        search.superblocks(&mut candidates)?;
         let (file_systems, streams): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|candidate| candidate.kind.is_file_system());
         search.file_systems(&file_systems)?;
@@ -84,6 +91,7 @@ struct Search<'a> {
     image: &'a dyn Source,
     blocks: Blocks,
     containers: Vec<Container>,
+    superblocks: Vec<u64>,
     /// Where containers start that are not looked into, in order.
     known: &'a [u64],
     work_left: u64,
@@ -92,7 +100,24 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn new(image: &'a dyn Source, known: &'a [u64]) -> Self {
         let work_left = FIND_WORK_MIN + FIND_WORK * image.size();
-        Self { image, blocks: Blocks::new(image.size()), containers: Vec::new(), known, work_left }
+        let (blocks, containers) = (Blocks::new(image.size()), Vec::new());
+        Self { image, blocks, containers, superblocks: Vec::new(), known, work_left }
+    }
+
+    /// Takes superblocks of dm-verity out of the candidates.
+    fn superblocks(&mut self, candidates: &mut Vec<Candidate>) -> Result<(), Error> {
+        for candidate in candidates.extract_if(.., |candidate| candidate.kind == Kind::Verity) {
+            let mut reader = Reader::new(self.image, self.work_left.min(Superblock::WORK));
+            match derived::superblock(&mut reader, candidate.offset) {
+                Ok(_) if self.superblocks.len() < DERIVED_MAX => {
+                    self.superblocks.push(candidate.offset);
+                }
+                Err(Stop::Device(error)) => return Err(error),
+                _ => {}
+            }
+            self.work_left = self.work_left.saturating_sub(LOOK_WORK);
+        }
+        Ok(())
     }
 
     fn file_systems(&mut self, candidates: &[Candidate]) -> Result<(), Error> {
@@ -158,7 +183,8 @@ impl<'a> Search<'a> {
     fn found(mut self) -> Found {
         self.containers.retain(|container| container.block_count > 0);
         self.containers.sort_by_key(|container| container.offset);
-        Found { blocks: self.blocks.iter().collect(), containers: self.containers }
+        let (blocks, containers) = (self.blocks.iter().collect(), self.containers);
+        Found { blocks, containers, superblocks: self.superblocks }
     }
 }
 

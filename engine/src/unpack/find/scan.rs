@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Lzma,
     LzmaSection,
     Bzip2,
+    Verity,
 }
 
 impl Kind {
@@ -109,7 +110,7 @@ impl Pattern {
 const PLACES: usize = 4;
 
 /// First bytes of what can be found; each is documented with its parser.
-const PATTERNS: [Pattern; 13] = [
+const PATTERNS: [Pattern; 14] = [
     Pattern::new(Kind::Squashfs, *b"hsqs"),
     Pattern::new(Kind::Erofs, [0xe2, 0xe1, 0xf5, 0xe0]),
     Pattern::new(Kind::Cramfs, [0x45, 0x3d, 0xcd, 0x28]),
@@ -125,6 +126,7 @@ const PATTERNS: [Pattern; 13] = [
     Pattern::ending(Kind::Lzma, [0x5d, 0, 0], (0, 0xff)),
     Pattern::new(Kind::LzmaSection, [0x98, 0x58, 0x4e, 0xee]),
     Pattern::ending(Kind::Bzip2, *b"BZh", (b'1', b'9')),
+    Pattern::new(Kind::Verity, *b"veri"),
 ];
 
 static FIRST: [u16; 256] = allowed(0);
