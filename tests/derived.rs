@@ -85,6 +85,41 @@ fn format(data: &[u8], options: &str) -> [Vec<u8>; 3] {
     parts
 }
 
+/// An ext4 image of so many files, of which those with these numbers are new.
+fn ext4(is_new: impl Fn(usize) -> bool) -> Vec<u8> {
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("ext4-{}", std::process::id()));
+    fs::create_dir_all(folder.join("tree")).expect("the target folder can be written");
+    for index in 0..1500 {
+        let time = if is_new(index) { 1_700_000_000 } else { 1_600_000_000 };
+        let file = fs::File::create(folder.join(format!("tree/{index}")));
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(time);
+        file.and_then(|file| file.set_modified(time)).expect("the folder can be written");
+    }
+    let image = folder.join("image");
+    let id = "6e656170-636f-7270-7573-000000000001";
+    let mut command = Command::new("mkfs.ext4");
+    command.args(["-q", "-F", "-U", id, "-E", &format!("hash_seed={id}"), "-d"]);
+    let made = command.arg(folder.join("tree")).arg(&image).arg("8M").status();
+    assert!(made.expect("mkfs.ext4 is installed").success());
+    let bytes = fs::read(&image).expect("it was made");
+    fs::remove_dir_all(&folder).expect("the folder is ours");
+    bytes
+}
+
+#[test]
+fn checksums_of_inodes_of_ext4_are_left_out() {
+    let [source, target] = [7, 3].map(|every| ext4(|index| index % every == 0));
+    let [with, without] =
+        [true, false].map(|unpack| diffed(source.clone(), target.clone(), unpack));
+    let methods = with.header.blocks.iter().flat_map(|blocks| &blocks.methods);
+    assert!(methods.clone().any(|method| matches!(method.codec(), Codec::Ext4Inodes(_))));
+    check(&with, "ext4");
+    let [with, without] = [with, without].map(|pair| pair.patch.len());
+    println!("{with} bytes, {without} with checksums");
+    assert!(with + 1500 < without, "{with} bytes, {without} with checksums");
+}
+
 /// The patch between two images of which each was made with the same options, and that the tree,
 /// and the parity, are left out.
 fn check_left_out(options: &str, seed: u64, codecs: &[Codec]) {
@@ -226,6 +261,21 @@ fn tree_that_the_source_has_is_copied_and_another_one_is_found_behind_it() {
     let offsets: Vec<_> = derived_of(&pair).iter().map(|(_, offset, _)| *offset).collect();
     assert_eq!(offsets, [len + 302 * 4096]);
     check(&pair, "two trees");
+}
+
+#[test]
+fn region_with_a_wrong_byte_is_sent_as_it_is() {
+    let (source, target) = derived::images(300_000, 5);
+    let right = diffed(source.clone(), target.clone(), true);
+    let expected: [&[Codec]; 2] = [&[], &[Codec::Verity]];
+    for ((_, offset, len), expected) in derived_of(&right).into_iter().zip(expected) {
+        let mut target = target.clone();
+        target[usize::try_from(offset + len / 2).expect("it is small")] ^= 1;
+        let pair = diffed(source.clone(), target, true);
+        let codecs: Vec<_> = derived_of(&pair).iter().map(|(codec, ..)| *codec).collect();
+        assert_eq!(codecs, expected);
+        check(&pair, "a wrong byte");
+    }
 }
 
 /// The pair with another table of blocks, applied by both appliers.

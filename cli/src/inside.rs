@@ -18,22 +18,23 @@ pub(crate) fn text(seen: &Seen) -> String {
         let mut line = |count: &Count, meaning: &str| {
             if count.count > 0 {
                 let blocks = counted(count.count, "block");
-                text += &format!("  {codec:<14}{blocks}, {}: {meaning}\n", human(count.len));
+                text += &format!("  {codec:<16}{blocks}, {}: {meaning}\n", human(count.len));
             }
         };
         line(unchanged, "packed as in the source");
-        let meaning = match is_derived(codec) {
-            true => "left out, computed again on the device",
-            false => "sent plain, packed again on the device",
+        let meaning = match *codec {
+            _ if is_derived(codec) => "left out, computed again on the device",
+            "ext4 inodes" => "sent without checksums, which the device puts back",
+            _ => "sent plain, packed again on the device",
         };
         line(rebuilt, meaning);
         line(passed, "pass through as they are");
         if *corrections_len > 0 {
-            text += &format!("  {codec:<14}{} of corrections\n", human(*corrections_len));
+            text += &format!("  {codec:<16}{} of corrections\n", human(*corrections_len));
         }
         if passed.count > 0 {
             let advice = advice(codec);
-            text += &format!("  {codec:<14}advice: {advice}\n");
+            text += &format!("  {codec:<16}advice: {advice}\n");
         }
     }
     text
@@ -106,6 +107,7 @@ fn advice(codec: &str) -> &'static str {
             "pack with a preset of xz (-0 to -9, -e) and a dictionary that the device has memory \
              for: --unpack-memory allows more"
         }
+        "ext4 inodes" => "some checksums are wrong: e2fsck finds out which",
         "dm-verity tree" | "FEC" => {
             "these take more memory than --unpack-memory allows: they are held whole"
         }

@@ -1,6 +1,6 @@
 //! How a block was packed: the codec and the settings with which it is packed again.
 
-use super::{Codec, bzip2, deflate, lz4, xz, zstd};
+use super::{Codec, Inodes, bzip2, deflate, lz4, xz, zstd};
 use crate::error::FormatError;
 use crate::limits::{PLAIN_LEN_MAX, ZSTD_WINDOW_LOG2_MAX};
 use crate::unpack::derived::Derived;
@@ -32,6 +32,7 @@ enum Settings {
     Lzma(xz::Lzma),
     Zstd(zstd::Settings),
     Bzip2 { level: u8 },
+    Ext4Inodes(Inodes),
     Verity,
     Fec,
 }
@@ -49,6 +50,7 @@ mod id {
     pub(super) const BZIP2: u8 = 8;
     pub(super) const VERITY: u8 = 9;
     pub(super) const FEC: u8 = 10;
+    pub(super) const EXT4_INODES: u8 = 11;
 }
 
 const PART: &str = "methods";
@@ -74,6 +76,7 @@ impl Method {
             Settings::Lzma(_) => Codec::Lzma,
             Settings::Zstd(_) => Codec::Zstd,
             Settings::Bzip2 { .. } => Codec::Bzip2,
+            Settings::Ext4Inodes(inodes) => Codec::Ext4Inodes(inodes),
             Settings::Verity => Codec::Verity,
             Settings::Fec => Codec::Fec,
         }
@@ -93,6 +96,7 @@ impl Method {
             Settings::Stored
             | Settings::Lz4(_)
             | Settings::Lz4Clusters { .. }
+            | Settings::Ext4Inodes(_)
             | Settings::Verity
             | Settings::Fec => 0,
             // zlib's window of 32 KiB and its tables.
@@ -149,7 +153,7 @@ impl Method {
     #[must_use]
     pub fn memory(&self, plain_len: u64) -> u64 {
         match &self.settings {
-            Settings::Stored => 0,
+            Settings::Stored | Settings::Ext4Inodes(_) => 0,
             // zlib takes 256 KiB; a block of a correction is held whole.
             Settings::Deflate { .. } | Settings::Zlib { .. } => plain_len * 9 / 8 + (3 << 20),
             // What is predicted, beside what is made of it.
@@ -184,6 +188,7 @@ impl Method {
             Settings::Lzma(lzma) => [&[id::LZMA][..], &lzma.encode()].concat(),
             Settings::Zstd(zstd) => [&[id::ZSTD][..], &zstd.encode()].concat(),
             Settings::Bzip2 { level } => vec![id::BZIP2, *level],
+            Settings::Ext4Inodes(inodes) => [&[id::EXT4_INODES][..], &inodes.encode()].concat(),
             Settings::Verity => vec![id::VERITY],
             Settings::Fec => vec![id::FEC],
         }
@@ -214,6 +219,10 @@ impl Method {
                 zstd::Settings::decode([level, window_log2, flags]).map(Settings::Zstd)
             }
             [id::BZIP2, level @ 1..=9] => Some(Settings::Bzip2 { level }),
+            [id::EXT4_INODES, ref inodes @ ..] => {
+                let inodes = inodes.try_into().ok().and_then(Inodes::decode);
+                inodes.map(Settings::Ext4Inodes)
+            }
             [id::VERITY] => Some(Settings::Verity),
             [id::FEC] => Some(Settings::Fec),
             _ => None,
@@ -245,6 +254,7 @@ impl Method {
                     .map(|encoder| Settings::Lz4Clusters { cluster_log2, encoder })
                     .to_vec(),
             ),
+            Codec::Ext4Inodes(inodes) => Some(vec![Settings::Ext4Inodes(inodes)]),
             // How it is derived is not tried but known.
             Codec::Verity => Some(vec![Settings::Verity]),
             Codec::Fec => Some(vec![Settings::Fec]),
@@ -279,6 +289,7 @@ impl Method {
             Settings::Lzma(lzma) => lzma.predict_lzma(plain, packed_len),
             Settings::Zstd(zstd) => zstd.predict(plain),
             Settings::Bzip2 { level } => bzip2::predict(plain, *level, packed_len),
+            Settings::Ext4Inodes(inodes) => inodes.predict(plain),
             // They are packed one by one, or from other bytes of the target.
             Settings::Lz4Clusters { .. } | Settings::Verity | Settings::Fec => None,
         }
@@ -369,7 +380,7 @@ impl Method {
             Settings::Lz4Clusters { cluster_log2, encoder } => {
                 lz4::clusters::distance(*encoder, *cluster_log2, body, sample)
             }
-            Settings::Bzip2 { .. } => Some(0),
+            Settings::Bzip2 { .. } | Settings::Ext4Inodes(_) => Some(0),
         }
     }
 }

@@ -10,6 +10,7 @@ mod bits;
 mod bzip2;
 mod deflate;
 mod edits;
+mod ext4;
 mod lz4;
 mod method;
 mod methods;
@@ -19,6 +20,7 @@ mod tests;
 mod xz;
 mod zstd;
 
+pub use ext4::Inodes;
 pub use method::{Method, Rebuilt};
 pub use methods::Methods;
 
@@ -51,6 +53,8 @@ pub enum Codec {
     Zstd,
     /// A whole bzip2 stream.
     Bzip2,
+    /// Inodes of ext4, whose checksums follow from the rest.
+    Ext4Inodes(Inodes),
     /// A hash tree of dm-verity. It is derived, of a target alone: its plain bytes say from what.
     Verity,
     /// Parity for forward error correction, as dm-verity reads it. It is derived, too.
@@ -92,6 +96,7 @@ impl Codec {
             Self::Lzma => "lzma",
             Self::Zstd => "zstd",
             Self::Bzip2 => "bzip2",
+            Self::Ext4Inodes(_) => "ext4 inodes",
             Self::Verity => "dm-verity tree",
             Self::Fec => "FEC",
         }
@@ -122,6 +127,7 @@ impl Codec {
                 lz4::clusters::unpack(packed, cluster_log2, plain_len_max)
             }
             Self::Bzip2 => bzip2::unpack(packed, plain_len_max),
+            Self::Ext4Inodes(inodes) => inodes.unpack(packed, plain_len_max),
             // From what they are derived is not in them.
             Self::Verity | Self::Fec => Err(UnpackError::Malformed),
         }

@@ -15,6 +15,7 @@ mod blocks;
 mod cramfs;
 mod derived;
 mod erofs;
+mod ext4;
 mod reader;
 mod scan;
 mod squashfs;
@@ -206,6 +207,7 @@ fn look(image: &dyn Source, candidate: &Candidate, work: u64) -> (Parsed<Hit>, u
         Kind::Squashfs => squashfs::find(&mut reader, offset),
         Kind::Erofs => erofs::find(&mut reader, offset),
         Kind::Cramfs => cramfs::find(&mut reader, offset),
+        Kind::Ext4 => ext4::find(&mut reader, offset),
         _ => stream::find(&mut reader, kind, offset),
     };
     // A place that is refused at once is not for free, either.
