@@ -133,4 +133,21 @@ mod tests {
         assert!(images[0] == images[1], "two images of equal trees differ");
         fs::remove_dir_all(base).unwrap();
     }
+
+    #[test]
+    fn a_tree_and_parity_are_put_behind_an_image() {
+        if run(Command::new("veritysetup").arg("--version")).is_err() {
+            return;
+        }
+        let image = std::env::temp_dir().join(format!("neap-verity-{}", std::process::id()));
+        let made = [(); 2].map(|()| {
+            fs::write(&image, [7; 5000]).unwrap();
+            add_verity(&image).unwrap();
+            fs::read(&image).unwrap()
+        });
+        fs::remove_file(&image).unwrap();
+        // Two blocks of data, the superblock, the tree, and two bytes for each code.
+        assert_eq!(made[0].len(), 4096 * 6);
+        assert!(made[0][8192..].starts_with(b"verity\0\0") && made[0] == made[1]);
+    }
 }
