@@ -16,6 +16,7 @@ use neap_engine::diff::{Coder, Options, Parts};
 use neap_engine::digest::Digest;
 use neap_engine::io::drive::read_header;
 use neap_engine::io::memory::PatchBytes;
+use neap_sim::derived;
 use neap_sim::erofs;
 use neap_sim::executable::{self, Arch};
 use neap_sim::layered;
@@ -68,6 +69,7 @@ fn goldens() -> Vec<Golden> {
         layers("v1-cm-refs-arm", Arch::Arm, Coder::Cm, true),
         unpacked(),
         cut(),
+        derived_regions(),
     ]
 }
 
@@ -118,6 +120,12 @@ fn unpacked() -> Golden {
 fn cut() -> Golden {
     let (source, target) = erofs::images(3, 21);
     Golden { name: "v1-unpack-cut", source, made_by: MadeBy::Layers(target, Coder::Zstd, false) }
+}
+
+/// The same with a hash tree and parity behind them.
+fn derived_regions() -> Golden {
+    let (source, target) = derived::images(100_000, 5);
+    Golden { name: "v1-derived", source, made_by: MadeBy::Layers(target, Coder::Zstd, false) }
 }
 
 /// A program whose functions grew.

@@ -2,6 +2,7 @@
 
 use neap_engine::diff::{Count, Seen, Tally};
 use neap_engine::format::{Blocks, Header};
+use neap_engine::unpack::Codec;
 use serde_json::{Value, json};
 
 use crate::size::{exact, human};
@@ -17,22 +18,26 @@ pub(crate) fn text(seen: &Seen, header: &Header) -> String {
         let mut line = |count: &Count, meaning: &str| {
             if count.count > 0 {
                 let blocks = counted(count.count, "block");
-                text += &format!("  {codec:<14}{blocks}, {}: {meaning}\n", human(count.len));
+                text += &format!("  {codec:<16}{blocks}, {}: {meaning}\n", human(count.len));
             }
         };
         line(unchanged, "packed as in the source");
-        let meaning = match header.blocks {
-            Some(_) => "sent plain, packed again on the device",
-            None => "could be, but the patch is better with them as they are",
+        let meaning = match *codec {
+            _ if header.blocks.is_none() => {
+                "could be, but the patch is better with them as they are"
+            }
+            _ if is_derived(codec) => "left out, computed again on the device",
+            "ext4 inodes" => "sent without checksums, which the device puts back",
+            _ => "sent plain, packed again on the device",
         };
         line(rebuilt, meaning);
         line(passed, "pass through as they are");
         if *corrections_len > 0 {
-            text += &format!("  {codec:<14}{} of corrections\n", human(*corrections_len));
+            text += &format!("  {codec:<16}{} of corrections\n", human(*corrections_len));
         }
         if passed.count > 0 {
             let advice = advice(codec);
-            text += &format!("  {codec:<14}advice: {advice}\n");
+            text += &format!("  {codec:<16}advice: {advice}\n");
         }
     }
     if let Some(blocks) = &header.blocks {
@@ -97,6 +102,11 @@ pub(crate) fn of_header(header: &Header) -> Vec<(&'static str, Count, Count)> {
     codecs
 }
 
+/// Whether blocks of this codec are computed from the rest of the target.
+pub(crate) fn is_derived(codec: &str) -> bool {
+    [Codec::Verity, Codec::Fec].iter().any(|derived| derived.name() == codec)
+}
+
 /// Containers of one name together: how many, and their bytes.
 fn containers(seen: &Seen) -> Vec<(&'static str, u64, u64)> {
     let mut together: Vec<(&'static str, u64, u64)> = Vec::new();
@@ -116,6 +126,10 @@ fn advice(codec: &str) -> &'static str {
         "xz" | "lzma" => {
             "pack with a preset of xz (-0 to -9, -e) and a dictionary that the device has memory \
              for: --unpack-memory allows more"
+        }
+        "ext4 inodes" => "some checksums are wrong: e2fsck finds out which",
+        "dm-verity tree" | "FEC" => {
+            "these take more memory than --unpack-memory allows: they are held whole"
         }
         "lz4" | "lz4 clusters" => "pack with the lz4 library, at one of its levels",
         _ => {

@@ -85,6 +85,10 @@ fn text(header: &Header, report: &Report) -> String {
         let blocks =
             |count: Count| format!("{} blocks of {}", exact(count.count), human(count.len));
         let (packed, unpacked) = (blocks(packed), blocks(unpacked));
+        if inside::is_derived(codec) {
+            line("computed again", format!("{codec}: {packed}"));
+            continue;
+        }
         line("packed again", format!("{codec}: {packed}, from {unpacked} of the source"));
     }
     if let Some(blocks) = &header.blocks {

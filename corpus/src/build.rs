@@ -212,6 +212,9 @@ fn assemble(take: &Take, side: &Side, output: &Path) -> Result<(), CorpusError> 
         Take::Ext4(size_mib) => mkfs::ext4(&side.root, *size_mib, output),
         Take::Erofs(packer) => mkfs::erofs(&side.root, packer, output),
         Take::Squashfs(packer) => mkfs::squashfs(&side.root, packer, output),
+        Take::SquashfsVerity(packer) => {
+            mkfs::squashfs(&side.root, packer, output).and_then(|()| mkfs::add_verity(output))
+        }
     }
 }
 

@@ -122,6 +122,7 @@ fn debian_package(tool: &str) -> Option<&'static str> {
         "find" => "findutils",
         "mkfs.erofs" => "erofs-utils",
         "mksquashfs" => "squashfs-tools",
+        "veritysetup" => "cryptsetup-bin",
         "npm" => "npm",
         "pip" => "python3-pip",
         "tar" => "tar",

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -43,6 +44,34 @@ pub(crate) fn squashfs(tree: &Path, packer: &str, output: &Path) -> Result<(), C
         .args(["-all-time", EPOCH, "-mkfs-time", EPOCH, "-comp", packer]))
     .map(drop)
 }
+
+/// Puts a hash tree behind an image, and parity of two roots behind that. The salt is another one
+/// for each image, as it is where it is drawn by chance.
+pub(crate) fn add_verity(image: &Path) -> Result<(), CorpusError> {
+    let bytes = fs::read(image).map_err(CorpusError::io(image))?;
+    let block_count = (bytes.len() as u64).div_ceil(VERITY_BLOCK_LEN);
+    let hash_offset = block_count * VERITY_BLOCK_LEN;
+    let file = fs::OpenOptions::new().write(true).open(image).map_err(CorpusError::io(image))?;
+    file.set_len(hash_offset).map_err(CorpusError::io(image))?;
+    let parity = image.with_extension("parity");
+    run(Command::new("veritysetup")
+        .arg("format")
+        .arg(image)
+        .arg(image)
+        .arg(format!("--hash-offset={hash_offset}"))
+        .arg(format!("--data-blocks={block_count}"))
+        .arg(format!("--salt={}", blake3::hash(&bytes)))
+        .arg(format!("--uuid={ID}"))
+        .arg(format!("--fec-device={}", parity.display())))?;
+    let mut file =
+        fs::OpenOptions::new().append(true).open(image).map_err(CorpusError::io(image))?;
+    let bytes = fs::read(&parity).map_err(CorpusError::io(&parity))?;
+    file.write_all(&bytes).map_err(CorpusError::io(image))?;
+    fs::remove_file(&parity).map_err(CorpusError::io(&parity))
+}
+
+/// Length of the blocks that dm-verity has digests of, in bytes.
+const VERITY_BLOCK_LEN: u64 = 4096;
 
 /// Sets change and access times, which mkfs.ext4 1.47.0 copies from the tree on this machine.
 fn fix_ext4_times(image: &Path) -> Result<(), CorpusError> {
@@ -103,5 +132,22 @@ mod tests {
         });
         assert!(images[0] == images[1], "two images of equal trees differ");
         fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn a_tree_and_parity_are_put_behind_an_image() {
+        if run(Command::new("veritysetup").arg("--version")).is_err() {
+            return;
+        }
+        let image = std::env::temp_dir().join(format!("neap-verity-{}", std::process::id()));
+        let made = [(); 2].map(|()| {
+            fs::write(&image, [7; 5000]).unwrap();
+            add_verity(&image).unwrap();
+            fs::read(&image).unwrap()
+        });
+        fs::remove_file(&image).unwrap();
+        // Two blocks of data, the superblock, the tree, and two bytes for each code.
+        assert_eq!(made[0].len(), 4096 * 6);
+        assert!(made[0][8192..].starts_with(b"verity\0\0") && made[0] == made[1]);
     }
 }

@@ -108,6 +108,8 @@ pub enum Take {
     Erofs(String),
     /// A squashfs image of everything; the argument is its compressor.
     Squashfs(String),
+    /// The same, and behind it the hash tree of dm-verity and parity.
+    SquashfsVerity(String),
 }
 
 /// The kinds of pairs, one line each in the benchmark's summary.
@@ -141,6 +143,8 @@ pub enum Kind {
     RootfsSquashfsGzip,
     /// A root file system as squashfs, packed with lz4.
     RootfsSquashfsLz4,
+    /// A root file system as squashfs, packed with gzip, that dm-verity protects.
+    RootfsSquashfsGzipVerity,
     /// A compressed archive.
     Archive,
     /// Weights of a neural network.
@@ -165,6 +169,7 @@ impl Kind {
             Self::RootfsSquashfsXz => "rootfs-squashfs-xz",
             Self::RootfsSquashfsGzip => "rootfs-squashfs-gzip",
             Self::RootfsSquashfsLz4 => "rootfs-squashfs-lz4",
+            Self::RootfsSquashfsGzipVerity => "rootfs-squashfs-gzip-verity",
             Self::Archive => "archive",
             Self::Model => "model",
         }
@@ -264,7 +269,9 @@ impl Take {
             Self::Erofs(packer) if !["none", "lz4hc"].contains(&packer.as_str()) => {
                 Err(format!("erofs compressor {packer}, none and lz4hc are allowed"))
             }
-            Self::Squashfs(packer) if !["zstd", "xz", "gzip", "lz4"].contains(&packer.as_str()) => {
+            Self::Squashfs(packer) | Self::SquashfsVerity(packer)
+                if !["zstd", "xz", "gzip", "lz4"].contains(&packer.as_str()) =>
+            {
                 Err(format!("squashfs compressor {packer}, zstd, xz, gzip and lz4 are allowed"))
             }
             _ => Ok(()),

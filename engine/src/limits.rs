@@ -112,6 +112,13 @@ pub const PACKED_AT_ONCE: u64 = 16 << 20;
 /// Most threads that pack.
 pub const PACKERS_MAX: usize = 8;
 
+/// Most regions of a target that are derived. Each may read the whole target: a hostile patch must
+/// not keep a device busy for hours.
+pub const DERIVED_MAX: usize = 64;
+
+/// Bytes that are read at once to derive a region: whole blocks, whatever their size.
+pub const DERIVED_PIECE_LEN: u64 = 1 << 20;
+
 /// Bytes of target between two checkpoints: what a power cut can cost in repeated writes.
 pub const CHECKPOINT_LEN: u64 = 16 << 20;
 

@@ -3,7 +3,9 @@
 #[path = "find_blocks/tools.rs"]
 mod tools;
 
+use neap_engine::unpack::codec::{Method, Methods, Rebuilt};
 use neap_engine::unpack::find::{Container, Found};
+use neap_engine::unpack::{Block, Codec};
 use proptest::prelude::*;
 use tools::{contains, found, image_of, image_of_tree, noise, packed, text, tree, view};
 
@@ -135,6 +137,48 @@ fn file_system_is_found_at_any_place_of_a_disk() {
             }
         }
     }
+}
+
+#[test]
+fn inodes_of_ext4_are_found_with_checksums_that_follow() {
+    for line in [
+        "mkfs.ext4 -q -F -d tree image 16M",
+        "mkfs.ext4 -q -F -b 1024 -I 128 -d tree image 16M",
+        "mkfs.ext4 -q -F -O ^flex_bg,metadata_csum_seed -b 1024 -g 2048 -d tree image 16M",
+        "mkfs.ext4 -q -F -O ^64bit -I 1024 -d tree image 16M",
+    ] {
+        let Some(image) = image_of_tree(line) else { continue };
+        let image = [noise(1536, 9), image].concat();
+        let found = found(&image);
+        let container = found.containers.iter().find(|found| found.name == "ext4");
+        assert_eq!(
+            container.map(|found| (found.offset, found.len)),
+            Some((1536, 16 << 20)),
+            "{line}"
+        );
+        let inodes = |block: &&Block| matches!(block.codec, Codec::Ext4Inodes(_));
+        let mut changed = 0;
+        for block in found.blocks.iter().filter(inodes) {
+            let [start, end] = [block.offset, block.offset + block.len]
+                .map(|at| usize::try_from(at).expect("it is in memory"));
+            let packed = &image[start..end];
+            let plain = block.codec.unpack(packed, packed.len()).expect("it is whole inodes");
+            let pairs = packed.iter().zip(&plain);
+            changed += pairs.filter(|(packed, plain)| packed != plain).count();
+            let rebuilt = Methods::default().find(block.codec, packed, &plain);
+            assert!(rebuilt.is_some(), "{line}: {block:?}");
+            let Some(Rebuilt { method, correction, .. }) = rebuilt else { return };
+            assert!(
+                correction.is_empty() && Method::decode(&method.encode()) == Ok(method),
+                "{line}"
+            );
+        }
+        // Of 320 files, two bytes or four each.
+        assert!(changed > 600, "{line}: {changed} bytes");
+    }
+    let line = "mkfs.ext4 -q -F -O ^metadata_csum -d tree image 16M";
+    let Some(image) = image_of_tree(line) else { return };
+    assert!(found(&image).containers.iter().all(|found| found.name != "ext4"));
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Seek for Whole<'_> {
 pub(super) fn full(image: &dyn Source, making: &Making<'_>) -> Result<Patch, ReleaseError> {
     let nothing: &[u8] = &[];
     let patch = make(&nothing.to_vec(), image, &making.options, making.folder)?;
-    prove(&patch, &nothing.to_vec(), "nothing")?;
+    prove(&patch, &nothing.to_vec(), image, "nothing")?;
     Ok(patch)
 }
 
@@ -101,7 +101,7 @@ fn from_one(
     unpack(earlier, depot, &path)?;
     let source = FileSource::open(&path).map_err(ReleaseError::Work)?;
     let patch = make(&source, image, options, making.folder)?;
-    prove(&patch, &source, &earlier.version)?;
+    prove(&patch, &source, image, &earlier.version)?;
     Ok(patch)
 }
 
@@ -128,13 +128,19 @@ fn make(
     Ok(Patch { file, len: made.header.patch_size, target_root })
 }
 
-/// Applies the patch to what it was made from. Every window is verified; nothing is kept.
-fn prove(patch: &Patch, source: &dyn Source, version: &str) -> Result<(), ReleaseError> {
+/// Applies the patch to what it was made from. Every window is verified; nothing is kept, as what
+/// was verified is what the image has.
+fn prove(
+    patch: &Patch,
+    source: &dyn Source,
+    image: &dyn Source,
+    version: &str,
+) -> Result<(), ReleaseError> {
     let failed = |error| ReleaseError::NotProved { version: version.to_owned(), error };
     let mut bytes = patch.bytes();
     bytes.seek(SeekFrom::Start(0)).map_err(ReleaseError::Work)?;
     let mut input = Forward::new(io::BufReader::with_capacity(1 << 18, bytes));
-    apply(&mut input, source, &mut Nowhere).map_err(failed)
+    apply(&mut input, source, &mut Nowhere { image }).map_err(failed)
 }
 
 fn apply(
@@ -177,10 +183,12 @@ impl<R: Read> PatchInput for Forward<R> {
     }
 }
 
-/// Takes windows, which were verified, and keeps none.
-struct Nowhere;
+/// Takes windows, which were verified, and keeps none: the image has the same bytes.
+struct Nowhere<'a> {
+    image: &'a dyn Source,
+}
 
-impl Target for Nowhere {
+impl Target for Nowhere<'_> {
     fn size(&self) -> u64 {
         u64::MAX
     }
@@ -199,5 +207,9 @@ impl Target for Nowhere {
 
     fn read_back(&mut self, _: u64, _: &mut [u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn read_written(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.image.read_at(offset, into)
     }
 }

@@ -8,10 +8,11 @@ use super::{bounded, split};
 use crate::coder;
 use crate::error::FormatError;
 use crate::limits::{
-    BLOCK_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PACKED_AT_ONCE, PLAIN_LEN_MAX,
-    SOURCE_BLOCK, UNPACK_DEPTH_MAX, UNPACKED_KEPT,
+    BLOCK_LEN_MAX, BLOCKS_MAX, DERIVED_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PACKED_AT_ONCE,
+    PLAIN_LEN_MAX, SOURCE_BLOCK, UNPACK_DEPTH_MAX, UNPACKED_KEPT,
 };
 use crate::unpack::codec::Method;
+use crate::unpack::derived::Derived;
 use crate::unpack::pack::packing_memory;
 use crate::varint;
 
@@ -128,7 +129,7 @@ pub fn pack_times<'a>(
     levels: &'a [Vec<TargetBlock>],
 ) -> impl Iterator<Item = Duration> {
     let method = |block: &TargetBlock| &methods[block.method as usize];
-    levels.iter().flatten().map(move |block| method(block).pack_time(block.plain_len))
+    levels.iter().flatten().map(move |block| method(block).pack_time(block.plain_len, block.len))
 }
 
 impl Blocks {
@@ -203,10 +204,14 @@ impl Blocks {
         blocks.decode_source(rest, count, source_size)?;
         let levels = take(rest, "level_count", 0, UNPACK_DEPTH_MAX)?;
         let mut size = target_size;
-        for _ in 0..levels {
+        for depth in 0..levels {
             let count = take(rest, "block_count", 1, room)?;
             room -= count;
             let level = blocks.decode_level(rest, count, size)?;
+            // What they are derived from are bytes of the target, not of a view of it.
+            let derived_max = if depth == 0 { DERIVED_MAX as u64 } else { 0 };
+            let derived = level.iter().filter(|block| blocks.is_derived(block.method.into()));
+            bounded("derived_count", derived.count() as u64, 0, derived_max)?;
             size = bounded("view_size", view_size(size, &level), 0, IMAGE_SIZE_MAX)?;
             blocks.levels.push(level);
         }
@@ -232,6 +237,7 @@ impl Blocks {
             let plain_len = columns.take(2, "plain_len", 1, PLAIN_LEN_MAX as u64)?;
             let method = columns.take(3, "method", 0, self.methods.len() as u64 - 1)?;
             let gap = columns.take(4, "view_gap", 0, IMAGE_SIZE_MAX)?;
+            bounded("derived_count", u64::from(self.is_derived(method)), 0, 0)?;
             let view_offset = match gap.checked_sub(1) {
                 Some(gap) => end + gap,
                 None => view_start(end),
@@ -266,6 +272,10 @@ impl Blocks {
             let plain_len = columns.take(2, "plain_len", 1, PLAIN_LEN_MAX as u64)?;
             let correction_len = columns.take(3, "correction_len", 0, BLOCK_LEN_MAX)?;
             let method = columns.take(4, "method", 0, self.methods.len() as u64 - 1)?;
+            if self.is_derived(method) {
+                bounded("plain_len", plain_len, 1, Derived::PLAIN_LEN_MAX as u64)?;
+                bounded("correction_len", correction_len, 0, 0)?;
+            }
             let (offset, view_offset) = (end + gap, view_end + gap);
             end = bounded("block_end", offset + len, 0, size)?;
             let view_len = plain_len + correction_len;
@@ -275,6 +285,11 @@ impl Blocks {
         }
         columns.close()?;
         Ok(level)
+    }
+
+    /// Whether blocks of this method, by index, are derived.
+    fn is_derived(&self, method: u64) -> bool {
+        self.methods[as_len(method)].codec().is_derived()
     }
 
     pub(super) fn encode(&self, source_size: u64) -> Vec<u8> {

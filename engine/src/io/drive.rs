@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::error::{DriveError, Part};
-use super::packing::Packing;
+use super::packing::{Output, Packing};
 use super::reads::Reads;
 use super::view::SourceView;
 use super::{Event, JournalStore, Patch, Progress, Source, Target, check};
@@ -348,7 +348,7 @@ impl Writer<'_> {
                     return self.device.write(window.verify()?).map(Some);
                 };
                 let view = window.into_view();
-                packing.take(&view, &mut |window| self.device.write_packed(window))?;
+                packing.take(&view, &mut self.device)?;
                 Ok(Some(view))
             }
         }
@@ -357,7 +357,7 @@ impl Writer<'_> {
     /// Writes what is left once all was taken.
     fn finish(&mut self) -> Result<(), DriveError> {
         match &mut self.packing {
-            Some(packing) => packing.finish(&mut |window| self.device.write_packed(window)),
+            Some(packing) => packing.finish(&mut self.device),
             None => Ok(()),
         }
     }
@@ -386,10 +386,22 @@ impl Device<'_> {
         Ok(verified.into_buffer())
     }
 
+    fn sync(&mut self, checkpoint: Checkpoint) -> Result<(), DriveError> {
+        self.target.sync().map_err(DriveError::io(Part::Target, "flushing the target"))?;
+        // Only a foreign journal can hold the highest number; what it claims was hashed anyway.
+        self.sequence = self.sequence.wrapping_add(1);
+        let slot = Slot { sequence: self.sequence, checkpoint };
+        self.journal
+            .store(slot.index(), &slot.encode())
+            .map_err(DriveError::io(Part::Journal, "writing the journal"))
+    }
+}
+
+impl Output for Device<'_> {
     /// Writes a window, and flushes where that is due, as the applier wants it without blocks.
-    fn write_packed(&mut self, verified: Verified) -> Result<Vec<u8>, DriveError> {
+    fn write(&mut self, verified: Verified) -> Result<Vec<u8>, DriveError> {
         let end = verified.offset() + verified.bytes().len() as u64;
-        let buffer = self.write(verified)?;
+        let buffer = Device::write(self, verified)?;
         let Checkpoints { header, synced, len } = self.checkpoints;
         if end - synced >= len || end == header.target_size {
             self.checkpoints.synced = end;
@@ -399,13 +411,8 @@ impl Device<'_> {
         Ok(buffer)
     }
 
-    fn sync(&mut self, checkpoint: Checkpoint) -> Result<(), DriveError> {
-        self.target.sync().map_err(DriveError::io(Part::Target, "flushing the target"))?;
-        // Only a foreign journal can hold the highest number; what it claims was hashed anyway.
-        self.sequence = self.sequence.wrapping_add(1);
-        let slot = Slot { sequence: self.sequence, checkpoint };
-        self.journal
-            .store(slot.index(), &slot.encode())
-            .map_err(DriveError::io(Part::Journal, "writing the journal"))
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DriveError> {
+        let failed = DriveError::io(Part::Target, "reading the target");
+        self.target.read_written(offset, into).map_err(failed)
     }
 }

@@ -220,6 +220,10 @@ impl Target for FileTarget {
         rustix::fs::fadvise(&self.file, offset, len, Advice::DontNeed)?;
         self.file.read_exact_at(into, offset)
     }
+
+    fn read_written(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(into, offset)
+    }
 }
 
 /// Length of the run of zero pieces, or of other pieces, at the front of `bytes`.

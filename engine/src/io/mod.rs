@@ -54,6 +54,13 @@ pub trait Target: Send {
     /// # Errors
     /// What the device says.
     fn read_back(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()>;
+    /// Reads what was written, whether it was flushed or not.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn read_written(&mut self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read_back(offset, into)
+    }
 }
 
 /// A patch, read strictly forward.

@@ -11,7 +11,8 @@ use crate::apply::later::Later;
 use crate::error::FormatError;
 use crate::format::{Blocks, Header};
 use crate::limits::{PACKED_AT_ONCE, PACKERS_MAX};
-use crate::unpack::pack::{Job, Packer, Piece, Start};
+use crate::unpack::derived::Derived;
+use crate::unpack::pack::{Job, Packer, Piece, Start, in_memory};
 use crate::window::{Verified, Window};
 
 /// Packs a view and cuts what it makes into windows.
@@ -41,8 +42,15 @@ enum Slot {
 /// A job, and whom to tell what came of it.
 type Task = (Job, Sender<Result<Vec<u8>, FormatError>>);
 
-/// Takes verified windows; gives the memory of one back.
-pub(super) type Write<'w> = &'w mut dyn FnMut(Verified) -> Result<Vec<u8>, DriveError>;
+/// Where windows go.
+pub(super) trait Output {
+    /// Takes a verified window; gives its memory back.
+    fn write(&mut self, window: Verified) -> Result<Vec<u8>, DriveError>;
+    /// Fills `into` from byte `offset` of what was written, in this run or one before.
+    fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), DriveError>;
+}
+
+type Out<'w> = &'w mut dyn Output;
 
 impl<'a> Packing<'a> {
     /// Packs what `start` begins; the target begins at `offset`.
@@ -74,52 +82,55 @@ impl<'a> Packing<'a> {
     }
 
     /// Takes the next bytes of the view.
-    pub(super) fn take(&mut self, view: &[u8], write: Write) -> Result<(), DriveError> {
+    pub(super) fn take(&mut self, view: &[u8], out: Out) -> Result<(), DriveError> {
         let unneeded = self.unneeded.min(view.len() as u64);
         self.unneeded -= unneeded;
         let from = usize::try_from(unneeded).expect("within what is in memory");
-        self.feed(self.levels.len(), &view[from..], write)
+        self.feed(self.levels.len(), &view[from..], out)
     }
 
     /// Waits for all that is being packed, once the whole view was taken.
-    pub(super) fn finish(&mut self, write: Write) -> Result<(), DriveError> {
+    pub(super) fn finish(&mut self, out: Out) -> Result<(), DriveError> {
         for level in (0..self.levels.len()).rev() {
-            self.settle(level, 0, write)?;
+            self.settle(level, 0, out)?;
         }
         self.windows.check_end()
     }
 
     /// Takes the next bytes of the view of so many levels.
-    fn feed(&mut self, depth: usize, bytes: &[u8], write: Write) -> Result<(), DriveError> {
-        let Some(level) = depth.checked_sub(1) else { return self.windows.take(bytes, write) };
+    fn feed(&mut self, depth: usize, bytes: &[u8], out: Out) -> Result<(), DriveError> {
+        let Some(level) = depth.checked_sub(1) else { return self.windows.take(bytes, out) };
         let mut rest = bytes;
         loop {
             // A large block is not gathered beside others that are being packed.
             if let Some(len) = self.levels[level].packer.gathers() {
-                self.settle(level, PACKED_AT_ONCE.saturating_sub(len), write)?;
+                self.settle(level, PACKED_AT_ONCE.saturating_sub(len), out)?;
             }
             let Some(piece) = self.levels[level].packer.next(&mut rest) else { return Ok(()) };
             match piece {
                 Piece::Plain(plain) if self.levels[level].queue.is_empty() => {
-                    self.pass(level, plain, write)?;
+                    self.pass(level, plain, out)?;
                 }
                 Piece::Plain(plain) => {
                     let level = &mut self.levels[level];
                     level.len += plain.len() as u64;
                     level.queue.push_back(Slot::Plain(plain.to_vec()));
                 }
-                Piece::Block(job) => self.start(level, job, write)?,
+                Piece::Block(job) => self.start(level, job, out)?,
             }
-            self.settle(level, PACKED_AT_ONCE, write)?;
+            self.settle(level, PACKED_AT_ONCE, out)?;
         }
     }
 
-    fn start(&mut self, level: usize, job: Job, write: Write) -> Result<(), DriveError> {
+    fn start(&mut self, level: usize, job: Job, out: Out) -> Result<(), DriveError> {
+        if let Some(derived) = job.derived(&self.blocks.methods)? {
+            return self.derive(&derived, level, out);
+        }
         let memory = job.memory(&self.blocks.methods);
-        self.settle(level, PACKED_AT_ONCE.saturating_sub(memory), write)?;
+        self.settle(level, PACKED_AT_ONCE.saturating_sub(memory), out)?;
         let Some(jobs) = &self.jobs else {
             let packed = job.run(&self.blocks.methods)?;
-            return self.pass(level, &packed, write);
+            return self.pass(level, &packed, out);
         };
         let (send, receive) = mpsc::channel();
         jobs.send((job, send)).expect("the threads live as long as this");
@@ -129,8 +140,17 @@ impl<'a> Packing<'a> {
         Ok(())
     }
 
+    /// Computes a region from the target's bytes before it.
+    fn derive(&mut self, derived: &Derived, level: usize, out: Out) -> Result<(), DriveError> {
+        assert_eq!(level, 0, "other levels have no such blocks");
+        self.settle(level, 0, out)?;
+        let windows = &self.windows;
+        let made = derived.make(|offset, into| windows.read(offset, into, out))?;
+        self.pass(level, &made, out)
+    }
+
     /// Passes on what is made; waits for what is not while the queue takes more than so many bytes.
-    fn settle(&mut self, level: usize, len_max: u64, write: Write) -> Result<(), DriveError> {
+    fn settle(&mut self, level: usize, len_max: u64, out: Out) -> Result<(), DriveError> {
         while let Some(slot) = self.levels[level].queue.pop_front() {
             let (made, len) = match slot {
                 Slot::Plain(plain) => {
@@ -151,15 +171,15 @@ impl<'a> Packing<'a> {
                 }
             };
             self.levels[level].len -= len;
-            self.pass(level, &made, write)?;
+            self.pass(level, &made, out)?;
         }
         Ok(())
     }
 
     /// Passes on what a level made.
-    fn pass(&mut self, level: usize, made: &[u8], write: Write) -> Result<(), DriveError> {
+    fn pass(&mut self, level: usize, made: &[u8], out: Out) -> Result<(), DriveError> {
         let needed = self.levels[level].packer.needed(made);
-        self.feed(level, needed, write)
+        self.feed(level, needed, out)
     }
 }
 
@@ -172,7 +192,7 @@ struct Windows<'a> {
 }
 
 impl Windows<'_> {
-    fn take(&mut self, mut bytes: &[u8], write: Write) -> Result<(), DriveError> {
+    fn take(&mut self, mut bytes: &[u8], out: Out) -> Result<(), DriveError> {
         let Header { target_size, window_log2, .. } = *self.header;
         while !bytes.is_empty() {
             let start = self.at - self.bytes.len() as u64;
@@ -191,9 +211,24 @@ impl Windows<'_> {
                 let expected = self.header.target_windows.get(index).copied();
                 let bytes = std::mem::take(&mut self.bytes);
                 let window = Window::new(start, (bytes, Later::default()), expected, target_size);
-                self.bytes = write(window.verify()?)?;
+                self.bytes = out.write(window.verify()?)?;
                 self.bytes.clear();
             }
+        }
+        Ok(())
+    }
+
+    /// Fills `into` from byte `offset` of the target, up to which it was made.
+    fn read(&self, offset: u64, into: &mut [u8], out: Out) -> Result<(), DriveError> {
+        let written = self.at - self.bytes.len() as u64;
+        let len = written.saturating_sub(offset).min(into.len() as u64);
+        let (of_device, of_window) = into.split_at_mut(in_memory(len));
+        if !of_device.is_empty() {
+            out.read(offset, of_device)?;
+        }
+        if !of_window.is_empty() {
+            let from = in_memory(offset + len - written);
+            of_window.copy_from_slice(&self.bytes[from..from + of_window.len()]);
         }
         Ok(())
     }

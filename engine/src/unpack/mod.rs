@@ -7,10 +7,12 @@
 //!
 //! - [`find`]: where the blocks of an image are.
 //! - [`codec`]: unpacks a block, finds how it was packed, and packs it again.
+//! - [`derived`]: what is not packed but follows from the rest, such as hash trees.
 //! - [`pack`]: from the target's view to the target.
 
 pub mod codec;
 mod crc;
+pub mod derived;
 pub mod find;
 pub mod pack;
 

@@ -1,6 +1,7 @@
 //! Packing a view again: cuts its bytes into those that are as they are and those of blocks.
 
 use super::codec::Method;
+use super::derived::Derived;
 use crate::error::FormatError;
 use crate::format::unpack::view_place;
 use crate::format::{Blocks, TargetBlock};
@@ -34,6 +35,17 @@ impl Job {
         method_of(methods, &self.block).pack(plain, correction, in_memory(self.block.len))
     }
 
+    /// What the block is computed from, if it is derived: bytes of the target before it.
+    ///
+    /// # Errors
+    /// If the patch is wrong about that.
+    pub fn derived(&self, methods: &[Method]) -> Result<Option<Derived>, FormatError> {
+        let codec = method_of(methods, &self.block).codec();
+        let region = self.block.offset..self.block.end();
+        let is_derived = codec.is_derived();
+        is_derived.then(|| Derived::decode(codec, &self.view, region)).transpose()
+    }
+
     /// Most memory that it takes until its bytes are used, in bytes.
     #[must_use]
     pub fn memory(&self, methods: &[Method]) -> u64 {
@@ -44,8 +56,10 @@ impl Job {
 /// Most memory that a block takes while it is packed, its view's bytes included, in bytes.
 #[must_use]
 pub fn packing_memory(methods: &[Method], block: &TargetBlock) -> u64 {
+    let method = method_of(methods, block);
     // Packed, and once more while what is around it is put there.
-    block.view_len() + 2 * block.len + method_of(methods, block).memory(block.plain_len)
+    let copies = if method.codec().is_derived() { 1 } else { 2 };
+    block.view_len() + copies * block.len + method.memory(block.plain_len)
 }
 
 fn method_of<'a>(methods: &'a [Method], block: &TargetBlock) -> &'a Method {

@@ -30,6 +30,7 @@ pub const HARNESSES: &[Named] = &[
     ("depot_metadata", depot::depot_metadata),
     ("depot_names", depot::depot_names),
     ("depot_tree", depot::depot_tree),
+    ("derived", find::derived),
     ("fast_vs_reference", whole::fast_vs_reference),
     ("frame", decoders::frame),
     ("header", decoders::header),

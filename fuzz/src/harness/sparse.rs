@@ -74,4 +74,18 @@ impl Target for SparseTarget {
         }
         Ok(())
     }
+
+    fn read_written(&mut self, mut offset: u64, mut into: &mut [u8]) -> io::Result<()> {
+        while !into.is_empty() {
+            let before = self.windows.range(..=offset).next_back();
+            let (start, bytes) = before.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let rest = bytes.get((offset - start) as usize..).filter(|rest| !rest.is_empty());
+            let rest = rest.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let len = rest.len().min(into.len());
+            into[..len].copy_from_slice(&rest[..len]);
+            into = &mut into[len..];
+            offset += len as u64;
+        }
+        Ok(())
+    }
 }

@@ -3,8 +3,9 @@
 
 use neap_engine::unpack::codec;
 
-use crate::Result;
+use super::derived;
 use crate::bytes::memory;
+use crate::{Result, must};
 
 /// How a block is packed.
 pub(crate) struct Method(codec::Method);
@@ -20,8 +21,25 @@ impl Method {
         (plain.len() as u64 == plain_len).then_some(plain)
     }
 
-    /// The packed bytes of a block, exactly so many.
-    pub(crate) fn pack(&self, plain: &[u8], correction: &[u8], len: u64) -> Result<Vec<u8>> {
-        self.0.pack(plain, correction, memory(len)).map_err(|error| error.to_string())
+    /// Whether blocks are not packed but follow from what lies before them.
+    pub(crate) fn is_derived(&self) -> bool {
+        self.0.codec().is_derived()
+    }
+
+    /// The packed bytes of a block, exactly so many, with `before` in front of them.
+    pub(crate) fn pack(
+        &self,
+        plain: &[u8],
+        correction: &[u8],
+        len: u64,
+        before: &[u8],
+    ) -> Result<Vec<u8>> {
+        let made = match self.0.codec() {
+            codec::Codec::Verity => derived::tree(plain, before)?,
+            codec::Codec::Fec => derived::parity(plain, before)?,
+            _ => self.0.pack(plain, correction, memory(len)).map_err(|error| error.to_string())?,
+        };
+        must(made.len() as u64 == len, "a block has another length")?;
+        Ok(made)
     }
 }

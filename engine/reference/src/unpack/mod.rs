@@ -1,6 +1,7 @@
 //! The layer `unpack` (11): the table of blocks, both views, and the way back to the target.
 
 mod codec;
+mod derived;
 
 use std::ops::Range;
 
@@ -60,6 +61,7 @@ impl Blocks {
             let len = within(1..=64 << 20, lens.varint()?, "block_len")?;
             let plain_len = within(1..=128 << 20, plain_lens.varint()?, "plain_len")?;
             let method = self.method(methods)?;
+            must(!self.methods[method].is_derived(), "a block of the source is derived")?;
             let gap = within(0..=128 << 30, gaps.varint()?, "view_gap")?;
             let view_offset = match gap {
                 0 => end.next_multiple_of(4096),
@@ -86,13 +88,18 @@ impl Blocks {
         let columns = columns(rest, count)?;
         let [gaps, lens, plain_lens, corrections, methods] =
             &mut columns.each_ref().map(|column| Bytes::new(column, "blocks"));
-        let (mut level, mut end, mut view_end) = (Vec::new(), 0, 0);
+        let (mut level, mut end, mut view_end, mut derived_count) = (Vec::new(), 0, 0, 0);
         for _ in 0..count {
             let gap = within(0..=size, gaps.varint()?, "block_gap")?;
             let len = within(1..=64 << 20, lens.varint()?, "block_len")?;
             let plain_len = within(1..=128 << 20, plain_lens.varint()?, "plain_len")?;
             let correction_len = within(0..=64 << 20, corrections.varint()?, "correction_len")?;
             let method = self.method(methods)?;
+            if self.methods[method].is_derived() {
+                within(1..=278, plain_len, "plain_len")?;
+                within(0..=0, correction_len, "correction_len")?;
+                derived_count += 1;
+            }
             let (offset, view_offset) = (end + gap, view_end + gap);
             end = within(0..=size, offset + len, "the end of a block")?;
             view_end =
@@ -100,6 +107,7 @@ impl Blocks {
             level.push(Block { offset, len, view_offset, plain_len, correction_len, method });
         }
         [gaps, lens, plain_lens, corrections, methods].iter().try_for_each(|c| c.end())?;
+        within(0..=if self.levels.is_empty() { 64 } else { 0 }, derived_count, "derived_count")?;
         self.levels.push(level);
         within(0..=128 << 30, size - end + view_end, "view_size")
     }
@@ -172,7 +180,8 @@ impl Blocks {
                 let plain = &view[memory(block.view_offset)..plain_end];
                 at = plain_end + memory(block.correction_len);
                 let method = &self.methods[block.method];
-                packed.extend(method.pack(plain, &view[plain_end..at], block.len)?);
+                let made = method.pack(plain, &view[plain_end..at], block.len, &packed)?;
+                packed.extend(made);
             }
             packed.extend(&view[at..]);
             view = packed;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 mod calm;
+mod derived;
 mod read;
 
 use super::parse::Piece;
@@ -23,7 +24,7 @@ use crate::limits::{
     BLOCK_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PLAIN_LEN_MAX, UNPACK_DEPTH_MAX,
 };
 use crate::unpack::codec::{Families, Method, Methods, Rebuilt};
-use crate::unpack::find::{self, Container};
+use crate::unpack::find::{self, Container, Found, Region};
 use crate::unpack::pack::{in_memory, packing_memory};
 use crate::unpack::{Block, Codec};
 use read::{Behind, SourceView, Store, TargetView, TargetViews};
@@ -157,15 +158,20 @@ impl<'a> Views<'a> {
         let mut found_source = found_source.map_err(DiffError::Source)?.blocks;
         found_source.retain(|block| !limits.not_unpacked.has(block.codec));
         found_source.iter_mut().for_each(|block| block.offset += known.source_end);
-        let find::Found { blocks: found, containers } = found.map_err(DiffError::Target)?;
-        let found: Vec<_> =
-            found.into_iter().filter(|block| block.codec != Codec::Stored).collect();
+        let mut found = found.map_err(DiffError::Target)?;
+        found.blocks.retain(|block| block.codec != Codec::Stored);
+        // What is derived is derived from the target itself.
+        let is_image = self.target.levels.is_empty();
+        let regions = if is_image { derived::regions(&target, &mut found)? } else { Vec::new() };
+        let Found { blocks: found, containers, .. } = found;
         if found.is_empty() {
             return Ok(false);
         }
         let source_digests = digests(&self.source, &found_source, DiffError::Source)?;
         let target_digests = digests(&target, &found, DiffError::Target)?;
         known.digests.extend(&source_digests);
+        let in_place = derived::in_place(&regions, self.source.size());
+        known.digests.extend(digests(&self.source, &in_place, DiffError::Source)?);
         let is_known: Vec<bool> =
             target_digests.iter().map(|digest| known.digests.contains(digest)).collect();
         let total = found.iter().zip(&is_known).filter(|(_, is_known)| !**is_known);
@@ -175,7 +181,7 @@ impl<'a> Views<'a> {
         let starts = containers.iter().map(|found| found.offset);
         let starts = starts.chain(found.iter().map(|block| block.offset));
         let starts: Vec<u64> = starts.chain(known.starts.drain(..)).collect();
-        let fates = fates(&target, &found, &is_known, &scratch, limits, progress)?;
+        let fates = fates(&target, &found, &regions, &is_known, &scratch, limits, progress)?;
         let size = target.size();
         self.seen.containers.extend(containers);
         let room = BLOCKS_MAX / 2 - self.target.levels.iter().map(Vec::len).sum::<usize>();
@@ -344,6 +350,7 @@ const FIRST: usize = 4;
 fn fates(
     target: &dyn Source,
     blocks: &[Block],
+    regions: &[Region],
     is_known: &[bool],
     scratch: &Scratch,
     limits: &Limits,
@@ -352,7 +359,10 @@ fn fates(
     let of = |methods: &mut Methods, (block, is_known): (&Block, &bool)| match is_known {
         true => Ok(Fate::Unchanged),
         false => {
-            let fate = fate(target, block, methods, scratch, limits);
+            let fate = match regions.iter().find(|region| region.block == *block) {
+                Some(region) => derived::fate(region, scratch, limits),
+                None => fate(target, block, methods, scratch, limits),
+            };
             progress(Event::Advance(block.len));
             fate
         }
@@ -391,10 +401,20 @@ fn fate(
     if plain.is_empty() {
         return Ok(Fate::Passed);
     }
-    let Some(found) = methods.find(block.codec, &packed, &plain) else {
+    let Some(rebuilt) = methods.find(block.codec, &packed, &plain) else {
         return Ok(Fate::Passed);
     };
-    let Rebuilt { method, packed_len, plain_len, correction } = found;
+    kept(block, &plain, rebuilt, scratch, limits)
+}
+
+/// Keeps the view of a block, unless it is not worth it.
+fn kept(
+    block: &Block,
+    plain: &[u8],
+    Rebuilt { method, packed_len, plain_len, correction }: Rebuilt,
+    scratch: &Scratch,
+    limits: &Limits,
+) -> Result<Fate, DiffError> {
     let plain = &plain[..plain_len];
     let (plain_len, correction_len) = (plain_len as u64, correction.len() as u64);
     let (offset, len) = (block.offset, packed_len as u64);

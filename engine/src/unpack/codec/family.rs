@@ -41,7 +41,7 @@ impl Codec {
     #[must_use]
     pub fn family(self) -> Option<Family> {
         match self {
-            Self::Stored => None,
+            Self::Stored | Self::Ext4Inodes(_) | Self::Verity | Self::Fec => None,
             Self::Deflate | Self::Zlib | Self::Cut(Stream::Deflate | Stream::Zlib) => {
                 Some(Family::Deflate)
             }

@@ -1,8 +1,9 @@
 //! How a block was packed: the codec and the settings with which it is packed again.
 
-use super::{Codec, Stream, bzip2, cut, deflate, lz4, xz, zstd};
+use super::{Codec, Inodes, Stream, bzip2, cut, deflate, lz4, xz, zstd};
 use crate::error::FormatError;
 use crate::limits::{PLAIN_LEN_MAX, ZSTD_WINDOW_LOG2_MAX};
+use crate::unpack::derived::Derived;
 
 /// A codec and the settings of the encoder that made a block.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -37,6 +38,9 @@ pub(super) enum Settings {
     Lzma(xz::Lzma),
     Zstd(zstd::Settings),
     Bzip2 { level: u8 },
+    Ext4Inodes(Inodes),
+    Verity,
+    Fec,
 }
 
 /// The first byte of a method's spelling.
@@ -52,6 +56,9 @@ mod id {
     pub(super) const BZIP2: u8 = 8;
     /// Stands before the spelling of what is cut.
     pub(super) const CUT: u8 = 9;
+    pub(super) const VERITY: u8 = 10;
+    pub(super) const FEC: u8 = 11;
+    pub(super) const EXT4_INODES: u8 = 12;
 }
 
 const PART: &str = "methods";
@@ -82,6 +89,9 @@ impl Method {
             Settings::Lzma(_) => Codec::Lzma,
             Settings::Zstd(_) => Codec::Zstd,
             Settings::Bzip2 { .. } => Codec::Bzip2,
+            Settings::Ext4Inodes(inodes) => Codec::Ext4Inodes(inodes),
+            Settings::Verity => Codec::Verity,
+            Settings::Fec => Codec::Fec,
         }
     }
 
@@ -96,7 +106,12 @@ impl Method {
     #[must_use]
     pub fn unpack_memory(&self, plain_len: u64) -> u64 {
         match &self.settings {
-            Settings::Stored | Settings::Lz4(_) | Settings::Lz4Clusters { .. } => 0,
+            Settings::Stored
+            | Settings::Lz4(_)
+            | Settings::Lz4Clusters { .. }
+            | Settings::Ext4Inodes(_)
+            | Settings::Verity
+            | Settings::Fec => 0,
             // zlib's window of 32 KiB and its tables.
             Settings::Deflate { .. } | Settings::Zlib { .. } => 64 << 10,
             Settings::Xz(xz) => xz.lzma.unpack_memory(),
@@ -155,7 +170,7 @@ impl Method {
     #[must_use]
     pub fn memory(&self, plain_len: u64) -> u64 {
         match &self.settings {
-            Settings::Stored => 0,
+            Settings::Stored | Settings::Ext4Inodes(_) => 0,
             // zlib takes 256 KiB; a block of a correction is held whole.
             Settings::Deflate { .. } | Settings::Zlib { .. } => plain_len * 9 / 8 + (3 << 20),
             // What is predicted, beside what is made of it.
@@ -165,6 +180,7 @@ impl Method {
             Settings::Lzma(lzma) => lzma.memory(),
             Settings::Zstd(zstd) => zstd.memory(plain_len, self.is_cut),
             Settings::Bzip2 { .. } => 9 << 20,
+            Settings::Verity | Settings::Fec => Derived::MEMORY,
         }
     }
 
@@ -194,6 +210,9 @@ impl Method {
             Settings::Lzma(lzma) => [&[id::LZMA][..], &lzma.encode()].concat(),
             Settings::Zstd(zstd) => [&[id::ZSTD][..], &zstd.encode()].concat(),
             Settings::Bzip2 { level } => vec![id::BZIP2, *level],
+            Settings::Ext4Inodes(inodes) => [&[id::EXT4_INODES][..], &inodes.encode()].concat(),
+            Settings::Verity => vec![id::VERITY],
+            Settings::Fec => vec![id::FEC],
         }
     }
 
@@ -229,6 +248,12 @@ impl Method {
                 zstd::Settings::decode([level, window_log2, flags]).map(Settings::Zstd)
             }
             [id::BZIP2, level @ 1..=9] => Some(Settings::Bzip2 { level }),
+            [id::EXT4_INODES, ref inodes @ ..] => {
+                let inodes = inodes.try_into().ok().and_then(Inodes::decode);
+                inodes.map(Settings::Ext4Inodes)
+            }
+            [id::VERITY] => Some(Settings::Verity),
+            [id::FEC] => Some(Settings::Fec),
             _ => None,
         };
         let method = settings.map(|settings| Self { settings, is_cut }).filter(|method| {
@@ -268,6 +293,10 @@ impl Method {
                     .map(|encoder| Settings::Lz4Clusters { cluster_log2, encoder })
                     .to_vec(),
             ),
+            Codec::Ext4Inodes(inodes) => Some(vec![Settings::Ext4Inodes(inodes)]),
+            // How it is derived is not tried but known.
+            Codec::Verity => Some(vec![Settings::Verity]),
+            Codec::Fec => Some(vec![Settings::Fec]),
             Codec::Bzip2 => bzip2::level(packed).map(|level| vec![Settings::Bzip2 { level }]),
             Codec::Xz => xz::Xz::of(packed, is_cut)
                 .map(|xz| of_level(&|preset| Settings::Xz(xz.with_preset(preset)), &xz::PRESETS)),
@@ -301,8 +330,9 @@ impl Method {
             Settings::Lzma(lzma) => lzma.predict_lzma(plain, packed_len),
             Settings::Zstd(zstd) => zstd.predict(plain),
             Settings::Bzip2 { level } => bzip2::predict(plain, *level, packed_len),
-            // They are packed one by one.
-            Settings::Lz4Clusters { .. } => None,
+            Settings::Ext4Inodes(inodes) => inodes.predict(plain),
+            // They are packed one by one, or from other bytes of the target.
+            Settings::Lz4Clusters { .. } | Settings::Verity | Settings::Fec => None,
         }
     }
 
@@ -452,11 +482,11 @@ impl Method {
             Settings::Zstd(zstd) => Some(not_alike(&zstd.predict_sample(sample, plain_len)?, 0)),
             // The header of a .lzma stream tells the length.
             Settings::Lzma(_) => Some(not_alike(&self.predict(sample, body.len())?, 13)),
-            Settings::Stored => None,
+            Settings::Stored | Settings::Verity | Settings::Fec => None,
             Settings::Lz4Clusters { cluster_log2, encoder } => {
                 lz4::clusters::distance(*encoder, *cluster_log2, body, sample)
             }
-            Settings::Bzip2 { .. } => Some(0),
+            Settings::Bzip2 { .. } | Settings::Ext4Inodes(_) => Some(0),
         }
     }
 }

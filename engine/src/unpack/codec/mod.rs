@@ -11,6 +11,7 @@ mod bzip2;
 mod cut;
 mod deflate;
 mod edits;
+mod ext4;
 mod family;
 mod lz4;
 mod method;
@@ -22,6 +23,7 @@ mod time;
 mod xz;
 mod zstd;
 
+pub use ext4::Inodes;
 pub use family::{Families, Family};
 pub use method::{Method, Rebuilt};
 pub use methods::Methods;
@@ -57,6 +59,12 @@ pub enum Codec {
     Bzip2,
     /// The first bytes of a stream whose others lie elsewhere.
     Cut(Stream),
+    /// Inodes of ext4, whose checksums follow from the rest.
+    Ext4Inodes(Inodes),
+    /// A hash tree of dm-verity. It is derived, of a target alone: its plain bytes say from what.
+    Verity,
+    /// Parity for forward error correction, as dm-verity reads it. It is derived, too.
+    Fec,
 }
 
 /// What may be cut: plain bytes follow from the packed ones before them.
@@ -114,7 +122,16 @@ impl Codec {
             Self::Cut(Stream::Xz) => "xz, cut",
             Self::Cut(Stream::Lzma) => "lzma, cut",
             Self::Cut(Stream::Zstd) => "zstd, cut",
+            Self::Ext4Inodes(_) => "ext4 inodes",
+            Self::Verity => "dm-verity tree",
+            Self::Fec => "FEC",
         }
+    }
+
+    /// Whether such bytes follow from those before them, and are no packed ones.
+    #[must_use]
+    pub fn is_derived(self) -> bool {
+        matches!(self, Self::Verity | Self::Fec)
     }
 
     /// The plain bytes of a block. No more than `plain_len_max + 1` bytes are made of any input.
@@ -141,6 +158,9 @@ impl Codec {
             }
             Self::Bzip2 => bzip2::unpack(packed, plain_len_max),
             Self::Cut(stream) => cut::unpack(stream, packed, plain_len_max),
+            Self::Ext4Inodes(inodes) => inodes.unpack(packed, plain_len_max),
+            // From what they are derived is not in them.
+            Self::Verity | Self::Fec => Err(UnpackError::Malformed),
         }
     }
 }

@@ -10,9 +10,9 @@ use super::lz4::Encoder;
 use super::method::{Method, Settings};
 
 impl Method {
-    /// Time of one core to pack so many plain bytes.
+    /// Time of one core to pack so many plain bytes, to so many.
     #[must_use]
-    pub fn pack_time(&self, plain_len: u64) -> Duration {
+    pub fn pack_time(&self, plain_len: u64, packed_len: u64) -> Duration {
         let nanos_per_kib = match &self.settings {
             Settings::Stored => 0,
             Settings::Deflate { level } | Settings::Zlib { level, .. } => match level {
@@ -34,6 +34,10 @@ impl Method {
                 _ => 250_000,
             },
             Settings::Bzip2 { .. } => 90_000,
+            Settings::Ext4Inodes(_) => 1_000,
+            // Digests of 4096 bytes each, and parity of 127 times as many: mostly.
+            Settings::Verity => return of(128 * 1_000, packed_len),
+            Settings::Fec => return of(127 * 4_000, packed_len),
         };
         of(nanos_per_kib, plain_len)
     }
@@ -48,6 +52,8 @@ impl Method {
             Settings::Xz(_) | Settings::Lzma(_) => 12_000,
             Settings::Zstd(_) => 1_500,
             Settings::Bzip2 { .. } => 30_000,
+            Settings::Ext4Inodes(_) => 1_000,
+            Settings::Verity | Settings::Fec => 0,
         };
         of(nanos_per_kib, plain_len)
     }

@@ -15,7 +15,9 @@
 
 mod blocks;
 mod cramfs;
+mod derived;
 mod erofs;
+mod ext4;
 mod reader;
 mod scan;
 mod squashfs;
@@ -29,9 +31,12 @@ use rayon::prelude::*;
 use super::Block;
 use crate::io::{Error, Source};
 use crate::limits::{
-    FIND_WORK, FIND_WORK_MIN, SCAN_PIECE_LEN, SCAN_PIECES, STREAM_BATCH, STREAM_WORK_FIRST,
+    DERIVED_MAX, FIND_WORK, FIND_WORK_MIN, SCAN_PIECE_LEN, SCAN_PIECES, STREAM_BATCH,
+    STREAM_WORK_FIRST,
 };
 use blocks::Blocks;
+use derived::Superblock;
+pub use derived::{Region, regions};
 use reader::{Parsed, Reader, Stop};
 use scan::{Candidate, Kind};
 use stretches::Stretches;
@@ -43,6 +48,8 @@ pub struct Found {
     pub blocks: Vec<Block>,
     /// What contains them, in order, for people.
     pub containers: Vec<Container>,
+    /// Where superblocks of dm-verity are, for [`regions`].
+    pub superblocks: Vec<u64>,
 }
 
 /// A file system, archive, stream or kernel that holds blocks.
@@ -69,6 +76,7 @@ pub fn find(image: &dyn Source, known: &[u64]) -> Result<Found, Error> {
         let start = index * step;
         let mut candidates = scan::scan(image, start..image.size().min(start + step))?;
         candidates.retain(|candidate| known.binary_search(&candidate.offset).is_err());
+        search.superblocks(&mut candidates)?;
         let (file_systems, streams): (Vec<_>, Vec<_>) =
             candidates.into_iter().partition(|candidate| candidate.kind.is_file_system());
         search.file_systems(&file_systems)?;
@@ -93,6 +101,7 @@ struct Search<'a> {
     blocks: Blocks,
     stretches: Stretches,
     containers: Vec<Container>,
+    superblocks: Vec<u64>,
     /// Where containers start that are not looked into, in order.
     known: &'a [u64],
     work_left: u64,
@@ -102,7 +111,24 @@ impl<'a> Search<'a> {
     fn new(image: &'a dyn Source, known: &'a [u64]) -> Self {
         let work_left = FIND_WORK_MIN + FIND_WORK * image.size();
         let (blocks, stretches) = (Blocks::new(image.size()), Stretches::new(image.size()));
-        Self { image, blocks, stretches, containers: Vec::new(), known, work_left }
+        let (containers, superblocks) = (Vec::new(), Vec::new());
+        Self { image, blocks, stretches, containers, superblocks, known, work_left }
+    }
+
+    /// Takes superblocks of dm-verity out of the candidates.
+    fn superblocks(&mut self, candidates: &mut Vec<Candidate>) -> Result<(), Error> {
+        for candidate in candidates.extract_if(.., |candidate| candidate.kind == Kind::Verity) {
+            let mut reader = Reader::new(self.image, self.work_left.min(Superblock::WORK));
+            match derived::superblock(&mut reader, candidate.offset) {
+                Ok(_) if self.superblocks.len() < DERIVED_MAX => {
+                    self.superblocks.push(candidate.offset);
+                }
+                Err(Stop::Device(error)) => return Err(error),
+                _ => {}
+            }
+            self.work_left = self.work_left.saturating_sub(LOOK_WORK);
+        }
+        Ok(())
     }
 
     fn file_systems(&mut self, candidates: &[Candidate]) -> Result<(), Error> {
@@ -180,7 +206,8 @@ impl<'a> Search<'a> {
     fn found(mut self) -> Found {
         self.containers.retain(|container| container.block_count > 0);
         self.containers.sort_by_key(|container| container.offset);
-        Found { blocks: self.blocks.iter().collect(), containers: self.containers }
+        let (blocks, containers) = (self.blocks.iter().collect(), self.containers);
+        Found { blocks, containers, superblocks: self.superblocks }
     }
 }
 
@@ -202,6 +229,7 @@ fn look(mut reader: Reader<'_>, candidate: &Candidate) -> (Parsed<Hit>, u64) {
         Kind::Squashfs => squashfs::find(&mut reader, offset),
         Kind::Erofs => erofs::find(&mut reader, offset),
         Kind::Cramfs => cramfs::find(&mut reader, offset),
+        Kind::Ext4 => ext4::find(&mut reader, offset),
         _ => stream::find(&mut reader, kind, offset),
     };
     // A place that is refused at once is not for free, either.

@@ -27,19 +27,22 @@ pub(super) enum Kind {
     Lzma,
     LzmaSection,
     Bzip2,
+    Verity,
+    Ext4,
 }
 
 impl Kind {
     /// Whether it is a file system: its tables tell where blocks are.
     pub(super) fn is_file_system(self) -> bool {
-        matches!(self, Self::Squashfs | Self::Erofs | Self::Cramfs)
+        matches!(self, Self::Squashfs | Self::Erofs | Self::Cramfs | Self::Ext4)
     }
 }
 
 /// A place where a container may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Candidate {
-    /// Where its first bytes are, in bytes; for `Erofs` and `LzmaSection` that is inside of it.
+    /// Where its first bytes are, in bytes; for `Erofs`, `Ext4` and `LzmaSection` that is inside
+    /// of it.
     pub(super) offset: u64,
     /// What it may be.
     pub(super) kind: Kind,
@@ -109,7 +112,7 @@ impl Pattern {
 const PLACES: usize = 4;
 
 /// First bytes of what can be found; each is documented with its parser.
-const PATTERNS: [Pattern; 13] = [
+const PATTERNS: [Pattern; 15] = [
     Pattern::new(Kind::Squashfs, *b"hsqs"),
     Pattern::new(Kind::Erofs, [0xe2, 0xe1, 0xf5, 0xe0]),
     Pattern::new(Kind::Cramfs, [0x45, 0x3d, 0xcd, 0x28]),
@@ -125,6 +128,9 @@ const PATTERNS: [Pattern; 13] = [
     Pattern::ending(Kind::Lzma, [0x5d, 0, 0], (0, 0xff)),
     Pattern::new(Kind::LzmaSection, [0x98, 0x58, 0x4e, 0xee]),
     Pattern::ending(Kind::Bzip2, *b"BZh", (b'1', b'9')),
+    Pattern::new(Kind::Verity, *b"veri"),
+    // The signature, and flags of its state.
+    Pattern { kind: Kind::Ext4, places: [(0x53, 0x53), (0xef, 0xef), (0, 7), (0, 0)] },
 ];
 
 static FIRST: [u16; 256] = allowed(0);

@@ -1,0 +1,4 @@
+//! libFuzzer's way into the harness `derived`.
+#![no_main]
+
+neap_fuzz::fuzz!("derived");
