@@ -402,13 +402,14 @@ fn neap_diff(job: &Job) -> Argv {
     argv
 }
 
-/// `neap apply` with everything a user gets by default.
+/// `neap apply` with everything a user gets by default, and the memory that a patch may have been
+/// made for.
 #[must_use]
 pub fn neap_apply(job: &Job) -> Argv {
     let (patch, rebuilt, state) = (job.patch(), job.rebuilt(), job.file("state"));
     let mut argv = job.argv("neap", &[&"apply", &patch, &"--source", &job.source]);
     argv.extend(["--target".into(), rebuilt.into(), "--state".into(), state.into()]);
-    argv.push("--json".into());
+    argv.extend(["--unpack-memory", "4G", "--json"].map(OsString::from));
     argv
 }
 
