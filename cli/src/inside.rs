@@ -72,7 +72,7 @@ pub(crate) fn json(seen: &Seen, header: &Header) -> Value {
 
 /// The time that unpacking and packing take, as people say it.
 pub(crate) fn cores(blocks: &Blocks) -> String {
-    format!("{:.1} s of one core like those of a desktop", core_seconds(blocks))
+    format!("{:.1} s of one core like those of a server", core_seconds(blocks))
 }
 
 /// The same in seconds, to the tenth.

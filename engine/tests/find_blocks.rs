@@ -99,7 +99,9 @@ fn streams_in_erofs_are_seen_up_to_where_their_ends_lie_elsewhere() {
             let in_files = found.containers.iter().filter(|found| found.name == name);
             // Blocks of lz4 and streams of bzip2 are seen whole or not at all.
             let is_left_out = name.starts_with("lz4") || name == "bzip2";
-            assert!(is_left_out || in_files.count() == tree.len(), "{name} {line}");
+            // Entries of zip that follow each other are one container, also across files.
+            let is_each = name == "zip" || in_files.count() == tree.len();
+            assert!(is_left_out || is_each, "{name} {line}");
             let plain_len: usize = view(&image, &found.blocks).len();
             let share = plain_len as f64 / 3_000_000.0;
             println!("{name}: {share:.2} of the plain bytes are seen: {line}");

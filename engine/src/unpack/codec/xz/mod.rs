@@ -59,10 +59,11 @@ impl Lzma {
 
     /// Most memory that packing takes, in bytes.
     ///
-    /// The window is one and a half dictionaries, a binary tree eight, its hash table up to four
-    /// (lz_encoder.c); the rest is 4 MiB at most.
+    /// The window is one and a half dictionaries, a binary tree eight, its hash table two of what
+    /// the next power of two is (lz_encoder.c); the rest is 2 MiB at most.
     pub(super) fn memory(self) -> u64 {
-        u64::from(self.dict_size) * 27 / 2 + (4 << 20)
+        let dict_size = u64::from(self.dict_size);
+        dict_size * 19 / 2 + dict_size.next_power_of_two() * 2 + (2 << 20)
     }
 
     /// Most memory that unpacking takes, in bytes: the dictionary, and tables.
