@@ -24,7 +24,7 @@ pub(crate) fn text(seen: &Seen, header: &Header) -> String {
         line(unchanged, "packed as in the source");
         let meaning = match *codec {
             _ if header.blocks.is_none() => {
-                "could be, but the patch is better with them as they are"
+                "left as they are, since packing them again does not pay"
             }
             _ if is_derived(codec) => "left out, computed again on the device",
             "ext4 inodes" => "sent without checksums, which the device puts back",
@@ -32,7 +32,7 @@ pub(crate) fn text(seen: &Seen, header: &Header) -> String {
         };
         line(rebuilt, meaning);
         line(passed, "pass through as they are");
-        if *corrections_len > 0 {
+        if *corrections_len > 0 && header.blocks.is_some() {
             text += &format!("  {codec:<16}{} of corrections\n", human(*corrections_len));
         }
         if passed.count > 0 {
