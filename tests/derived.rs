@@ -18,7 +18,7 @@ use neap_sim::derived;
 use neap_sim::layered;
 use neap_sim::pair::{Pair, WINDOW};
 use neap_sim::random::Random;
-use neap_sim::run::resumed;
+use neap_sim::run::{resumed, with_blocks};
 
 fn diffed(source: Vec<u8>, target: Vec<u8>, unpack: bool) -> Pair {
     let parts = Parts { unpack, ..Parts::default() };
@@ -276,24 +276,6 @@ fn region_with_a_wrong_byte_is_sent_as_it_is() {
         assert_eq!(codecs, expected);
         check(&pair, "a wrong byte");
     }
-}
-
-/// The pair with another table of blocks, applied by both appliers.
-fn with_blocks(pair: &Pair, change: impl Fn(&mut Blocks)) -> Result<Vec<u8>, DriveError> {
-    let header_len = usize::try_from(pair.header.header_len).expect("a header is short");
-    let frames = pair.patch[header_len..].to_vec();
-    let mut header = pair.header.clone();
-    for restart in &mut header.restarts {
-        restart.patch_offset -= pair.header.header_len;
-    }
-    change(header.blocks.as_mut().expect("the patch has blocks"));
-    let (bytes, header) = header.encode(frames.len() as u64);
-    let (source, target) = (pair.source.clone(), pair.target.clone());
-    let pair = Pair { source, target, patch: [bytes, frames].concat(), header };
-    let made = resumed(&pair, 0, drive::Options::default());
-    let slow = neap_reference::apply(&pair.patch, &pair.source);
-    assert_eq!(made.is_ok(), slow.is_ok(), "{:?}, {:?}", made.as_ref().err(), slow.err());
-    made
 }
 
 #[test]

@@ -19,7 +19,7 @@ use neap_sim::layered;
 use neap_sim::packed;
 use neap_sim::pair::{Pair, WINDOW};
 use neap_sim::random::Random;
-use neap_sim::run::resumed;
+use neap_sim::run::{resumed, with_blocks};
 
 fn options(coder: Coder, unpack: bool) -> Options {
     let parts = Parts { unpack, ..Parts::default() };
@@ -178,24 +178,6 @@ fn power_cuts_end_in_the_target_where_blocks_are_packed_again() {
     }
     println!("{cuts} power cuts survived");
     assert!(cuts > 100, "only {cuts} power cuts happened");
-}
-
-/// The pair with another table of blocks.
-fn with_blocks(pair: &Pair, change: impl Fn(&mut Blocks)) -> Result<Vec<u8>, DriveError> {
-    let frames = pair.patch[index(pair.header.header_len)..].to_vec();
-    let mut header = Header { ..pair.header.clone() };
-    for restart in &mut header.restarts {
-        restart.patch_offset -= pair.header.header_len;
-    }
-    change(header.blocks.as_mut().expect("the patch has blocks"));
-    let (bytes, header) = header.encode(frames.len() as u64);
-    let (source, target) = (pair.source.clone(), pair.target.clone());
-    let pair = Pair { source, target, patch: [bytes, frames].concat(), header };
-    let made = resumed(&pair, 0, drive::Options::default());
-    let slow = neap_reference::apply(&pair.patch, &pair.source);
-    let (fast, slow) = (made.as_ref().err(), slow.err());
-    assert_eq!(fast.is_some(), slow.is_some(), "the appliers disagree: {fast:?}, {slow:?}");
-    made
 }
 
 fn is_format_error(made: &Result<Vec<u8>, DriveError>) -> bool {

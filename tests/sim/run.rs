@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use neap_engine::apply::Checkpoint;
+use neap_engine::format::Blocks;
 use neap_engine::io::drive::{self, Applied, Options, Stopped};
 use neap_engine::io::error::DriveError;
 use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
@@ -148,4 +149,29 @@ pub fn resumed(pair: &Pair, windows: u64, options: Options) -> Result<Vec<u8>, D
     let applied = applied.map_err(|stopped| stopped.error)?;
     assert_eq!(applied.windows_resumed, windows);
     Ok(target.bytes)
+}
+
+/// The pair with another table of blocks, applied by both appliers, which must agree.
+///
+/// # Panics
+/// If they do not, or the patch has no blocks.
+///
+/// # Errors
+/// What the fast one says.
+pub fn with_blocks(pair: &Pair, change: impl Fn(&mut Blocks)) -> Result<Vec<u8>, DriveError> {
+    let header_len = usize::try_from(pair.header.header_len).expect("a header is short");
+    let frames = pair.patch[header_len..].to_vec();
+    let mut header = pair.header.clone();
+    for restart in &mut header.restarts {
+        restart.patch_offset -= pair.header.header_len;
+    }
+    change(header.blocks.as_mut().expect("the patch has blocks"));
+    let (bytes, header) = header.encode(frames.len() as u64);
+    let (source, target) = (pair.source.clone(), pair.target.clone());
+    let pair = Pair { source, target, patch: [bytes, frames].concat(), header };
+    let made = resumed(&pair, 0, drive::Options::default());
+    let slow = neap_reference::apply(&pair.patch, &pair.source);
+    let (fast, slow) = (made.as_ref().err(), slow.err());
+    assert_eq!(fast.is_some(), slow.is_some(), "the appliers disagree: {fast:?}, {slow:?}");
+    made
 }
