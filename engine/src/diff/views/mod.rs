@@ -391,10 +391,10 @@ fn fate(
     scratch: &Scratch,
     limits: &Limits,
 ) -> Result<Fate, DiffError> {
-    let Some(packed) = packed(target, block, DiffError::Target)? else { return Ok(Fate::Passed) };
     if limits.not_unpacked.has(block.codec) {
         return Ok(Fate::Passed);
     }
+    let Some(packed) = packed(target, block, DiffError::Target)? else { return Ok(Fate::Passed) };
     let Ok(plain) = block.codec.unpack(&packed, in_memory(limits.plain_len_max())) else {
         return Ok(Fate::Passed);
     };
