@@ -65,7 +65,7 @@ const ENGINE_DEPENDENCIES: &[&str] = &["blake3", "zstd"];
 const REFERENCE_LINES_MAX: [(&str, usize); 4] = [
     // Of what 400 lines were for before, and the views of `unpack`.
     ("engine/reference/src/", 420),
-    ("engine/reference/src/refs/", 2230),
+    ("engine/reference/src/refs/", 2280),
     ("engine/reference/src/mix/", 1450),
     // The table and the views; regions that are derived are a sitting of their own.
     ("engine/reference/src/unpack/", 390),

@@ -4,6 +4,7 @@
 //! left out. Layouts: "System V Application Binary Interface", chapters 4 and 5.
 
 use super::field::Rows;
+use super::kernel;
 use super::region::{Arch, Kind, Load, Region, Span};
 
 /// Most program headers that are read.
@@ -115,6 +116,12 @@ impl ElfReader {
         }
         self.advance();
         self.skip_empty();
+    }
+
+    /// Whether the section that has the names of sections has its own.
+    pub(super) fn is_whole(&self) -> bool {
+        let names = self.section(self.header.names_index.into());
+        names.kind == STRTAB && self.name(names.name) == b".shstrtab"
     }
 
     /// The region, once nothing more is wanted; none where no executable starts.
@@ -355,6 +362,13 @@ impl ElfReader {
         let name = self.name(section.name);
         let is_loaded = section.flags & ALLOC != 0;
         let linked = || self.address_of(self.section(section.link));
+        let is_final = is_loaded && !self.header.is_relocatable && self.region.is_wide;
+        if section.kind == PROGBITS
+            && is_final
+            && let Some(shape) = kernel::distances(name, section.len)
+        {
+            return Some(Kind::Distances(shape));
+        }
         match section.kind {
             PROGBITS | UNWIND if is_loaded && name == b".eh_frame" => Some(Kind::EhFrame),
             PROGBITS if is_loaded && name == b".eh_frame_hdr" => Some(Kind::EhFrameHdr),
@@ -447,6 +461,7 @@ impl Fields<'_> {
 // Types of sections, and flags.
 const PROGBITS: u32 = 1;
 const SYMTAB: u32 = 2;
+const STRTAB: u32 = 3;
 const RELA: u32 = 4;
 const DYNAMIC: u32 = 6;
 const NOBITS: u32 = 8;

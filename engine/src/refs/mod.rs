@@ -23,6 +23,7 @@ mod btf;
 mod constants;
 mod eh_frame;
 mod elf;
+mod kernel;
 mod narrow;
 mod part;
 mod pe;

@@ -55,6 +55,13 @@ impl RegionReader {
         }
     }
 
+    /// Whether it is sure that the file lies here in one piece, once nothing more is wanted: the
+    /// section that has the names of ELF sections has its own.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        matches!(&self.0, Reader::Elf(reader) if reader.is_whole())
+    }
+
     /// The region, once nothing more is wanted; none where no executable starts.
     #[must_use]
     pub fn finish(self) -> Option<Region> {

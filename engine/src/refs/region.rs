@@ -1,6 +1,7 @@
 //! A region: an executable found in the source, its address space, and what stands where in it.
 
 use super::field::Rows;
+pub use super::kernel::Shape;
 pub use super::reader::RegionReader;
 
 /// Most loads of a region, beside the file itself.
@@ -37,6 +38,8 @@ pub enum Kind {
     Constants,
     /// Aligned pointers, among others.
     Pointers,
+    /// Entries of a table of a Linux kernel that begin with distances from where they stand.
+    Distances(Shape),
     /// Pointers and jump tables, as data of PE files is.
     Data,
     /// The table of functions of a PE file (`.pdata`).

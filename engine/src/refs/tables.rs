@@ -28,6 +28,7 @@ pub(super) fn fields(
             table.jump_tables(out);
         }
         Kind::Pointers => table.pointers(out),
+        Kind::Distances(shape) => table.distances(shape, out),
         Kind::Data => {
             table.pointers(out);
             table.jump_tables(out);

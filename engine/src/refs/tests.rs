@@ -4,12 +4,12 @@ use proptest::prelude::*;
 
 use super::field::Field;
 use super::map::{Copy, Map, Move};
-use super::region::{Arch, Kind, Load, Region, RegionReader};
+use super::region::{Arch, Kind, Load, Region, RegionReader, Shape, Span};
 use super::votes::{Votes, Worth};
 use super::{rewrite, scan};
 
 /// Sections of the made executables: name, type, flags.
-const SECTIONS: [(&str, u32, u64); 14] = [
+const SECTIONS: [(&str, u32, u64); 16] = [
     ("", 0, 0),
     (".text", 1, 6),
     (".rodata", 1, 2),
@@ -23,6 +23,8 @@ const SECTIONS: [(&str, u32, u64); 14] = [
     (".rel.dyn", 9, 2),
     (".symtab", 2, 0),
     (".BTF", 1, 0),
+    ("__ksymtab", 1, 2),
+    (".altinstructions", 1, 2),
     (".shstrtab", 3, 0),
 ];
 const SECTION_LEN: usize = 1 << 13;
@@ -74,7 +76,7 @@ fn image(is_wide: bool, kind: u16, machine: u16, lead: usize, seed: u64) -> Vec<
         .iter()
         .for_each(|value| word(&mut start, *value, is_wide));
     start.extend(0_u32.to_le_bytes());
-    let counts = [start_len, load_len, 1, if is_wide { 64 } else { 40 }, 14, 13];
+    let counts = [start_len, load_len, 1, if is_wide { 64 } else { 40 }, 16, 15];
     start.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
     let len = image.len() - lead;
     start.extend(1_u32.to_le_bytes());
@@ -289,7 +291,7 @@ proptest! {
         seed: u64,
     ) {
         let mut image = image(is_wide, kind, machine, 0, seed);
-        let table = image.len() - if is_wide { 14 * 64 } else { 14 * 40 };
+        let table = image.len() - if is_wide { 16 * 64 } else { 16 * 40 };
         for (place, value, part) in changes {
             let place = match part {
                 0 => place.index(0x80),
@@ -318,6 +320,38 @@ proptest! {
             prop_assert!(ordered);
         }
     }
+}
+
+#[test]
+fn tables_of_a_kernel_are_distances_in_wide_files_that_are_linked() {
+    let count = |is_wide, kind, machine| {
+        let image = image(is_wide, kind, machine, 0, 3);
+        let region = read(&image, 0).expect("the image holds an executable");
+        let spans = region.spans.iter().filter_map(|span| match span.kind {
+            Kind::Distances(shape) => Some((shape.len, shape.count)),
+            _ => None,
+        });
+        spans.collect::<Vec<_>>()
+    };
+    // 8192 is no multiple of 12.
+    assert_eq!(count(true, 2, 62), [(12, 3), (14, 2)]);
+    assert_eq!(count(true, 3, 183), [(12, 3), (14, 2)]);
+    assert_eq!(count(true, 1, 62), []);
+    assert_eq!(count(false, 2, 40), []);
+}
+
+/// Of a number that is not 0, at each place that the shape has, and nowhere else.
+#[test]
+fn distances_stand_at_the_front_of_each_entry() {
+    let mut region = bare(4096);
+    let kind = Kind::Distances(Shape { len: 12, count: 2 });
+    region.spans = vec![Span { offset: 100, len: 36, address: 0x1000, kind }];
+    let numbers = [8_i32, 4, 77, 0, -12, 77, 4, 1 << 20, 77];
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    let mut found = Vec::new();
+    scan::fields(&region, 100, &bytes, &mut found);
+    let found: Vec<_> = found.iter().map(|field| (field.offset, field.address)).collect();
+    assert_eq!(found, [(100, 0x1008), (104, 0x1008), (116, 0x1004), (124, 0x101c)]);
 }
 
 /// A region of one load without headers.

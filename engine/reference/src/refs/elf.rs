@@ -225,6 +225,10 @@ impl Section<'_> {
     fn span(&self, region: &Region) -> Option<Kind> {
         const ARM_INDEX: u64 = 0x7000_0001;
         let (is_plain, is_allocated) = (self.kind == 1, self.flags & 2 != 0);
+        let is_final = is_plain && is_allocated && region.is_wide && !region.is_relocatable;
+        if let Some((len, count)) = distances(self.name, self.len).filter(|_| is_final) {
+            return Some(Kind::Distances { len, count });
+        }
         Some(match (self.kind, self.name) {
             (1 | ARM_INDEX, b".eh_frame") if is_allocated => Kind::CallFrames,
             (1, b".eh_frame_hdr") if is_allocated => Kind::SearchTable,
@@ -245,4 +249,17 @@ impl Section<'_> {
             _ => return None,
         })
     }
+}
+
+/// Length of an entry of a kernel's table, and how many distances it begins with (9.3.10).
+fn distances(name: &[u8], len: u64) -> Option<(u64, u64)> {
+    Some(match name {
+        b".orc_unwind_ip" | b".return_sites" | b".retpoline_sites" | b".call_sites" => (4, 1),
+        b".ibt_endbr_seal" | b".cfi_sites" | b".smp_locks" => (4, 1),
+        b"__ksymtab" | b"__ksymtab_gpl" => (12, 3),
+        b"__ex_table" | b"__bug_table" => (12, 2),
+        b".altinstructions" if len.is_multiple_of(12) => (12, 2),
+        b".altinstructions" => (14, 2),
+        _ => return None,
+    })
 }

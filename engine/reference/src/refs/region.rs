@@ -43,12 +43,19 @@ pub(super) enum Kind {
     Types,
     Code,
     Pointers,
+    /// Entries of `len` bytes that begin with `count` distances.
+    Distances {
+        len: u64,
+        count: u64,
+    },
     Constants,
     Data,
     Functions,
     SectionRelocations,
     Versions,
-    Relocations { has_addends: bool },
+    Relocations {
+        has_addends: bool,
+    },
     Symbols,
     Dynamic,
     FileHeader,

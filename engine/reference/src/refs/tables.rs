@@ -1,7 +1,7 @@
 //! Tables of pointers, relocations, symbols and headers (9.3.2, 9.3.3).
 
 use super::form::{Form, Row};
-use super::region::{FILE, Kind, Machine};
+use super::region::{FILE, Kind, Machine, Region};
 use super::scan::Scan;
 
 /// What checksums of symbols count from (9.3.3).
@@ -15,6 +15,12 @@ pub(super) fn scan(scan: &mut Scan<'_>) {
         Kind::Pointers => {
             return scan.multiples(word_len).for_each(|at| scan.pointer(at));
         }
+        Kind::Distances { len, count } => {
+            for at in scan.entries(len) {
+                (0..count).for_each(|index| distance(scan, at.wrapping_add(4 * index)));
+            }
+            return;
+        }
         Kind::SectionRelocations if region.is_wide => (24, section_relocation),
         Kind::Versions => (64, version),
         Kind::Relocations { has_addends: true } => (3 * word_len, relocation),
@@ -27,6 +33,13 @@ pub(super) fn scan(scan: &mut Scan<'_>) {
         _ => return,
     };
     scan.entries(len).for_each(|at| entry(scan, at));
+}
+
+/// A distance from where it stands.
+fn distance(scan: &mut Scan<'_>, at: u64) {
+    if scan.u32(at).is_some_and(|distance| distance != 0) {
+        scan.add_if(at, Form::Place, Region::is_loaded);
+    }
 }
 
 impl Scan<'_> {
