@@ -7,12 +7,64 @@ use super::parse::{Islands, Piece};
 use super::segment::{From, Segment};
 use crate::format::SourceRange;
 use crate::format::frame::COLUMN_COUNT;
-use crate::limits::{BODY_LEN_MAX, COLUMNS_LEN_MAX, SEGMENTS_MAX};
+use crate::limits::{BODY_LEN_MAX, COLUMNS_LEN_MAX, COPIES_MAX, SEGMENTS_MAX};
+use crate::refs::map::Map;
 use crate::varint;
 
 /// Bytes of columns and literals after which a frame ends: coded, they fit a body in any case.
 pub(super) const DRAFT_LEN_MAX: usize = BODY_LEN_MAX - (128 << 10);
 const _: () = assert!(DRAFT_LEN_MAX <= COLUMNS_LEN_MAX);
+
+/// When a frame ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Bytes that a draft may come to.
+    len_max: usize,
+    /// Whether these are what the coder `cm` may make of it, and not columns and literals.
+    is_mixed: bool,
+}
+
+impl Room {
+    /// For columns and literals.
+    pub(super) const RAW: Self = Self { len_max: DRAFT_LEN_MAX, is_mixed: false };
+
+    /// For a large executable under the coder `cm`. A body may come out too long all the same, and
+    /// is then made anew in frames with less in them.
+    pub(super) const MIXED: Self = Self { len_max: DRAFT_LEN_MAX / 2 * 3, is_mixed: true };
+
+    /// What these pieces come to, if that is a good part of it.
+    pub(super) fn good_part(self, pieces: &[Piece], range: Range<u64>) -> Option<usize> {
+        let drafts = Drafts::of(pieces, range, self);
+        let len = drafts.iter().map(|draft| self.len_of(draft)).sum();
+        (len > self.len_max / 2).then_some(len)
+    }
+
+    /// What a frame is filled to before it is known how addresses move in it: there may be more
+    /// differences.
+    pub(super) fn before_rewriting(self) -> Self {
+        let parts = if self.is_mixed { 7 } else { 6 };
+        Self { len_max: self.len_max / 8 * parts, ..self }
+    }
+
+    /// Half of it.
+    pub(super) fn half(self) -> Self {
+        Self { len_max: self.len_max / 2, ..self }
+    }
+
+    /// Whether a draft keeps within.
+    pub(super) fn holds(self, draft: &Draft) -> bool {
+        self.len_of(draft) <= self.len_max
+    }
+
+    /// Whether there is hardly anything left to halve.
+    pub(super) fn is_least(self) -> bool {
+        self.len_max < 4 * BATCH_LEN_MAX
+    }
+
+    fn len_of(self, draft: &Draft) -> usize {
+        if self.is_mixed { draft.mixed_len() } else { draft.len() }
+    }
+}
 
 /// Most islands taken at once, and most literals in bytes: keeps a frame from overflowing.
 const BATCH: usize = 4096;
@@ -24,6 +76,9 @@ const BATCH_DIFFERING: usize = 4 * BATCH;
 /// for the first gap of a frame.
 const BATCH_LEN_MAX: usize = 16 * BATCH;
 const _: () = assert!(10 * BATCH + BATCH_DIFFERING + BATCH <= BATCH_LEN_MAX);
+
+/// Copies after which a frame ends. Those that touch two regions count for both.
+const COPIES_HERE_MAX: usize = COPIES_MAX / 16 * 15;
 
 /// A frame whose columns are filled and not coded.
 #[derive(Debug, Default)]
@@ -46,12 +101,23 @@ impl Draft {
         let columns: usize = self.columns.iter().map(Vec::len).sum();
         columns + usize::try_from(self.literals_len).unwrap_or(usize::MAX)
     }
+
+    /// Bytes that the coder `cm` makes of executables, and half as much again, about: half of the
+    /// literals, two for each byte of a segment's length, two fifths for each island and each byte
+    /// of it. Literals that are noise count in full.
+    fn mixed_len(&self) -> usize {
+        let [_, run_lens, _, gaps, _, differences, regions, moves] = &self.columns;
+        let islands = (gaps.len() + differences.len()) / 5 * 2;
+        let columns = 2 * run_lens.len() + islands + regions.len() + moves.len();
+        let literals = usize::try_from(self.literals_len).unwrap_or(usize::MAX);
+        literals.max(literals / 2 + columns)
+    }
 }
 
 /// Fills drafts from pieces in target order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Drafts {
-    len_max: usize,
+    room: Room,
     done: Vec<Draft>,
     draft: Draft,
     /// The segment being gathered: count of literals, and the run behind them.
@@ -60,25 +126,36 @@ pub(super) struct Drafts {
     diagonal: i64,
     /// Bytes of copies since the last island.
     gap: u64,
-    /// Segments of the draft.
+    /// Segments of the draft, and those whose copies say how addresses move.
     segment_count: usize,
+    copy_count: usize,
 }
 
 impl Drafts {
     /// The drafts of a plan: one, unless its differences are more than was reckoned with.
-    pub(super) fn of_plan(plan: &Plan) -> Vec<Draft> {
+    pub(super) fn of_plan(plan: &Plan, room: Room) -> Vec<Draft> {
         let range = plan.target_offset..plan.end();
-        let mut drafts = Self::of(&plan.pieces, range, DRAFT_LEN_MAX);
+        let mut drafts = Self::of(&plan.pieces, range, room);
         let [.., regions, moves] = &mut drafts[0].columns;
         plan.regions.encode(regions, moves);
         drafts
     }
 
-    /// The drafts of a range of the target, of at most `len_max` bytes each, from pieces that are
+    /// The drafts of a range of the target that keep within some room each, from pieces that are
     /// sorted and disjoint; what they leave over is literal.
-    pub(super) fn of(pieces: &[Piece], range: Range<u64>, len_max: usize) -> Vec<Draft> {
-        let mut drafts = Self { len_max, ..Self::default() };
-        drafts.draft.target_offset = range.start;
+    pub(super) fn of(pieces: &[Piece], range: Range<u64>, room: Room) -> Vec<Draft> {
+        let draft = Draft { target_offset: range.start, ..Draft::default() };
+        let mut drafts = Self {
+            room,
+            done: Vec::new(),
+            draft,
+            literals: 0,
+            run: None,
+            diagonal: 0,
+            gap: 0,
+            segment_count: 0,
+            copy_count: 0,
+        };
         let mut at = range.start;
         for piece in pieces {
             drafts.literals(at, piece.segment.target);
@@ -168,6 +245,7 @@ impl Drafts {
         self.literals = 0;
         self.segment_count += 1;
         if let Some((_, From::Source { diagonal })) = run {
+            self.copy_count += usize::from(len >= Map::COPY_LEN_MIN);
             varint::put_signed(&mut columns[2], diagonal - self.diagonal);
             self.diagonal = diagonal;
         }
@@ -175,8 +253,9 @@ impl Drafts {
 
     fn made(&mut self, len: u64) {
         self.draft.target_len += len;
-        let room = self.len_max.saturating_sub(self.draft.len());
-        if room < BATCH_LEN_MAX || self.segment_count >= SEGMENTS_MAX - 2 {
+        let left = self.room.len_max.saturating_sub(self.room.len_of(&self.draft));
+        let is_full = self.segment_count >= SEGMENTS_MAX - 2 || self.copy_count >= COPIES_HERE_MAX;
+        if left < BATCH_LEN_MAX || is_full {
             self.end_frame();
         }
     }
@@ -192,6 +271,7 @@ impl Drafts {
         self.diagonal = 0;
         self.gap = 0;
         self.segment_count = 0;
+        self.copy_count = 0;
     }
 }
 
@@ -210,7 +290,7 @@ mod tests {
             let from = From::Source { diagonal: 0 };
             let segment = Segment { target: 0, len, from };
             let pieces = [Piece { segment, islands: Islands { places, differences } }];
-            let drafts = Drafts::of(&pieces, 0..len, DRAFT_LEN_MAX);
+            let drafts = Drafts::of(&pieces, 0..len, Room::RAW);
             assert_eq!(drafts.iter().map(|draft| draft.target_len).sum::<u64>(), len);
             let lens: Vec<_> = drafts.iter().map(Draft::len).collect();
             assert!(lens.iter().all(|len| *len <= DRAFT_LEN_MAX), "{island}: {lens:?}");

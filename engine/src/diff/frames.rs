@@ -6,7 +6,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::DiffError;
-use super::draft::Drafts;
+use super::draft::{Drafts, Room};
 use super::parse::{Islands, Piece};
 use super::price::Price;
 use super::regions::{Moved, Regions, Scans, joined};
@@ -40,9 +40,9 @@ impl Plan {
     }
 }
 
-/// Cuts the pieces of a range of the target where drafts of at most `draft_len_max` bytes end.
-pub(super) fn cut(pieces: Vec<Piece>, range: Range<u64>, draft_len_max: usize) -> Vec<Plan> {
-    let drafts = Drafts::of(&pieces, range, draft_len_max);
+/// Cuts the pieces of a range of the target where drafts are full.
+pub(super) fn cut(pieces: Vec<Piece>, range: Range<u64>, room: Room) -> Vec<Plan> {
+    let drafts = Drafts::of(&pieces, range, room);
     let mut pieces = pieces.into_iter();
     let mut rest: Option<Piece> = None;
     let plans = drafts.iter().map(|draft| {

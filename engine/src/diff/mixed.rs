@@ -4,16 +4,20 @@
 use rayon::prelude::*;
 
 use super::DiffError;
+use super::draft::Room;
 use super::frames::Plan;
 use super::pack::{self, Packed};
+use super::plan::Planner;
+use super::price::Price;
 use super::regions::Scans;
 use super::segment::From;
 use crate::cm::{Encoder, Guess, Segment};
 use crate::format::Frame;
 use crate::format::frame::COLUMN_COUNT;
 use crate::io::{Event, Progress, Source, Spool};
-use crate::limits::PIECE_LEN;
+use crate::limits::{BODY_LEN_MAX, PIECE_LEN};
 use crate::refs::piece::mark;
+use crate::refs::votes::Worth;
 
 /// Codes the plans and appends the frames to the spool.
 ///
@@ -33,11 +37,7 @@ pub(super) fn pack(
     for batch in groups.chunks(rayon::current_num_threads()) {
         let coded: Vec<Vec<Body>> = batch
             .par_iter()
-            .map(|group| {
-                let mut encoder = Encoder::new();
-                let plans = plans[group.clone()].iter();
-                plans.map(|plan| body(plan, source, target, refs, &mut encoder, progress)).collect()
-            })
+            .map(|group| bodies(plans[group.clone()].to_vec(), source, target, refs, progress))
             .collect::<Result<_, DiffError>>()?;
         for (group, bodies) in batch.iter().zip(coded) {
             packed.restart(plans[group.start].target_offset);
@@ -51,6 +51,35 @@ pub(super) fn pack(
         }
     }
     Ok(packed)
+}
+
+/// The bodies of plans that one model codes. Those that come out too long are planned anew, with
+/// less in a frame.
+fn bodies(
+    mut plans: Vec<Plan>,
+    source: &dyn Source,
+    target: &dyn Source,
+    refs: bool,
+    progress: Progress,
+) -> Result<Vec<Body>, DiffError> {
+    loop {
+        let mut encoder = Encoder::new();
+        let mut bodies = Vec::new();
+        for plan in &plans {
+            let body = body(plan, source, target, refs, &mut encoder, progress)?;
+            if body.bytes.len() > BODY_LEN_MAX {
+                break;
+            }
+            bodies.push(body);
+        }
+        let Some(plan) = plans.get(bodies.len()) else { return Ok(bodies) };
+        let regions = &plan.regions;
+        let (moves, price, room) = (Worth::CM, &Price::CM, Room::RAW);
+        let planner = Planner { source, target, regions, moves, price, room };
+        let narrowed = planner.narrowed(plan)?;
+        assert!(narrowed.len() > 1, "what is cut for any coder fits");
+        plans.splice(bodies.len()..=bodies.len(), narrowed);
+    }
 }
 
 /// A frame's body, and how many bytes of it are its columns and the rest.

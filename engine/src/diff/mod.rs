@@ -37,9 +37,10 @@ use crate::io::{self, Event, Progress, Source, Spool};
 use crate::limits::{IMAGE_SIZE_MAX, RESTART_LEN, UNPACK_MEMORY, WINDOW_LOG2_MAX, WINDOW_LOG2_MIN};
 use crate::refs::votes::Worth;
 use crate::unpack::codec::Families;
+use draft::Room;
 use images::Images;
 use parse::{Islands, Piece};
-use plan::Candidate;
+use plan::{Candidate, Planner};
 use price::Price;
 use rayon::prelude::*;
 use regions::{Regions, Rewritten};
@@ -351,7 +352,12 @@ fn candidates(
     let near = near_matches(source, unused, target, &exact, options, Pass::First, progress)?;
     let none = Regions::default();
     let pieces = parsed(source, target, &exact, &near, &none, price, progress)?;
-    let plain = Candidate::new(calmed(pieces.clone()), source, target, &none, Worth::NONE, price)?;
+    let room = match options.coder {
+        Coder::Zstd => Room::RAW,
+        Coder::Cm => Room::MIXED,
+    };
+    let planner = Planner { source, target, regions: &none, moves: Worth::NONE, price, room };
+    let plain = Candidate::new(calmed(pieces.clone()), &planner)?;
     let estimates = estimate::estimate(target, &pieces, progress)?;
     if !options.parts.refs {
         return Ok((vec![plain], estimates));
@@ -370,7 +376,8 @@ fn candidates(
         false => pieces,
     };
     progress(Event::Phase { name: "frames", total: target.size() });
-    let rewritten = Candidate::new(calmed(pieces), source, target, &regions, moves, price)?;
+    let planner = Planner { regions: &regions, moves, ..planner };
+    let rewritten = Candidate::new(calmed(pieces), &planner)?;
     // Close ones are both coded; where the estimate is clear, it is right.
     let (with, without) = (rewritten.cost(price), plain.cost(price));
     let clear = without / CLEAR;

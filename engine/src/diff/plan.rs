@@ -1,13 +1,16 @@
 //! The plan: a delta, or the whole target where no delta is smaller.
 
+use std::cmp::Reverse;
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::draft::{DRAFT_LEN_MAX, Drafts};
+use super::draft::{Drafts, Room};
 use super::frames::{self, Plan};
 use super::pack::{self, Coding, Packed};
 use super::parse::{Islands, Piece};
 use super::price::Price;
-use super::regions::Regions;
+use super::regions::{Moved, Regions};
 use super::segment::{From, Segment};
 use super::{Coder, DiffError, Options, Summary, mixed};
 use crate::coder;
@@ -20,8 +23,8 @@ use crate::refs::votes::Worth;
 /// Every how many bytes a sample of the target is compressed to guess its full size.
 const SAMPLE_STRIDE: u64 = 4 << 20;
 
-/// Where mixing makes literals shorter by less than this part, they are noise with repeats in it
-/// at best, and zstd finds those over a longer distance: it is tried, too.
+/// Where mixing makes literals, if they are most of it, shorter by less than this part, they are
+/// noise with repeats in it at best, and zstd finds those over a longer distance: it is tried, too.
 const NOISE: u64 = 16;
 
 /// Bytes in a sample.
@@ -36,6 +39,9 @@ const FULL_RESTART_LEN: u64 = 64 << 20;
 /// a full image needs, and applying it takes 2 MiB of memory less.
 const DELTA_WINDOW_LOG2: u32 = 22;
 
+/// Least length of an executable that may have frames of its own, in bytes.
+const LARGE_LEN_MIN: u64 = 1 << 20;
+
 /// A way to make the target.
 #[derive(Debug, Default)]
 pub(super) struct Candidate {
@@ -45,47 +51,142 @@ pub(super) struct Candidate {
     is_full: bool,
 }
 
-impl Candidate {
-    /// The pieces, with the addresses of `regions` rewritten where that pays.
-    pub(super) fn new(
-        pieces: Vec<Piece>,
-        source: &dyn Source,
-        target: &dyn Source,
-        regions: &Regions,
-        moves: Worth,
-        price: &Price,
-    ) -> Result<Self, DiffError> {
-        // Differences are only known once the copies of a frame are: leave room for more of them.
-        let rewrites = !regions.is_empty();
-        let len_max = if rewrites { DRAFT_LEN_MAX / 4 * 3 } else { DRAFT_LEN_MAX };
-        let mut plans = frames::cut(pieces, 0..target.size(), len_max);
-        if rewrites {
-            frames::rewrite(&mut plans, source, target, regions, moves, price)?;
-            let mut fitting = Vec::new();
-            for mut plan in plans {
-                let mut fits = is_one_draft(&plan);
-                if !fits && !plan.regions.is_empty() {
-                    plan.forget_regions(source, target)?;
-                    fits = is_one_draft(&plan);
-                }
-                if fits {
-                    fitting.push(plan);
-                    continue;
-                }
-                // Without the regions it differs in more than it was cut for.
-                let range = plan.target_offset..plan.end();
-                fitting.extend(frames::cut(plan.pieces, range, DRAFT_LEN_MAX));
-            }
-            plans = fitting;
+/// What plans are made with.
+#[derive(Clone, Copy)]
+pub(super) struct Planner<'a> {
+    pub(super) source: &'a dyn Source,
+    pub(super) target: &'a dyn Source,
+    /// Whose addresses are rewritten where that pays.
+    pub(super) regions: &'a Regions,
+    pub(super) moves: Worth,
+    pub(super) price: &'a Price,
+    /// What a frame may hold of a large executable; of others it is [`Room::RAW`].
+    pub(super) room: Room,
+}
+
+impl Planner<'_> {
+    /// The plans of a range of the target.
+    ///
+    /// How the addresses of an executable move is what the copies of one frame say: a large one
+    /// begins with a frame, and has it to itself as far as that goes.
+    pub(super) fn plans(
+        &self,
+        mut pieces: Vec<Piece>,
+        range: Range<u64>,
+    ) -> Result<Vec<Plan>, DiffError> {
+        let mut parts = Vec::new();
+        let mut end = range.end;
+        for Range { start: from, end: to } in self.large(&pieces, &range).into_iter().rev() {
+            let behind = pieces.split_off(first(&pieces, to));
+            let to = behind.first().map_or(end, |piece| piece.segment.target);
+            let within = pieces.split_off(first(&pieces, from));
+            let from = within.first().map_or(to, |piece| piece.segment.target);
+            parts.extend([(behind, to..end, Room::RAW), (within, from..to, self.room)]);
+            end = from;
         }
+        parts.push((pieces, range.start..end, Room::RAW));
+        let parts = parts.into_par_iter().rev();
+        let plans = parts.map(|(pieces, range, room)| self.filled(pieces, range, room));
+        Ok(plans.collect::<Result<Vec<_>, DiffError>>()?.concat())
+    }
+
+    /// Where the target has large executables, in order. Of those that overlap that counts which
+    /// has most to code.
+    fn large(&self, pieces: &[Piece], range: &Range<u64>) -> Vec<Range<u64>> {
+        let regions = self.regions.0.iter().filter(|moved| moved.entry.len >= LARGE_LEN_MIN);
+        let places = regions.filter_map(Moved::target).filter_map(|place| {
+            let place = place.start.max(range.start)..place.end.min(range.end);
+            let is_within = place.start < place.end;
+            let within = || &pieces[first(pieces, place.start)..first(pieces, place.end)];
+            let len = Room::RAW.good_part(is_within.then(within)?, place.clone())?;
+            Some((len, place))
+        });
+        let mut places: Vec<_> = places.collect();
+        places.sort_unstable_by_key(|(len, place)| (Reverse(*len), place.start));
+        let mut large: Vec<Range<u64>> = Vec::new();
+        for (_, place) in places {
+            if large.iter().all(|other| other.end <= place.start || place.end <= other.start) {
+                large.push(place);
+            }
+        }
+        large.sort_unstable_by_key(|place| place.start);
+        large
+    }
+
+    /// The plans of a part of it, with frames as full as they may be.
+    fn filled(
+        &self,
+        pieces: Vec<Piece>,
+        range: Range<u64>,
+        room: Room,
+    ) -> Result<Vec<Plan>, DiffError> {
+        let Self { source, target, regions, moves, price, .. } = *self;
+        if regions.is_empty() {
+            return Ok(frames::cut(pieces, range, room));
+        }
+        // Differences are only known once the copies of a frame are: leave room for more of them.
+        let mut plans = frames::cut(pieces, range, room.before_rewriting());
+        frames::rewrite(&mut plans, source, target, regions, moves, price)?;
+        let mut filled = Vec::new();
+        for mut plan in plans {
+            let range = plan.target_offset..plan.end();
+            if is_one_draft(&plan, room) {
+                filled.push(plan);
+            } else if !plan.regions.is_empty() && !room.is_least() {
+                // Its own copies say less of how addresses move than all did.
+                filled.extend(self.filled(plan.pieces, range, room.half())?);
+            } else {
+                // Without the regions it differs in more than it was cut for.
+                plan.forget_regions(source, target)?;
+                filled.extend(frames::cut(plan.pieces, range, room));
+            }
+        }
+        Ok(filled)
+    }
+
+    /// The plans of what one with more room was made of. Its regions must be the planner's.
+    pub(super) fn narrowed(&self, plan: &Plan) -> Result<Vec<Plan>, DiffError> {
+        self.filled(plan.pieces.clone(), plan.target_offset..plan.end(), Room::RAW)
+    }
+}
+
+/// The first piece at or behind a byte of the target.
+fn first(pieces: &[Piece], at: u64) -> usize {
+    pieces.partition_point(|piece| piece.segment.target < at)
+}
+
+impl Candidate {
+    /// The pieces, with the addresses of the planner's regions rewritten where that pays.
+    pub(super) fn new(pieces: Vec<Piece>, planner: &Planner<'_>) -> Result<Self, DiffError> {
+        Ok(Self::of(planner.plans(pieces, 0..planner.target.size())?))
+    }
+
+    fn of(plans: Vec<Plan>) -> Self {
         let refs = plans.iter().any(|plan| !plan.regions.is_empty());
-        Ok(Self { plans, refs, is_full: false })
+        Self { plans, refs, is_full: false }
+    }
+
+    /// The same in frames that any coder can make.
+    fn narrowed(&self, source: &dyn Source, target: &dyn Source) -> Result<Self, DiffError> {
+        let plans = self.plans.iter().map(|plan| {
+            let planner = Planner {
+                source,
+                target,
+                regions: &plan.regions,
+                moves: Worth::ZSTD,
+                price: &Price::ZSTD,
+                room: Room::RAW,
+            };
+            planner.narrowed(plan)
+        });
+        let plans = plans.collect::<Result<Vec<_>, DiffError>>()?.concat();
+        Ok(Self { is_full: self.is_full, ..Self::of(plans) })
     }
 
     /// The whole target but its zeros.
     fn full(zeros: &[Segment], target_size: u64) -> Self {
         let pieces = zeros.iter().map(|s| Piece { segment: *s, islands: Islands::default() });
-        let plans = frames::cut(pieces.collect(), 0..target_size, DRAFT_LEN_MAX);
+        let plans = frames::cut(pieces.collect(), 0..target_size, Room::RAW);
         Self { plans, refs: false, is_full: true }
     }
 
@@ -114,6 +215,11 @@ impl Candidate {
         let map = SourceMap::of_used(&self.used(), source_size, window_len);
         let digests = map.used_len().div_ceil(window_len) * DIGEST_LEN;
         map.encode().len() as u64 + digests + u64::from(self.refs) * LAYER_LEN
+    }
+
+    /// Bytes of columns and literals before they are coded.
+    fn draft_len(&self) -> u64 {
+        self.plans.iter().map(|plan| plan.draft_len).sum()
     }
 
     /// Bytes of the target that are neither copied nor zero.
@@ -148,15 +254,16 @@ impl Candidate {
         spool: &mut dyn Spool,
         progress: Progress,
     ) -> Result<Packed, DiffError> {
-        let total = self.plans.iter().map(|plan| plan.draft_len).sum();
-        progress(Event::Phase { name: if self.is_full { "code in full" } else { "code" }, total });
+        let (name, total) = (if self.is_full { "code in full" } else { "code" }, self.draft_len());
+        progress(Event::Phase { name, total });
         let (restart_len, window_log2) = match self.is_full {
             true => (FULL_RESTART_LEN, LITERAL_WINDOW_LOG2),
             false => (options.restart_len, DELTA_WINDOW_LOG2),
         };
         match coder {
             Coder::Zstd => {
-                let drafts = self.plans.par_iter().flat_map_iter(Drafts::of_plan).collect();
+                let drafts = |plan| Drafts::of_plan(plan, Room::RAW);
+                let drafts = self.plans.par_iter().flat_map_iter(drafts).collect();
                 let coding = Coding { level: options.level(), restart_len, window_log2 };
                 pack::pack(drafts, target, coding, self.refs, spool, progress)
             }
@@ -168,9 +275,8 @@ impl Candidate {
 }
 
 /// Whether a frame can hold a plan, the columns that name its regions too.
-fn is_one_draft(plan: &Plan) -> bool {
-    let drafts = Drafts::of_plan(plan);
-    matches!(&drafts[..], [draft] if draft.len() <= DRAFT_LEN_MAX)
+fn is_one_draft(plan: &Plan, room: Room) -> bool {
+    matches!(&Drafts::of_plan(plan, room)[..], [draft] if room.holds(draft))
 }
 
 /// What was kept, and what it is made of.
@@ -202,16 +308,19 @@ pub(super) fn choose(
     let full_len_least = full_len_least(target, &zeros)?;
     let mut kept: Option<(u64, Packed, Candidate)> = None;
     let mut appended = spooled;
-    let mut try_out = |candidate: Candidate, kept: &mut Option<(u64, Packed, Candidate)>| {
+    let mut try_out = |mut candidate: Candidate, kept: &mut Option<(u64, Packed, Candidate)>| {
         let mut packed = candidate.pack(options.coder, source, target, options, spool, progress)?;
         let mut from = appended;
         appended += packed.len;
-        if options.coder == Coder::Cm && packed.len / NOISE * (NOISE + 1) > candidate.literals() {
-            let fast = candidate.pack(Coder::Zstd, source, target, options, spool, progress)?;
+        let literals = candidate.literals();
+        let is_noise = packed.len / NOISE * (NOISE + 1) > literals;
+        if options.coder == Coder::Cm && is_noise && literals > candidate.draft_len() / 2 {
+            let narrowed = candidate.narrowed(source, target)?;
+            let fast = narrowed.pack(Coder::Zstd, source, target, options, spool, progress)?;
             let fast_from = appended;
             appended += fast.len;
             if fast.len < packed.len {
-                (packed, from) = (fast, fast_from);
+                (packed, from, candidate) = (fast, fast_from, narrowed);
             }
         }
         // Two that differ in a few bytes may differ in more of the header.
@@ -314,9 +423,12 @@ mod tests {
         assert!(!regions.is_empty());
         for regions in [regions, none] {
             let pieces = vec![piece(Islands::default())];
-            let made = Candidate::new(pieces, &source, &target, &regions, Worth::NONE, price);
+            let (source, target) = (&source, &target);
+            let (moves, room) = (Worth::NONE, Room::RAW);
+            let planner = Planner { source, target, regions: &regions, moves, price, room };
+            let made = Candidate::new(pieces, &planner);
             let plans = made.expect("images in memory can be read").plans;
-            assert!(plans.iter().all(is_one_draft));
+            assert!(plans.iter().all(|plan| is_one_draft(plan, Room::RAW)));
             assert_eq!(plans.iter().map(|plan| plan.target_len).sum::<u64>(), len);
             assert_eq!(plans.len() > 1, !regions.is_empty());
         }

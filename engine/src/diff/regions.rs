@@ -30,8 +30,9 @@ const BTF: &[u8] = &[0x9f, 0xeb, 1, 0];
 /// to at least this many bytes.
 const ALIGNMENT: u64 = 4;
 
-/// Most executables that may start within another: one with more is the start of a file in pieces,
-/// whose headers were sought in another file.
+/// Most executables that may start within another, unless that is whole for sure, as a kernel is
+/// with the libraries it maps into programs: one with more is the start of a file in pieces, whose
+/// headers were sought in another file.
 const NESTED_MAX: usize = 3;
 
 /// Bytes of source looked through by one task.
@@ -105,14 +106,14 @@ impl Regions {
         let candidates = candidates(source, progress)?;
         let types: Vec<u64> =
             candidates.iter().filter(|found| found.is_types).map(|found| found.offset).collect();
-        for (index, Found { offset, end, .. }) in candidates.iter().enumerate() {
+        for (index, Found { offset, end, is_whole, .. }) in candidates.iter().enumerate() {
             if regions.0.last().is_some_and(|last| last.end() > *offset) {
                 continue;
             }
             let within = &candidates[index + 1..];
             let within = &within[..within.partition_point(|next| next.offset < *end)];
             let types = types.get(types.partition_point(|types| types <= offset));
-            let many = within.first().filter(|_| within.len() > NESTED_MAX);
+            let many = within.first().filter(|_| !is_whole && within.len() > NESTED_MAX);
             let first = types.filter(|types| *types < end).or(many.map(|first| &first.offset));
             let known = match first {
                 Some(first) => cut(source, *offset, *first)?,
@@ -124,7 +125,7 @@ impl Regions {
                 }
                 known => known,
             };
-            let Some((region, reads)) = known else { continue };
+            let Some(Known { region, reads, .. }) = known else { continue };
             let entry =
                 RegionEntry { offset: region.offset, len: region.len, ..Default::default() };
             regions.0.push(Moved { region, entry, map: Map::default(), reads });
@@ -258,12 +259,23 @@ impl Moved {
         Ok(moved)
     }
 
+    /// Where its like is in the target, if its first byte went there.
+    pub(super) fn target(&self) -> Option<std::ops::Range<u64>> {
+        let start = self.start_in_target()?;
+        Some(start..start.saturating_add(self.entry.len))
+    }
+
+    fn start_in_target(&self) -> Option<u64> {
+        let diagonal = self.map.diagonal(self.entry.offset);
+        self.entry.offset.checked_add_signed(diagonal.checked_neg()?)
+    }
+
     /// The executable of the target that starts where this one's first byte went, if one does.
     pub(super) fn twin(&self, target: &dyn Source) -> Result<Option<Region>, io::Error> {
-        let diagonal = self.map.diagonal(self.entry.offset);
-        let start = self.entry.offset.wrapping_sub(diagonal.cast_unsigned());
-        let twin = if start < target.size() { read(target, start, target.size())? } else { None };
-        Ok(twin.map(|(region, _)| region))
+        let start = self.start_in_target().filter(|start| *start < target.size());
+        let Some(start) = start else { return Ok(None) };
+        let twin = read(target, start, target.size())?;
+        Ok(twin.map(|known| known.region))
     }
 
     /// Keeps only the first `count` moves.
@@ -388,23 +400,32 @@ struct Found {
     end: u64,
     /// Whether it is nothing but types.
     is_types: bool,
+    /// Whether it lies there in one piece for sure.
+    is_whole: bool,
 }
 
 /// Where executables may be, in order of where they start.
 fn candidates(source: &dyn Source, progress: Progress) -> Result<Vec<Found>, DiffError> {
     let found = starts(source, progress)?.into_par_iter().map(|start| {
         let known = read(source, start, source.size()).map_err(DiffError::Source)?;
-        Ok(known.map(|(region, _)| Found {
+        Ok(known.map(|Known { region, is_whole, .. }| Found {
             offset: region.offset,
             end: region.end(),
             is_types: region.spans.iter().all(|span| span.kind == Kind::Types),
+            is_whole,
         }))
     });
     found.filter_map(Result::transpose).collect()
 }
 
-/// A region, and what was read to know it.
-type Known = (Region, Vec<SourceRange>);
+/// A region that was found.
+struct Known {
+    region: Region,
+    /// What was read to know it.
+    reads: Vec<SourceRange>,
+    /// Whether it lies there in one piece for sure.
+    is_whole: bool,
+}
 
 /// The front of a PE file at `offset` that wraps others, as a kernel wraps its types and a boot
 /// loader its modules: up to the first types, or the first file if there are many.
@@ -419,10 +440,10 @@ fn cut(source: &dyn Source, offset: u64, first: u64) -> Result<Option<Known>, Di
 
 /// The region at `start`, if one is there, as if the image ended at `end`.
 fn read(image: &dyn Source, start: u64, end: u64) -> Result<Option<Known>, io::Error> {
-    let Some((region, _)) = read_headers(image, start, end)? else { return Ok(None) };
+    let Some(Known { region, .. }) = read_headers(image, start, end)? else { return Ok(None) };
     // A device reads up to the region's end: what is known by bytes behind it is not known there.
     let known = read_headers(image, start, region.end())?;
-    Ok(known.filter(|known| known.0 == region))
+    Ok(known.filter(|known| known.region == region))
 }
 
 fn read_headers(image: &dyn Source, start: u64, end: u64) -> Result<Option<Known>, io::Error> {
@@ -435,10 +456,9 @@ fn read_headers(image: &dyn Source, start: u64, end: u64) -> Result<Option<Known
         reads.push(SourceRange { offset, len: len as u64 });
         reader.give(&bytes);
     }
-    Ok(reader
-        .finish()
-        .filter(|region| region.len > 0 && !region.spans.is_empty())
-        .map(|r| (r, reads)))
+    let is_whole = reader.is_whole();
+    let region = reader.finish().filter(|region| region.len > 0 && !region.spans.is_empty());
+    Ok(region.map(|region| Known { region, reads, is_whole }))
 }
 
 /// What each load of the target's executable is moved by beside its bytes, up to the last that is.
@@ -470,6 +490,8 @@ fn within(len: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::parse::Islands;
+    use super::super::segment::Segment;
     use super::*;
 
     /// The headers of each lie in part behind its last load, or its types: a device that is given
@@ -498,6 +520,40 @@ mod tests {
             image.resize(8192, 0);
             assert!(matches!(read_headers(&image, 0, 8192), Ok(Some(_))));
             assert!(matches!(read(&image, 0, 8192), Ok(None)));
+        }
+    }
+
+    /// A kernel has libraries in it that it maps into programs, and was taken for the start of a
+    /// file in pieces: its addresses stayed as they were.
+    #[test]
+    fn executable_with_many_in_it_is_one_if_it_is_whole_for_sure() {
+        for (names, is_whole) in [(*b"\0.shstrtab\0", true), (*b"\0.shstrtaX\0", false)] {
+            let header = |sections: u64, count: u8, names: u8| {
+                let mut header = b"\x7fELF\x02\x01\x01".to_vec();
+                header.resize(64, 0);
+                header[40..48].copy_from_slice(&sections.to_le_bytes());
+                (header[58], header[60], header[62]) = (64, count, names);
+                header
+            };
+            let mut source = header(64, 2, 1);
+            source.resize(64 + 64, 0);
+            let section = [1_u32, 3, 0, 0, 0, 0, 512, 0, 11, 0, 0, 0, 0, 0, 0, 0];
+            source.extend(section.iter().flat_map(|number| number.to_le_bytes()));
+            for _ in 0..=NESTED_MAX {
+                source.extend(header(0, 0, 0));
+            }
+            source.resize(512, 0);
+            source.extend(names);
+            source.resize(1024, 7);
+            let mut target = source.clone();
+            target[64 + 64 + 3] = 1;
+            let segment = Segment { target: 0, len: 512, from: From::Source { diagonal: 0 } };
+            let mut islands = Islands::default();
+            islands.extend(0, &source[..512], &target[..512]);
+            let pieces = [Piece { segment, islands }];
+            let regions = Regions::find(&source, &target, &pieces, Worth::NONE, &|_| ());
+            let regions = regions.expect("images in memory can be read").0;
+            assert_eq!(regions.iter().any(|moved| moved.entry.offset == 0), is_whole);
         }
     }
 
