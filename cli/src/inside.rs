@@ -28,6 +28,7 @@ pub(crate) fn text(seen: &Seen, header: &Header) -> String {
             }
             _ if is_derived(codec) => "left out, computed again on the device",
             "ext4 inodes" => "sent without checksums, which the device puts back",
+            "kallsyms" => "sent without what follows from the names, which the device puts back",
             _ => "sent plain, packed again on the device",
         };
         line(rebuilt, meaning);
@@ -128,6 +129,7 @@ fn advice(codec: &str) -> &'static str {
             "pack with a preset of xz (-0 to -9, -e) and a dictionary that the device has memory \
              for: --unpack-memory allows more"
         }
+        "kallsyms" => "a kernel's symbols are in an order of their own: nothing to be done",
         "ext4 inodes" => "some checksums are wrong: e2fsck finds out which",
         "dm-verity tree" | "FEC" => {
             "these take more memory than --unpack-memory allows: they are held whole"

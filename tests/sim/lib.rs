@@ -13,6 +13,7 @@ pub mod derived;
 pub mod disk;
 pub mod erofs;
 pub mod executable;
+pub mod kallsyms;
 pub mod layered;
 pub mod machine;
 pub mod packed;

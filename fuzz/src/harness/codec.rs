@@ -2,7 +2,7 @@
 //! found to be packed again is, to the same bytes.
 
 use neap_engine::unpack::Codec;
-use neap_engine::unpack::codec::{Method, Methods, Rebuilt, Stream};
+use neap_engine::unpack::codec::{Kallsyms, Method, Methods, Rebuilt, Stream};
 
 /// Most plain bytes of a block here.
 const PLAIN_LEN_MAX: usize = 64 << 10;
@@ -10,7 +10,18 @@ const PLAIN_LEN_MAX: usize = 64 << 10;
 /// Methods that take more than that are left out: the fuzzer has no memory for them.
 const MEMORY_MAX: u64 = 48 << 20;
 
-const CODECS: [Codec; 14] = [
+/// Few symbols, whose tables stand close together.
+const SYMBOLS: Kallsyms = Kallsyms {
+    count: 8,
+    offsets: 0,
+    names: 32,
+    markers: 96,
+    sequence: 100,
+    tokens: 124,
+    index: 640,
+};
+
+const CODECS: [Codec; 15] = [
     Codec::Deflate,
     Codec::Zlib,
     Codec::Lz4,
@@ -25,6 +36,7 @@ const CODECS: [Codec; 14] = [
     Codec::Cut(Stream::Lzma),
     Codec::Cut(Stream::Zstd),
     Codec::Stored,
+    Codec::Kallsyms(SYMBOLS),
 ];
 
 /// The first byte chooses: a codec that unpacks the others, or a method that packs them.

@@ -41,7 +41,8 @@ impl Codec {
     #[must_use]
     pub fn family(self) -> Option<Family> {
         match self {
-            Self::Stored | Self::Ext4Inodes(_) | Self::Verity | Self::Fec => None,
+            Self::Stored | Self::Ext4Inodes(_) | Self::Kallsyms(_) => None,
+            Self::Verity | Self::Fec => None,
             Self::Deflate | Self::Zlib | Self::Cut(Stream::Deflate | Stream::Zlib) => {
                 Some(Family::Deflate)
             }

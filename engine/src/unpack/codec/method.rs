@@ -1,6 +1,6 @@
 //! How a block was packed: the codec and the settings with which it is packed again.
 
-use super::{Codec, Inodes, Stream, bzip2, cut, deflate, lz4, xz, zstd};
+use super::{Codec, Inodes, Kallsyms, Stream, bzip2, cut, deflate, lz4, xz, zstd};
 use crate::error::FormatError;
 use crate::limits::{PLAIN_LEN_MAX, ZSTD_WINDOW_LOG2_MAX};
 use crate::unpack::derived::Derived;
@@ -39,6 +39,7 @@ pub(super) enum Settings {
     Zstd(zstd::Settings),
     Bzip2 { level: u8 },
     Ext4Inodes(Inodes),
+    Kallsyms(Kallsyms),
     Verity,
     Fec,
 }
@@ -59,6 +60,7 @@ mod id {
     pub(super) const VERITY: u8 = 10;
     pub(super) const FEC: u8 = 11;
     pub(super) const EXT4_INODES: u8 = 12;
+    pub(super) const KALLSYMS: u8 = 13;
 }
 
 const PART: &str = "methods";
@@ -90,6 +92,7 @@ impl Method {
             Settings::Zstd(_) => Codec::Zstd,
             Settings::Bzip2 { .. } => Codec::Bzip2,
             Settings::Ext4Inodes(inodes) => Codec::Ext4Inodes(inodes),
+            Settings::Kallsyms(kallsyms) => Codec::Kallsyms(kallsyms),
             Settings::Verity => Codec::Verity,
             Settings::Fec => Codec::Fec,
         }
@@ -110,6 +113,7 @@ impl Method {
             | Settings::Lz4(_)
             | Settings::Lz4Clusters { .. }
             | Settings::Ext4Inodes(_)
+            | Settings::Kallsyms(_)
             | Settings::Verity
             | Settings::Fec => 0,
             // zlib's window of 32 KiB and its tables.
@@ -171,6 +175,7 @@ impl Method {
     pub fn memory(&self, plain_len: u64) -> u64 {
         match &self.settings {
             Settings::Stored | Settings::Ext4Inodes(_) => 0,
+            Settings::Kallsyms(kallsyms) => kallsyms.memory(plain_len),
             // zlib takes 256 KiB; a block of a correction is held whole.
             Settings::Deflate { .. } | Settings::Zlib { .. } => plain_len * 9 / 8 + (3 << 20),
             // What is predicted, beside what is made of it.
@@ -211,6 +216,7 @@ impl Method {
             Settings::Zstd(zstd) => [&[id::ZSTD][..], &zstd.encode()].concat(),
             Settings::Bzip2 { level } => vec![id::BZIP2, *level],
             Settings::Ext4Inodes(inodes) => [&[id::EXT4_INODES][..], &inodes.encode()].concat(),
+            Settings::Kallsyms(kallsyms) => [&[id::KALLSYMS][..], &kallsyms.encode()].concat(),
             Settings::Verity => vec![id::VERITY],
             Settings::Fec => vec![id::FEC],
         }
@@ -251,6 +257,10 @@ impl Method {
             [id::EXT4_INODES, ref inodes @ ..] => {
                 let inodes = inodes.try_into().ok().and_then(Inodes::decode);
                 inodes.map(Settings::Ext4Inodes)
+            }
+            [id::KALLSYMS, ref kallsyms @ ..] => {
+                let kallsyms = kallsyms.try_into().ok().and_then(Kallsyms::decode);
+                kallsyms.map(Settings::Kallsyms)
             }
             [id::VERITY] => Some(Settings::Verity),
             [id::FEC] => Some(Settings::Fec),
@@ -294,6 +304,7 @@ impl Method {
                     .to_vec(),
             ),
             Codec::Ext4Inodes(inodes) => Some(vec![Settings::Ext4Inodes(inodes)]),
+            Codec::Kallsyms(kallsyms) => Some(vec![Settings::Kallsyms(kallsyms)]),
             // How it is derived is not tried but known.
             Codec::Verity => Some(vec![Settings::Verity]),
             Codec::Fec => Some(vec![Settings::Fec]),
@@ -331,6 +342,7 @@ impl Method {
             Settings::Zstd(zstd) => zstd.predict(plain),
             Settings::Bzip2 { level } => bzip2::predict(plain, *level, packed_len),
             Settings::Ext4Inodes(inodes) => inodes.predict(plain),
+            Settings::Kallsyms(kallsyms) => kallsyms.predict(plain),
             // They are packed one by one, or from other bytes of the target.
             Settings::Lz4Clusters { .. } | Settings::Verity | Settings::Fec => None,
         }
@@ -486,7 +498,7 @@ impl Method {
             Settings::Lz4Clusters { cluster_log2, encoder } => {
                 lz4::clusters::distance(*encoder, *cluster_log2, body, sample)
             }
-            Settings::Bzip2 { .. } | Settings::Ext4Inodes(_) => Some(0),
+            Settings::Bzip2 { .. } | Settings::Ext4Inodes(_) | Settings::Kallsyms(_) => Some(0),
         }
     }
 }

@@ -13,6 +13,7 @@ mod deflate;
 mod edits;
 mod ext4;
 mod family;
+mod kallsyms;
 mod lz4;
 mod method;
 mod methods;
@@ -25,6 +26,7 @@ mod zstd;
 
 pub use ext4::Inodes;
 pub use family::{Families, Family};
+pub use kallsyms::Kallsyms;
 pub use method::{Method, Rebuilt};
 pub use methods::Methods;
 
@@ -61,6 +63,8 @@ pub enum Codec {
     Cut(Stream),
     /// Inodes of ext4, whose checksums follow from the rest.
     Ext4Inodes(Inodes),
+    /// The symbols of a Linux kernel, of which some follow from the rest.
+    Kallsyms(Kallsyms),
     /// A hash tree of dm-verity. It is derived, of a target alone: its plain bytes say from what.
     Verity,
     /// Parity for forward error correction, as dm-verity reads it. It is derived, too.
@@ -123,6 +127,7 @@ impl Codec {
             Self::Cut(Stream::Lzma) => "lzma, cut",
             Self::Cut(Stream::Zstd) => "zstd, cut",
             Self::Ext4Inodes(_) => "ext4 inodes",
+            Self::Kallsyms(_) => "kallsyms",
             Self::Verity => "dm-verity tree",
             Self::Fec => "FEC",
         }
@@ -159,6 +164,7 @@ impl Codec {
             Self::Bzip2 => bzip2::unpack(packed, plain_len_max),
             Self::Cut(stream) => cut::unpack(stream, packed, plain_len_max),
             Self::Ext4Inodes(inodes) => inodes.unpack(packed, plain_len_max),
+            Self::Kallsyms(kallsyms) => kallsyms.unpack(packed, plain_len_max),
             // From what they are derived is not in them.
             Self::Verity | Self::Fec => Err(UnpackError::Malformed),
         }

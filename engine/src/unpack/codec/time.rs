@@ -35,6 +35,7 @@ impl Method {
             },
             Settings::Bzip2 { .. } => 115_000,
             Settings::Ext4Inodes(_) => 1_000,
+            Settings::Kallsyms(_) => 20_000,
             // Digests of 4096 bytes each, and parity of 127 times as many: mostly.
             Settings::Verity => return of(128 * 1_000, packed_len),
             Settings::Fec => return of(127 * 4_000, packed_len),
@@ -52,7 +53,7 @@ impl Method {
             Settings::Xz(_) | Settings::Lzma(_) => 12_000,
             Settings::Zstd(_) => 1_500,
             Settings::Bzip2 { .. } => 30_000,
-            Settings::Ext4Inodes(_) => 1_000,
+            Settings::Ext4Inodes(_) | Settings::Kallsyms(_) => 1_000,
             Settings::Verity | Settings::Fec => 0,
         };
         of(nanos_per_kib, plain_len)

@@ -18,6 +18,7 @@ mod cramfs;
 mod derived;
 mod erofs;
 mod ext4;
+mod kallsyms;
 mod reader;
 mod scan;
 mod squashfs;
@@ -230,6 +231,7 @@ fn look(mut reader: Reader<'_>, candidate: &Candidate) -> (Parsed<Hit>, u64) {
         Kind::Erofs => erofs::find(&mut reader, offset),
         Kind::Cramfs => cramfs::find(&mut reader, offset),
         Kind::Ext4 => ext4::find(&mut reader, offset),
+        Kind::Kallsyms => kallsyms::find(&mut reader, offset),
         _ => stream::find(&mut reader, kind, offset),
     };
     // A place that is refused at once is not for free, either.

@@ -29,6 +29,7 @@ pub(super) enum Kind {
     Bzip2,
     Verity,
     Ext4,
+    Kallsyms,
 }
 
 impl Kind {
@@ -41,8 +42,8 @@ impl Kind {
 /// A place where a container may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Candidate {
-    /// Where its first bytes are, in bytes; for `Erofs`, `Ext4` and `LzmaSection` that is inside
-    /// of it.
+    /// Where its first bytes are, in bytes; for `Erofs`, `Ext4`, `Kallsyms` and
+    /// `LzmaSection` that is inside of it.
     pub(super) offset: u64,
     /// What it may be.
     pub(super) kind: Kind,
@@ -112,7 +113,7 @@ impl Pattern {
 const PLACES: usize = 4;
 
 /// First bytes of what can be found; each is documented with its parser.
-const PATTERNS: [Pattern; 15] = [
+const PATTERNS: [Pattern; 16] = [
     Pattern::new(Kind::Squashfs, *b"hsqs"),
     Pattern::new(Kind::Erofs, [0xe2, 0xe1, 0xf5, 0xe0]),
     Pattern::new(Kind::Cramfs, [0x45, 0x3d, 0xcd, 0x28]),
@@ -129,6 +130,8 @@ const PATTERNS: [Pattern; 15] = [
     Pattern::new(Kind::LzmaSection, [0x98, 0x58, 0x4e, 0xee]),
     Pattern::ending(Kind::Bzip2, *b"BZh", (b'1', b'9')),
     Pattern::new(Kind::Verity, *b"veri"),
+    // The tokens of two digits.
+    Pattern::new(Kind::Kallsyms, *b"0\x001\x00"),
     // The signature, and flags of its state.
     Pattern { kind: Kind::Ext4, places: [(0x53, 0x53), (0xef, 0xef), (0, 7), (0, 0)] },
 ];

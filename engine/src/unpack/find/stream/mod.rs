@@ -34,9 +34,8 @@ pub(super) fn find(reader: &mut Reader<'_>, kind: Kind, offset: u64) -> Parsed<H
         Kind::Lzma => lzma::find(reader, offset),
         Kind::LzmaSection => lzma::find_section(reader, offset),
         Kind::Bzip2 => bzip2::find(reader, offset),
-        Kind::Squashfs | Kind::Erofs | Kind::Cramfs | Kind::Ext4 | Kind::Verity => {
-            Err(Stop::Malformed)
-        }
+        Kind::Squashfs | Kind::Erofs | Kind::Cramfs | Kind::Ext4 => Err(Stop::Malformed),
+        Kind::Kallsyms | Kind::Verity => Err(Stop::Malformed),
     }
 }
 
