@@ -1,7 +1,7 @@
 //! The symbols of a Linux kernel (kallsyms): packing is putting back what follows from their
 //! names, and addresses as they were.
 //!
-//! As the kernel's `scripts/kallsyms.c` writes them since 6.1: addresses as 32-bit offsets, names in
+//! As `scripts/kallsyms.c` of Linux writes them since 6.1: addresses as 32-bit offsets, names in
 //! order of address, each a length and tokens, every how many bytes 256 names are (*markers*), and
 //! which symbol is the n-th by name (*sequence*). A new symbol changes all numbers of the sequence
 //! behind its own, and a longer function the offsets of all symbols behind it: plain, there are
