@@ -17,7 +17,9 @@ if [ $# -eq 0 ]; then
     set -- "${targets[@]}"
 fi
 cargo fuzz build
-for target in "$@"; do
+
+smoke() {
+    local target=$1 log runs
     mkdir -p "corpus/$target"
     log=$(mktemp)
     if ! cargo fuzz run "$target" "corpus/$target" "seeds/$target" -- \
@@ -25,9 +27,12 @@ for target in "$@"; do
         -print_final_stats=1 >"$log" 2>&1; then
         tail -n 60 "$log"
         echo "fuzz/smoke.sh: $target failed; its log is $log" >&2
-        exit 1
+        return 1
     fi
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     echo "$target: $runs runs in $seconds s"
     rm "$log"
-done
+}
+export -f smoke
+export seconds
+printf '%s\0' "$@" | xargs -0 -n 1 -P "$(nproc)" bash -c 'set -euo pipefail; smoke "$1"' smoke

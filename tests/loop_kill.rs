@@ -15,7 +15,7 @@ const SIZE: usize = 48 << 20;
 
 #[test]
 fn killed_apply_goes_on_until_the_device_holds_the_target() -> Result<(), Box<dyn Error>> {
-    kill("few", 20)
+    kill("few", 12)
 }
 
 #[test]

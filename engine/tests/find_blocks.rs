@@ -337,7 +337,7 @@ fn image_full_of_first_bytes_is_looked_through() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     /// Some bytes of a real image are others: blocks may be missing or wrong, but never outside or
     /// over each other.
