@@ -7,6 +7,7 @@ mod export;
 mod import;
 mod install;
 mod led;
+mod patience;
 mod plugged;
 mod proof;
 mod show;
@@ -23,7 +24,7 @@ use neap_usb_sideload::error::StickError;
 use neap_usb_sideload::limits::IDENTITY_LEN_MAX;
 use neap_usb_sideload::recorder::{self, Verified};
 use neap_usb_sideload::seal::{Identity, Recipient};
-use neap_usb_sideload::stick::Stick;
+use neap_usb_sideload::stick::{self, Stick};
 use serde_json::json;
 
 use crate::args::Common;
@@ -138,15 +139,58 @@ impl Args {
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     match &args.verb {
-        Verb::Export(args) => export::run(args),
-        Verb::Import(args) => import::run(args),
-        Verb::Install(args) => install::run(args),
-        Verb::Collect(args) => collect::run(args),
-        Verb::Approve(args) => approve::run(args),
+        Verb::Export(args) => unless_pulled((&args.stick, args.common), true, || export::run(args)),
+        Verb::Import(args) => {
+            unless_pulled((&args.stick, args.common), false, || import::run(args))
+        }
+        Verb::Install(args) => {
+            unless_pulled((&args.stick, args.common), true, || install::run(args))
+        }
+        Verb::Collect(args) => {
+            unless_pulled((&args.stick, args.common), false, || collect::run(args))
+        }
+        Verb::Approve(args) => {
+            unless_pulled((&args.stick, args.common), true, || approve::run(args))
+        }
         Verb::Plugged(args) => plugged::run(args),
-        Verb::Show(args) => show::run(args),
+        Verb::Show(args) => unless_pulled((&args.stick, args.common), false, || show::run(args)),
         Verb::NewKey(args) => new_key(args),
     }
+}
+
+/// What came of something that was done with a stick. One that was pulled may look empty, so what
+/// was not found on it says nothing; where what is `done` cannot be less than all, that counts.
+fn unless_pulled(
+    (place, common): (&Path, Common),
+    done_counts: bool,
+    act: impl FnOnce() -> Result<Outcome, Failure>,
+) -> Result<Outcome, Failure> {
+    let (done, is_gone) = patience::with(common.quiet, || {
+        let was_there = stick::is_there(place);
+        let done = act();
+        let is_gone = was_there && !stick::is_there(place);
+        (done, is_gone)
+    });
+    match done {
+        Ok(_) if done_counts => return done,
+        Err(Failure { exit: Exit::Interrupted, .. }) => return done,
+        _ if !is_gone => return done,
+        _ => {}
+    }
+    let shown = place.display();
+    let next = "put the stick back, and run the same command again";
+    Err(match done {
+        Ok(_) => Failure {
+            state: "what was read before is kept".into(),
+            ..Failure::new(Exit::Interrupted, format!("{shown}: it was pulled"), next)
+        },
+        Err(failure) => Failure {
+            exit: Exit::Interrupted,
+            error: format!("{shown}: it was pulled: {}", failure.error),
+            next: next.into(),
+            ..failure
+        },
+    })
 }
 
 fn new_key(args: &NewKey) -> Result<Outcome, Failure> {
@@ -297,6 +341,10 @@ fn of_system(error: &io::Error, text: String) -> Failure {
     let exit = system_exit(error);
     let next = match exit {
         Exit::NoSpace => "make room, then run the same command again",
+        _ if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            "if it was not mounted so, a pull or another system left a fault on it: unmount it, \
+             fsck -a, mount it, and run the same command again"
+        }
         Exit::Interrupted => {
             "put the stick back, or use another one, and run the same command again"
         }

@@ -199,6 +199,100 @@ fn forged_receipts_are_refused_and_good_ones_beside_them_are_taken() {
     assert!(!fleet.0.depot.path("depot/receipts/radar-9").exists());
 }
 
+/// Cause: two receipts of one number ended the whole visit. Effect: those of other devices on the
+/// stick stayed there. Cure: the fork is told, the first one stays, and all others are taken.
+#[test]
+fn two_receipts_of_one_number_are_told_and_those_of_other_devices_taken() {
+    let fleet = Fleet::new();
+    let desk = &fleet.0.depot;
+    for device in ["radar-7", "radar-8"] {
+        fleet.device(device, 1);
+        fleet.inventory(device, "1.0", &format!("{device}.a"));
+    }
+    fleet.run("stick export depot stick").expect_code(0);
+    let made = fleet.run("stick new-key shore.key --json").expect_code(0).json();
+    let shore = made["recipient"].as_str().expect("a recipient").to_owned();
+    let give = |device: &str, rest: &str| {
+        let line = format!("stick import stick --receipts-only --config {device}.toml {rest}");
+        fleet.run(&line).expect_code(0);
+    };
+    give("radar-7", "");
+    let first = desk.read("stick/neap/receipts/radar-7/1.cose");
+    // The device was set back and signs another first receipt, which comes encrypted.
+    fs::remove_dir_all(desk.path("radar-7.depot")).expect("removed");
+    fs::remove_dir_all(desk.path("stick/neap/receipts")).expect("removed");
+    fleet.inventory("radar-7", "1.1", "radar-7.a");
+    give("radar-7", &format!("--encrypt-to {shore}"));
+    fs::create_dir_all(desk.path("stick/neap/receipts/radar-7")).expect("made");
+    desk.write("stick/neap/receipts/radar-7/1.cose", &first);
+    give("radar-8", "");
+    let collect = "stick collect stick depot --ca ca/ca.pem --certificate ca/certificates \
+                   --identity shore.key";
+    let home = fleet.run(collect).expect_error(13, &["two receipts 1"]);
+    assert!(home.stderr.contains("2 receipts were added"), "{}", home.stderr);
+    assert!(desk.read("depot/receipts/radar-7/1.cose") == first, "none is replaced");
+    assert!(desk.path("depot/receipts/radar-8/1.cose").exists());
+    // Again, now that one of them is known.
+    fleet.run(collect).expect_error(13, &["two receipts 1", "0 receipts were added"]);
+}
+
+/// Cause: a file of its number on the stick was taken for the receipt. Effect: the install said
+/// that its proof was on the stick. Cure: what is there is compared, and told if it is another.
+#[test]
+fn install_whose_number_is_taken_on_the_stick_says_that_its_proof_is_not_there() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    fleet.run("stick export depot stick").expect_code(0);
+    fs::create_dir_all(fleet.0.depot.path("stick/neap/receipts/radar-7")).expect("made");
+    fleet.0.depot.write("stick/neap/receipts/radar-7/1.cose", b"something else");
+    let install = "stick install stick --config radar-7.toml --source radar-7.a --target b";
+    let done = fleet.run(install).expect_code(0);
+    assert!(done.stdout.contains("receipt  1 of radar-7\n"), "{}", done.stdout);
+    assert!(done.stdout.contains("it is not on the stick: receipts/radar-7/1.cose"));
+}
+
+/// A device two releases behind, at a stick that was made for others: it goes as far as one patch
+/// leads, and from there the next time. It has two places for images, and no third one for what
+/// lies between.
+#[test]
+fn device_that_is_two_patches_behind_is_brought_forward_patch_by_patch() {
+    let fleet = Fleet::new();
+    let desk = &fleet.0.depot;
+    fleet.device("radar-7", 1);
+    fleet.device("radar-8", 1);
+    fleet.inventory("radar-8", "1.0", "radar-8.a");
+    let export = || fleet.run("stick export depot stick --deltas-only").expect_code(0);
+    let install = |device: &str, from: &str, to: &str| {
+        let line = format!(
+            "stick install stick --config {device}.toml --source {device}.{from} \
+             --target {device}.{to}"
+        );
+        fleet.run(&line)
+    };
+    // The whole image for nobody, then a patch for radar-8 from each version that it had.
+    fs::create_dir(desk.path("first")).expect("a mount point");
+    fleet.run("stick export depot first").expect_code(0);
+    fleet.run("stick import first --receipts-only --config radar-8.toml").expect_code(0);
+    fleet.collect("first").expect_code(0);
+    export();
+    install("radar-8", "a", "b").expect_code(0);
+    fleet.collect("stick").expect_code(0);
+    desk.write("3.img", &image(3));
+    let create = "release create depot --group fleet --product radar --version 1.2 --image 3.img \
+                  --quiet --from last:1";
+    fleet.run(create).expect_code(0);
+    fleet.0.sign_and_publish("g.fleet");
+    export();
+
+    let first = install("radar-7", "a", "b").expect_code(0);
+    assert!(first.stdout.contains("note     1.2 is on the stick too:"), "{}", first.stdout);
+    assert!(desk.read("radar-7.b") == image(2));
+    let second = install("radar-7", "b", "a").expect_code(0);
+    assert!(!second.stdout.contains("is on the stick too"), "{}", second.stdout);
+    assert!(desk.read("radar-7.a") == image(3));
+    install("radar-7", "a", "b").expect_code(3);
+}
+
 #[test]
 fn site_whose_crew_must_approve_is_not_written_without() {
     let fleet = Fleet::new();
@@ -308,10 +402,87 @@ fn older_depot_is_not_written_over_a_newer_stick_and_a_full_one_is_refused_first
     assert!(is_empty, "it was refused before anything was written");
 }
 
+const TIME: &str = "/usr/bin/time";
+
+/// Most memory that an install from the stick held, in KiB.
+fn peak_of_install(fleet: &Fleet) -> u64 {
+    let neap = env!("CARGO_BIN_EXE_neap");
+    let arguments = "stick install stick --config radar-7.toml --source radar-7.a --target b";
+    let ran = std::process::Command::new(TIME)
+        .args(["-f", "%M", neap])
+        .args(arguments.split(' '))
+        .current_dir(fleet.0.depot.path("."))
+        .output()
+        .expect("it starts");
+    let ran = common::Run::new(&ran).expect_code(0);
+    let peak = ran.stderr.lines().last().and_then(|line| line.parse().ok());
+    println!("{peak:?} KiB at the most");
+    peak.expect("time says it")
+}
+
+/// Packed blocks are unpacked and packed again on the device: that takes what the patch says, and
+/// no more, on top of what an install takes from any stick.
+#[test]
+fn install_of_packed_blocks_needs_what_inspect_names_on_top() {
+    let has = |tool: &str| {
+        std::process::Command::new(tool).arg("-version").output().is_ok()
+            && Path::new(TIME).exists()
+    };
+    if !has("mksquashfs") {
+        println!("SKIPPED: mksquashfs or {TIME} is not there (packages squashfs-tools, time)");
+        return;
+    }
+    let fleet = Fleet::new();
+    let desk = &fleet.0.depot;
+    fleet.device("radar-7", 1);
+    for (version, image) in [("2.0", "radar-7.a"), ("2.1", "new.img")] {
+        fs::create_dir_all(desk.path("tree")).expect("made");
+        for file in 0..8_u32 {
+            let line = |i: u32| {
+                let seen = if file == 3 && i.is_multiple_of(997) { version } else { "quiet" };
+                format!("{i} {seen} {:x}\n", i.wrapping_mul(2_654_435_761).rotate_left(file))
+            };
+            let text: String = (0..60_000).map(line).collect();
+            desk.write(&format!("tree/{file}"), text.as_bytes());
+        }
+        let packed = std::process::Command::new("mksquashfs")
+            .args(["tree", image, "-comp", "xz", "-noappend", "-quiet", "-no-progress"])
+            .args(["-all-root", "-mkfs-time", "0", "-all-time", "0"])
+            .current_dir(desk.path("."))
+            .output()
+            .expect("it starts");
+        assert!(packed.status.success(), "{packed:?}");
+        let from = if version == "2.0" { "none" } else { "last:1" };
+        let create = format!(
+            "release create depot --group fleet --product radar --version {version} \
+             --image {image} --quiet --from {from}"
+        );
+        fleet.run(&create).expect_code(0);
+        fleet.0.sign_and_publish("g.fleet");
+    }
+    fleet.inventory("radar-7", "2.0", "radar-7.a");
+    fleet.run("stick export depot stick --full --quiet").expect_code(0);
+    fleet.run("stick import stick --receipts-only --config radar-7.toml").expect_code(0);
+    fleet.collect("stick").expect_code(0);
+    let out = fleet.run("stick export depot stick --quiet --json").expect_code(0).json();
+    let patch = out["devices"][0]["path"].as_str().expect("a path").to_owned();
+    assert!(patch.contains("2.1/from-"), "{patch}");
+    let files = out["files"].as_array().expect("files");
+    let file = files.iter().find(|file| file["path"] == patch.as_str()).expect("the patch");
+    let blob = file["blake3"].as_str().expect("a digest");
+    let inspect = format!("inspect stick/neap/blobs/{blob} --json");
+    let said = fleet.run(&inspect).expect_code(0).json();
+    assert_eq!(said["inside"][0]["codec"], "xz", "{said}");
+    let needs = said["apply_memory"].as_u64().expect("bytes");
+    let peak = peak_of_install(&fleet);
+    println!("inspect names {} KiB", needs >> 10);
+    assert!(desk.read("b") == desk.read("new.img"));
+    assert!(peak <= (32 << 10) + (needs >> 10), "{peak} KiB, {needs} bytes named");
+}
+
 /// What a device has: 32 MiB for an install of any size, and no room for a copy.
 #[test]
 fn install_needs_little_memory_and_no_copy() {
-    const TIME: &str = "/usr/bin/time";
     if !Path::new(TIME).exists() {
         println!("SKIPPED: {TIME} is not there (package time)");
         return;
@@ -326,18 +497,8 @@ fn install_needs_little_memory_and_no_copy() {
     );
     fleet.0.sign_and_publish("g.fleet");
     fleet.run("stick export depot stick --quiet").expect_code(0);
-    let neap = env!("CARGO_BIN_EXE_neap");
-    let arguments = "stick install stick --config radar-7.toml --source radar-7.a --target b";
-    let ran = std::process::Command::new(TIME)
-        .args(["-f", "%M", neap])
-        .args(arguments.split(' '))
-        .current_dir(desk.path("."))
-        .output()
-        .expect("it starts");
-    let ran = common::Run::new(&ran).expect_code(0);
-    let peak = ran.stderr.lines().last().and_then(|line| line.parse::<u64>().ok());
-    println!("{peak:?} KiB at the most");
-    assert!(peak.is_some_and(|peak| peak <= 32 << 10), "{peak:?} KiB");
+    let peak = peak_of_install(&fleet);
+    assert!(peak <= 32 << 10, "{peak} KiB");
     assert!(desk.read("b") == desk.read("big.img"));
     let largest = |folder: &str| {
         let entries = fs::read_dir(desk.path(folder)).expect("listed");

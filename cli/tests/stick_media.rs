@@ -7,7 +7,7 @@ mod signing;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -157,6 +157,40 @@ impl Medium<'_> {
             drop(run(&["losetup", "--detach", &device], &[]));
         }
     }
+}
+
+/// Cause: a stick whose driver does not answer holds up whoever reads it. Effect: neap stood still
+/// without a word. Cure: it says that it waits, and goes on when the stick does.
+#[test]
+fn stick_that_does_not_answer_is_said_to_be_waited_for_and_goes_on_when_it_does() {
+    let fleet = Fleet::new();
+    let desk = &fleet.0.depot;
+    let Some(medium) = medium(&FAT32, &desk.path(".")) else { return };
+    fleet.device("radar-7", 1);
+    fleet.run("stick export depot medium --full").expect_code(0);
+    let driver = format!("fusefat.*{}", medium.image.display());
+    let signal = |name: &str| {
+        let sent = Command::new("pkill").args([name, "-f", &driver]).status();
+        assert!(sent.expect("pkill is there").success(), "{driver}");
+    };
+    signal("-STOP");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_neap"))
+        .args("stick import medium --config radar-7.toml".split_whitespace())
+        .current_dir(desk.path("."))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("neap starts");
+    let reader = BufReader::new(child.stderr.take().expect("a pipe"));
+    let (send, lines) = std::sync::mpsc::channel();
+    // Until it ends: whoever takes no lines any more must not stop it.
+    std::thread::spawn(move || reader.lines().for_each(|line| drop(send.send(line))));
+    let line = lines.recv_timeout(Duration::from_secs(30));
+    signal("-CONT");
+    let line = line.expect("a line comes").expect("text");
+    assert!(line.starts_with("the stick has not answered for 5 s: it is waited for"), "{line}");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
 }
 
 /// How often a stick is pulled each way, at moments spread over the whole of what is done:

@@ -6,6 +6,8 @@ mod fleet;
 mod signing;
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use fleet::{Fleet, image};
 
@@ -205,4 +207,48 @@ fn field_guide_as_it_stands_updates_a_site_in_at_most_eight_commands() {
     let shown = fleet.run(verify).expect_code(0).json();
     assert_eq!(shown[0]["outcome"], "committed");
     assert!(shown[0]["approvals"][0].as_str().is_some_and(|who| who.starts_with("master (key")));
+}
+
+/// The unit of plugged sticks with each example of a drop-in, as systemd reads them.
+#[test]
+fn units_and_examples_of_drop_ins_are_understood_by_systemd() {
+    let analyze = Command::new("systemd-analyze").arg("--version").output();
+    if !analyze.is_ok_and(|ran| ran.status.success()) {
+        println!("SKIPPED: systemd-analyze is not there (package systemd)");
+        return;
+    }
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/systemd");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut texts = String::new();
+    for unit in ["neap-stick@.service", "neap-stick-mount@.service"] {
+        let text = fs::read_to_string(packaging.join(unit)).expect("it is there");
+        // The program need not be installed here.
+        let text = text.replace("/usr/bin/neap ", &format!("{} ", env!("CARGO_BIN_EXE_neap")));
+        fs::write(folder.path().join(unit), text).expect("written");
+    }
+    let from = packaging.join("neap-stick@.service.d");
+    let to = folder.path().join("neap-stick@.service.d");
+    fs::create_dir(&to).expect("made");
+    let mut count = 0;
+    for entry in fs::read_dir(&from).expect("listed") {
+        let path = entry.expect("an entry").path();
+        let text = fs::read_to_string(&path).expect("read");
+        fs::write(to.join(path.file_stem().expect("x.conf.example")), &text).expect("written");
+        texts += &text;
+        count += 1;
+    }
+    assert_eq!(count, 3, "one for each thing that a plugged stick may be configured to use");
+    let verify = Command::new("systemd-analyze")
+        .args(["verify", "--man=no", "--recursive-errors=no"])
+        .arg(folder.path().join("neap-stick@sda1.service"))
+        .env("SYSTEMD_UNIT_PATH", format!("{}:", folder.path().display()))
+        .output()
+        .expect("it starts");
+    // What it does not understand it only says.
+    let said = String::from_utf8_lossy(&verify.stderr).into_owned();
+    let ours: Vec<_> = said.lines().filter(|line| line.contains("neap-stick")).collect();
+    assert!(verify.status.success() && ours.is_empty(), "{said}");
+    for word in ["DeviceAllow=", "ReadWritePaths=", "SupplementaryGroups=disk"] {
+        assert!(texts.contains(word), "{word}");
+    }
 }

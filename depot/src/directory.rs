@@ -135,6 +135,10 @@ impl<F: Files> Store for Directory<F> {
 }
 
 impl<F: Files> Put for Pending<'_, F> {
+    fn reserve(&mut self, len: u64) -> io::Result<()> {
+        self.file.reserve(len)
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_at(self.len, bytes)?;
         self.len += bytes.len() as u64;

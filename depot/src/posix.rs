@@ -1,4 +1,12 @@
 //! Folders of a real file system: every open relative to the depot's own handle, no link followed.
+//!
+//! FAT has no journal, and what has it is pulled at any moment. So what is on it must make sense
+//! after every single write: clusters are taken in the table before an entry of a folder leads to
+//! them, and given back after none does any more. Else Linux finds a free cluster in a chain the
+//! next time, and makes the stick read-only; or a name without content stays. fsync of Linux writes
+//! the entry before the table, and after a rename one without a length; syncfs writes from the
+//! front of the medium on, where the table is. `cli/tests/stick_qemu.rs` pulls sticks from under
+//! this.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,7 +14,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{
+    Advice, AtFlags, Dir, FallocateFlags, FileType, FlockOperation, FsWord, Mode, OFlags,
+};
 use rustix::io::Errno;
 
 use crate::files::Files;
@@ -18,6 +28,7 @@ use crate::store::{Edit, Kind, Listed, Lock, LockError, Object};
 pub struct Posix {
     top: OwnedFd,
     path: PathBuf,
+    is_fat: bool,
 }
 
 /// An open regular file.
@@ -25,12 +36,16 @@ pub struct Posix {
 pub struct PosixFile {
     file: File,
     len: u64,
+    is_fat: bool,
 }
 
 /// A lock that the system takes back when the process ends.
 struct Flock {
     _file: File,
 }
+
+/// What Linux calls FAT and exFAT: MSDOS_SUPER_MAGIC and EXFAT_SUPER_MAGIC.
+const FAT: [FsWord; 2] = [0x4d44, 0x2011_bab0];
 
 impl Posix {
     /// A depot's folder, made if it is missing.
@@ -48,7 +63,9 @@ impl Posix {
     /// If it cannot be opened or is no folder.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { top: rustix::fs::open(path, flags, Mode::empty())?, path: path.into() })
+        let top = rustix::fs::open(path, flags, Mode::empty())?;
+        let is_fat = rustix::fs::fstatfs(&top).is_ok_and(|found| FAT.contains(&found.f_type));
+        Ok(Self { top, path: path.into(), is_fat })
     }
 
     /// A folder in it, with nothing of what is above. A link is not followed.
@@ -56,7 +73,8 @@ impl Posix {
     /// # Errors
     /// If it cannot be opened or is no folder.
     pub fn below(&self, folder: &str) -> io::Result<Self> {
-        Ok(Self { top: self.folder(folder)?, path: self.path.join(folder) })
+        let (top, path) = (self.folder(folder)?, self.path.join(folder));
+        Ok(Self { top, path, is_fat: self.is_fat })
     }
 
     fn folder(&self, folder: &str) -> io::Result<OwnedFd> {
@@ -77,7 +95,7 @@ impl Posix {
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(PosixFile { len: metadata.len(), file })
+        Ok(PosixFile { len: metadata.len(), file, is_fat: self.is_fat })
     }
 }
 
@@ -102,7 +120,15 @@ impl Files for Posix {
 
     fn rename(&self, folder: &str, from: &str, to: &str) -> io::Result<()> {
         let at = self.folder(folder)?;
-        Ok(rustix::fs::renameat(&at, from, &at, to)?)
+        if !self.is_fat {
+            return Ok(rustix::fs::renameat(&at, from, &at, to)?);
+        }
+        // What is replaced gives its clusters back only when nothing leads to them any more.
+        let replaced = self.open(folder, to);
+        rustix::fs::renameat(&at, from, &at, to)?;
+        let synced = self.sync_folder(folder);
+        drop(replaced);
+        synced
     }
 
     fn remove(&self, folder: &str, file: &str) -> io::Result<()> {
@@ -110,14 +136,23 @@ impl Files for Posix {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             at => at?,
         };
-        match rustix::fs::unlinkat(at, file, AtFlags::empty()) {
+        // While it is open its clusters are not given back.
+        let held = if self.is_fat { self.open(folder, file).ok().flatten() } else { None };
+        match rustix::fs::unlinkat(&at, file, AtFlags::empty()) {
+            Ok(()) if held.is_some() => self.sync_folder(folder),
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
-        match rustix::fs::fsync(self.folder(folder)?) {
+        let folder = self.folder(folder)?;
+        if self.is_fat {
+            // FAT keeps a file's length in the folder, and after a rename fsync of the folder
+            // writes an entry without one.
+            rustix::fs::syncfs(&folder)?;
+        }
+        match rustix::fs::fsync(folder) {
             // Some network file systems cannot sync a folder, and say so. There is no other way.
             Ok(()) | Err(Errno::INVAL) => Ok(()),
             Err(error) => Err(error.into()),
@@ -212,6 +247,22 @@ impl Edit for PosixFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if self.is_fat {
+            rustix::fs::syncfs(&self.file)?;
+        }
+        // Before Linux 5.8 only this one tells what failed.
         self.file.sync_all()
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        if !self.is_fat || len == 0 {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, len) {
+            Ok(()) => self.sync(),
+            // exFAT, and file systems in user space.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }

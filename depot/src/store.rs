@@ -134,6 +134,15 @@ pub type Take<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
 
 /// A file that is being written. Dropped unfinished, it leaves nothing under its name.
 pub trait Put {
+    /// Says how long it will be, at the most, before anything is written: where that matters, room
+    /// for it is taken at once.
+    ///
+    /// # Errors
+    /// If there is too little room.
+    fn reserve(&mut self, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Appends.
     ///
     /// # Errors
@@ -160,6 +169,14 @@ pub trait Edit: Object {
     /// # Errors
     /// If the store fails.
     fn sync(&self) -> io::Result<()>;
+
+    /// As [`Put::reserve`].
+    ///
+    /// # Errors
+    /// If there is too little room.
+    fn reserve(&self, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Held by the one writer; dropped, another may write.

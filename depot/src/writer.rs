@@ -11,7 +11,7 @@ use crate::depot::Depot;
 use crate::limits::{BLOB_LEN_MAX, COPY_LEN, RECEIPT_LEN_MAX, STAGED_LEN_MAX};
 use crate::name::{Device, Folder, Name};
 use crate::store::{self, Lock, LockError, Put, Stamp};
-use crate::tree::Builder;
+use crate::tree::{self, Builder};
 
 /// Whoever holds this is the only writer.
 pub struct Writer<'a> {
@@ -169,11 +169,12 @@ impl Writer<'_> {
         let name = Name::receipt(device, sequence);
         match store::read(&*self.depot.store, &name, RECEIPT_LEN_MAX)? {
             Some(found) if found == bytes => Ok(false),
-            Some(_) => {
+            // FAT can leave a name without content where it was pulled: that is no receipt.
+            Some(found) if !found.is_empty() => {
                 let text = format!("{name}: there is another receipt of this number");
                 Err(io::Error::new(io::ErrorKind::AlreadyExists, text))
             }
-            None => store::put(&*self.depot.store, &name, bytes).map(|()| true),
+            _ => store::put(&*self.depot.store, &name, bytes).map(|()| true),
         }
     }
 
@@ -202,6 +203,7 @@ impl Writer<'_> {
         let mut parts: Vec<Box<dyn Put + '_>> = Vec::new();
         let mut left_in_part = 0;
         let mut tree = store.put(&Name::tree(digest)).map_err(AddError::Store)?;
+        tree.reserve(tree::tree_len(len)).map_err(AddError::Store)?;
         let (mut builder, mut pairs) = (Builder::default(), Vec::new());
         let mut limited = input.take(len.saturating_add(1));
         let mut read: u64 = 0;
@@ -219,7 +221,9 @@ impl Writer<'_> {
             while !bytes.is_empty() {
                 if left_in_part == 0 {
                     let (name, part_len) = files.next().expect("parts are for all of `len`");
-                    parts.push(store.put(&name).map_err(AddError::Store)?);
+                    let mut part = store.put(&name).map_err(AddError::Store)?;
+                    part.reserve(part_len).map_err(AddError::Store)?;
+                    parts.push(part);
                     left_in_part = part_len;
                 }
                 let now = usize::try_from(left_in_part).unwrap_or(usize::MAX).min(bytes.len());

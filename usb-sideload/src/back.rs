@@ -150,7 +150,9 @@ pub fn devices(stick: &Stick) -> io::Result<Vec<Device>> {
 pub fn numbers(stick: &Stick, device: &Device) -> io::Result<Vec<u64>> {
     let folder = Folder::Device(device.clone());
     let entries = stick.depot().store().list(&folder)?;
-    let numbers = entries.iter().filter_map(|entry| match folder.meaning(&entry.file) {
+    // One without content is what a pull can leave of a receipt on FAT: it is not there.
+    let entries = entries.iter().filter(|entry| entry.len > 0);
+    let numbers = entries.filter_map(|entry| match folder.meaning(&entry.file) {
         Meaning::Receipt(number) => Some(number),
         _ => None,
     });
@@ -251,6 +253,7 @@ fn sealed_name(file: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use neap_depot::directory::Directory;
+    use neap_depot::files::Files as _;
     use neap_depot::memory::Memory;
     use neap_trust::device_key::file::{DeviceFileKey, Kind as KeyKind};
     use neap_trust::receipt::{Carrier, Outcome};
@@ -309,6 +312,24 @@ mod tests {
         assert_eq!(brought.receipts[2].bytes, receipt(3));
     }
 
+    /// Cause: a stick with FAT was pulled after a rename, whose entry had no length yet. Effect: an
+    /// empty file kept the number, and the receipt never came onto the stick. Cure: it is written.
+    #[test]
+    fn receipt_without_content_is_not_there() {
+        let memory = Memory::default();
+        let device = Device::new("radar-7").expect("a name");
+        for folder in ["receipts", "receipts/radar-7"] {
+            memory.make_folder(folder).expect("made");
+        }
+        memory.create("receipts/radar-7", "2.cose").expect("made");
+        let stick = Stick::on(memory, None).expect("a stick");
+        assert_eq!(numbers(&stick, &device).expect("listed"), [] as [u64; 0]);
+        assert_eq!(brought(&stick, None).expect("read"), Brought::default());
+        let given = give(&home(&[1, 2]), &stick, None).expect("written");
+        assert_eq!((given.written, given.refused), (2, vec![]));
+        assert_eq!(numbers(&stick, &device).expect("listed"), [1, 2]);
+    }
+
     #[test]
     fn what_has_the_number_of_a_receipt_and_is_another_is_named() {
         let stick = Stick::on(Memory::default(), None).expect("a stick");
@@ -320,6 +341,55 @@ mod tests {
         let given = give(&home(&[1, 2]), &stick, None).expect("written");
         assert_eq!(given.written, 1);
         assert!(given.refused[0].starts_with("receipts/radar-7/2.cose:"), "{given:?}");
+    }
+
+    /// Cause: receipts of all devices on a stick were listed to write those of one. Effect: folders
+    /// of others took memory without end, or stopped it. Cure: only the device's own are listed.
+    #[test]
+    fn folders_of_other_devices_are_not_listed_to_write_receipts_of_ours() {
+        let memory = Memory::default();
+        for folder in ["receipts", "receipts/other"] {
+            memory.make_folder(folder).expect("made");
+        }
+        for number in 0..=crate::limits::ENTRIES_MAX {
+            memory.create("receipts/other", &format!("{number}.cose")).expect("made");
+        }
+        let stick = Stick::on(memory, None).expect("a stick");
+        assert_eq!(give(&home(&[1, 2]), &stick, None).expect("written").written, 2);
+    }
+
+    /// Cause: all receipts of a stick were read into memory. Effect: whoever had the stick chose
+    /// how much that is. Cure: what is longer than a receipt is refused, and what is past a sum.
+    #[test]
+    fn receipts_that_are_too_long_or_too_many_are_refused_and_the_others_taken() {
+        let device = Device::new("radar-7").expect("a name");
+        let longest = usize::try_from(neap_trust::limits::RECEIPT_LEN_MAX).expect("short");
+        let stick = Stick::on(Memory::default(), None).expect("a stick");
+        {
+            let writer = stick.depot().writer("test").expect("free");
+            writer.keep_receipt(&device, 1, &receipt(1)).expect("kept");
+            writer.keep_receipt(&device, 2, &vec![7; longest + 1]).expect("kept");
+            writer.keep_receipt(&device, 3, &receipt(3)).expect("kept");
+        }
+        let found = brought(&stick, None).expect("read");
+        let numbers: Vec<_> = found.receipts.iter().map(|found| found.sequence).collect();
+        assert_eq!(numbers, [1, 3]);
+        assert_eq!(found.refused, ["receipts/radar-7/2.cose: longer than a receipt"]);
+
+        let stick = Stick::on(Memory::default(), None).expect("a stick");
+        let fit = BROUGHT_LEN_MAX / longest;
+        {
+            let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+            let writer = stick.depot().writer("test").expect("free");
+            for index in 0..=fit {
+                let device = Device::new(names[index % names.len()]).expect("a name");
+                let number = 1 + (index / names.len()) as u64;
+                writer.keep_receipt(&device, number, &vec![7; longest]).expect("kept");
+            }
+        }
+        let found = brought(&stick, None).expect("read");
+        assert_eq!(found.receipts.len(), fit);
+        assert_eq!(found.refused, ["more receipts than one visit reads"]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::limits::RESERVE_LEN;
 use crate::manifest::{Manifest, Sealed};
 use crate::readme;
 use crate::seal::{self, Recipient};
-use crate::stick::{MANIFEST, Room, Stick};
+use crate::stick::{APPROVALS, MANIFEST, Room, SEALED, Stick};
 
 /// What is written, and what that takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,7 +201,7 @@ pub fn write(
 
 /// Removes what writers left that were cut short.
 fn clear(stick: &Stick) -> Result<(), StickError> {
-    for folder in ["", "metadata", "blobs"] {
+    for folder in ["", "metadata", "blobs", SEALED, APPROVALS] {
         let failed = |error| StickError::of(stick.title(), folder, error);
         for entry in stick.raw().entries(folder).map_err(failed)? {
             let is_left = Folder::Blobs.meaning(&entry.file) == Meaning::Temporary;

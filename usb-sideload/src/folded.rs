@@ -277,6 +277,18 @@ mod tests {
         assert!(refused.to_string().contains("different case"), "{refused}");
     }
 
+    /// Cause: every name of a foreign folder was kept. Effect: long ones took memory that whoever
+    /// had the stick chose. Cure: what is longer than any name of ours is not kept.
+    #[test]
+    fn names_that_are_longer_than_ours_are_not_kept() {
+        let memory = Memory::default();
+        put(&memory, "blobs", &"a".repeat(FILE_NAME_LEN_MAX));
+        put(&memory, "blobs", &"b".repeat(FILE_NAME_LEN_MAX + 1));
+        let listed = Folded::new(memory).list("blobs", 9).expect("listed");
+        let lens: Vec<_> = listed.iter().map(|entry| entry.file.len()).collect();
+        assert_eq!(lens, [FILE_NAME_LEN_MAX]);
+    }
+
     #[test]
     fn folder_with_one_entry_too_many_is_refused() {
         let memory = Memory::default();

@@ -302,7 +302,9 @@ mod tests {
         assert_eq!(taken.altered, 2 * GROUP_LEN as u64);
         let taken = take_from(&second, &digest, &to).expect("the rest");
         assert!(taken.is_whole, "{taken:?}");
+        // What was here before did not come again, though its run was read as a whole.
         assert_eq!(taken.before, (5 << 20) - 2 * GROUP_LEN as u64);
+        assert_eq!((taken.came, taken.altered), (2 * GROUP_LEN as u64, 0));
     }
 
     #[test]

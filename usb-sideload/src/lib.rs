@@ -16,7 +16,7 @@
 //!
 //! - [`limits`]: every limit. [`error`]: why a stick is not taken.
 //! - [`folded`]: names in any case, within bounds. [`paced`]: written in small synced steps.
-//!   [`raw`]: short files beside the depot.
+//!   [`pulse`]: whether it answers. [`raw`]: short files beside the depot.
 //! - [`manifest`]: which blobs are encrypted. [`seal`]: how. [`unsealed`]: a depot of it all.
 //! - [`stick`]: where a stick's depot is, and its [`code`].
 //! - [`select`]: what a site needs. [`export`]: writes it, with [`readme`] for people.
@@ -35,7 +35,8 @@
 //! # Limits
 //!
 //! A stick that never answers holds up the process that reads it; the system gives up after its own
-//! time. Every other refusal comes within two seconds and 64 MiB.
+//! time, and [`pulse`] lets others say so meanwhile. Every other refusal comes within two seconds
+//! and 64 MiB.
 
 pub mod back;
 pub mod code;
@@ -47,6 +48,7 @@ pub mod limits;
 pub mod manifest;
 pub mod paced;
 pub mod patch;
+pub mod pulse;
 pub mod raw;
 pub mod readme;
 pub mod recorder;

@@ -1,11 +1,14 @@
 //! Files that are synced every few megabytes while they are written: what is pulled in the middle
-//! then holds up nobody, and a stick's own speed is what is shown as progress.
+//! then holds up nobody, and a stick's own speed is what is shown as progress. What waits for the
+//! stick is counted by [`pulse`](crate::pulse).
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use neap_depot::files::Files;
 use neap_depot::store::{Edit, Listed, Lock, LockError, Object};
+
+use crate::pulse::Call;
 
 /// The same files, synced as they are written.
 #[derive(Debug)]
@@ -37,38 +40,47 @@ impl<F: Files> Files for Paced<F> {
     type File = PacedFile<F::File>;
 
     fn open(&self, folder: &str, file: &str) -> io::Result<Option<Self::File>> {
+        let _call = Call::begin();
         Ok(self.files.open(folder, file)?.map(|file| self.paced(file)))
     }
 
     fn create(&self, folder: &str, file: &str) -> io::Result<Self::File> {
+        let _call = Call::begin();
         Ok(self.paced(self.files.create(folder, file)?))
     }
 
     fn edit(&self, folder: &str, file: &str) -> io::Result<Self::File> {
+        let _call = Call::begin();
         Ok(self.paced(self.files.edit(folder, file)?))
     }
 
     fn rename(&self, folder: &str, from: &str, to: &str) -> io::Result<()> {
+        let _call = Call::begin();
         self.files.rename(folder, from, to)
     }
 
     fn remove(&self, folder: &str, file: &str) -> io::Result<()> {
+        let _call = Call::begin();
         self.files.remove(folder, file)
     }
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
+        let _call = Call::begin();
         self.files.sync_folder(folder)
     }
 
     fn make_folder(&self, folder: &str) -> io::Result<()> {
+        let _call = Call::begin();
         self.files.make_folder(folder)
     }
 
     fn list(&self, folder: &str, count_max: usize) -> io::Result<Vec<Listed>> {
+        let _call = Call::begin();
         self.files.list(folder, count_max)
     }
 
     fn lock(&self, file: &str, who: &str) -> Result<Box<dyn Lock>, LockError> {
+        let _call = Call::begin();
         self.files.lock(file, who)
     }
 
@@ -83,29 +95,45 @@ impl<T: Edit> Object for PacedFile<T> {
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.file.read_at(offset, bytes)
+        let (call, len) = (Call::begin(), bytes.len());
+        call.ended(len, self.file.read_at(offset, bytes))
     }
 
     fn forget(&self) -> io::Result<()> {
+        let _call = Call::begin();
         self.file.forget()
     }
 }
 
 impl<T: Edit> Edit for PacedFile<T> {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_at(offset, bytes)?;
+        Call::begin().ended(bytes.len(), self.file.write_at(offset, bytes))?;
         let len = bytes.len() as u64;
-        if self.unsynced.fetch_add(len, Ordering::Relaxed) + len >= self.step_len {
+        let before = self.unsynced.fetch_add(len, Ordering::Relaxed);
+        if before + len >= self.step_len {
             self.sync()?;
+        } else if before / START_LEN != (before + len) / START_LEN {
+            // The medium writes while we read and hash what comes next, instead of waiting for the
+            // sync; and what was written need not stay in memory, since it is read back from there.
+            self.file.forget()?;
         }
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         self.unsynced.store(0, Ordering::Relaxed);
+        let _call = Call::begin();
         self.file.sync()
     }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        let _call = Call::begin();
+        self.file.reserve(len)
+    }
 }
+
+/// Written bytes after which the system is told to begin writing them to the medium.
+const START_LEN: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {

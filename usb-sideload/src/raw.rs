@@ -3,7 +3,7 @@
 use std::io;
 
 use neap_depot::files::Files;
-use neap_depot::store::{Edit, Listed, Object};
+use neap_depot::store::{Edit, Kind, Listed, Object};
 
 use crate::limits::ENTRIES_MAX;
 
@@ -51,13 +51,19 @@ impl<F: Files> Raw for F {
         if !folder.is_empty() {
             self.make_folder(folder)?;
         }
-        // Whoever writes holds the lock: what has this name was left by one that was cut short.
-        self.remove(folder, TEMPORARY)?;
-        let temporary = self.create(folder, TEMPORARY)?;
+        let mut left = 0..TEMPORARY_TRIES;
+        let (name, temporary) = loop {
+            // Those that are there were left by writers that were cut short.
+            let name = format!("~stick{}.tmp", left.next().ok_or(io::ErrorKind::AlreadyExists)?);
+            match self.create(folder, &name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => break (name, made?),
+            }
+        };
         temporary.write_at(0, content)?;
         temporary.sync()?;
         drop(temporary);
-        self.rename(folder, TEMPORARY, file)?;
+        self.rename(folder, &name, file)?;
         self.sync_folder(folder)
     }
 
@@ -66,9 +72,88 @@ impl<F: Files> Raw for F {
     }
 
     fn clear(&self, folder: &str, file: &str) -> io::Result<()> {
+        let Some(left) = self.open(folder, file)? else { return Ok(()) };
+        // A pull in the middle of a rename on FAT leaves both names, and both lead to the same
+        // clusters: removing one would take them from the other.
+        for entry in self.entries(folder)? {
+            let may_be = entry.kind == Kind::File && entry.len == left.len() && entry.file != file;
+            if may_be
+                && entry.len > 0
+                && let Some(other) = self.open(folder, &entry.file)?
+                && is_same(&left, &other)
+            {
+                return Ok(());
+            }
+        }
+        drop(left);
         self.remove(folder, file)
     }
 }
 
-/// A name that a depot takes for temporary, and its writer does not use.
-const TEMPORARY: &str = "~stick.tmp";
+/// Whether two files of one length hold the same. What cannot be read is not the same.
+fn is_same(one: &impl Object, other: &impl Object) -> bool {
+    let (mut buffer, mut at) = ([vec![0; COMPARED_LEN], vec![0; COMPARED_LEN]], 0);
+    while at < one.len() {
+        let now = usize::try_from(one.len() - at).unwrap_or(COMPARED_LEN).min(COMPARED_LEN);
+        let [a, b] = &mut buffer;
+        let read = one.read_at(at, &mut a[..now]).and_then(|()| other.read_at(at, &mut b[..now]));
+        if read.is_err() || a[..now] != b[..now] {
+            return false;
+        }
+        at += now as u64;
+    }
+    true
+}
+
+/// Bytes that are compared at once.
+const COMPARED_LEN: usize = 64 << 10;
+
+/// Files of writers that were cut short, passed over at most; an export removes them. Their names
+/// are such that a depot takes for temporary, and its writer does not use.
+const TEMPORARY_TRIES: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use neap_depot::memory::Memory;
+
+    use super::*;
+
+    /// Cause: a stick with FAT that is pulled in the middle of a rename has the file under both
+    /// names, on the same clusters. Effect: the next export removed the temporary name, and with it
+    /// what the other one led to. Cure: a leftover that holds the same as another file stays.
+    #[test]
+    fn leftover_that_may_share_its_clusters_with_a_good_file_stays() {
+        let memory = Memory::default();
+        memory.make_folder("blobs").expect("made");
+        let put = |file: &str, content: &[u8]| {
+            let file = memory.create("blobs", file).expect("new");
+            file.write_at(0, content).expect("written");
+        };
+        let long = vec![7; COMPARED_LEN + 1];
+        let mut other = long.clone();
+        other[COMPARED_LEN] = 8;
+        put("good", &long);
+        put("~1.tmp", &long);
+        put("~2.tmp", &other);
+        put("~3.tmp", &[]);
+        put("empty", &[]);
+        for file in ["~1.tmp", "~2.tmp", "~3.tmp", "~4.tmp"] {
+            memory.clear("blobs", file).expect("cleared");
+        }
+        let left: Vec<_> = memory.list("blobs", 9).expect("listed");
+        let mut left: Vec<_> = left.into_iter().map(|entry| entry.file).collect();
+        left.sort();
+        assert_eq!(left, ["empty", "good", "~1.tmp"]);
+    }
+
+    #[test]
+    fn file_is_put_past_what_writers_left_that_were_cut_short() {
+        let memory = Memory::default();
+        memory.make_folder("a").expect("made");
+        for index in 0..3 {
+            memory.create("a", &format!("~stick{index}.tmp")).expect("new");
+        }
+        memory.put("a", "x", b"new").expect("put");
+        assert_eq!(memory.read("a", "x", 9).expect("read").as_deref(), Some(&b"new"[..]));
+    }
+}

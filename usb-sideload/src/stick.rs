@@ -8,7 +8,7 @@ use neap_depot::directory::Directory;
 use neap_depot::files::Files;
 use neap_depot::name::{Folder, Meaning};
 use neap_depot::posix::Posix;
-use neap_depot::store::Kind;
+use neap_depot::store::{Kind, Object as _};
 use neap_engine::digest::Digest;
 use neap_trust::carrier::Carrier as _;
 use neap_trust::client::is_group;
@@ -20,6 +20,7 @@ use crate::folded::Folded;
 use crate::limits::{APPROVALS_MAX, ENTRIES_MAX, MANIFEST_LEN_MAX, STEP_LEN};
 use crate::manifest::Manifest;
 use crate::paced::Paced;
+use crate::pulse::Call;
 use crate::raw::Raw;
 use crate::seal::Identity;
 use crate::unsealed::Unsealed;
@@ -245,8 +246,23 @@ pub fn room(place: &Path) -> io::Result<Room> {
     Ok(Room { free, cluster })
 }
 
+/// Whether a stick that was written is plugged in here. One that was pulled may look as if it were
+/// there and empty: Linux reads folders of FAT that it cannot read as folders without entries. So
+/// something is read from the medium.
+#[must_use]
+pub fn is_there(place: &Path) -> bool {
+    let _call = Call::begin();
+    let read = || {
+        let file = Folded::new(found(place).ok()??).open("", MANIFEST).ok()??;
+        file.forget().ok()?;
+        file.read_at(0, &mut [0]).ok()
+    };
+    read().is_some()
+}
+
 /// The folder that is ours, if there is one: `place/neap` in any case, or `place` itself.
 fn found(place: &Path) -> Result<Option<Posix>, StickError> {
+    let _call = Call::begin();
     let failed = |error| StickError::at(place, error);
     let top = Posix::open(place).map_err(failed)?;
     match top.below(FOLDER) {

@@ -296,6 +296,23 @@ fn folder_that_is_a_link_is_not_followed() {
     assert!(refused.contains("no folder `neap` is on it"), "{refused}");
 }
 
+/// Cause: a folder `receipts` or `metadata` at the top of a stick made it a copy of ours. Effect: a
+/// stranger's stick was written to. Cure: only the list that every stick of ours has makes it one.
+#[test]
+fn stick_of_a_stranger_is_not_taken_for_a_copy_of_ours() {
+    let shore = Shore::new();
+    let other = tempfile::tempdir().expect("a folder");
+    for folder in ["receipts", "metadata", "blobs"] {
+        fs::create_dir(other.path().join(folder)).expect("made");
+    }
+    let refused = visit(other.path(), &shore).expect_err("nothing of ours");
+    assert!(refused.contains("no folder `neap` is on it"), "{refused}");
+    fs::create_dir(other.path().join("stick.json")).expect("made");
+    let refused = visit(other.path(), &shore).expect_err("a folder is no list");
+    assert!(refused.contains("no folder `neap` is on it"), "{refused}");
+    visit(&shore.stick().path().join("neap"), &shore).expect("a copy of our folder");
+}
+
 /// Copies the folder as stations do: in another order, in another case, with new times.
 fn copy(from: &Path, to: &Path, case: fn(&str) -> String, reverse: bool) {
     fs::create_dir_all(to).expect("made");

@@ -28,7 +28,7 @@ use crate::secret::Secrets;
 #[derive(Debug, Group)]
 pub(super) struct Args {
     /// The stick: where it is mounted, or a copy of its folder
-    stick: PathBuf,
+    pub(super) stick: PathBuf,
     #[arg(long, value_name = "KEY", help = KEY_HELP)]
     key: String,
     /// Who approves, as the receipt will name them, such as "master of the MV Aurora"

@@ -25,7 +25,7 @@ use crate::receipt::keys::{By, Keys};
 #[derive(Debug, Group)]
 pub(super) struct Args {
     /// The stick: where it is mounted, or a copy of its folder
-    stick: PathBuf,
+    pub(super) stick: PathBuf,
     /// The depot that receipts are added to: a folder, or s3://BUCKET/PREFIX
     depot: String,
     /// The key that opens receipts which are encrypted to shore

@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// The depot: a folder, or s3://BUCKET/PREFIX
     depot: String,
     /// The stick: where it is mounted, or a copy of its folder
-    stick: PathBuf,
+    pub(super) stick: PathBuf,
     /// A group of devices; may be given more than once [default: all groups]
     #[arg(long)]
     group: Vec<String>,

@@ -27,7 +27,7 @@ use crate::size::exact;
 #[derive(Debug, Group)]
 pub(super) struct Args {
     /// The stick: where it is mounted, or a copy of its folder
-    stick: PathBuf,
+    pub(super) stick: PathBuf,
     /// The depot of this device or ship, made if it is missing [default: the configured one]
     #[arg(long, value_name = "DEPOT")]
     to: Option<PathBuf>,

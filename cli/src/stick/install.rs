@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as Group;
 use neap_depot::depot::Depot;
-use neap_depot::plan::{Offer, plan};
+use neap_depot::plan::{Device, Offer, plan};
 use neap_engine::digest::Digest;
 use neap_engine::io::file::{FileSource, PatchInput};
 use neap_engine::io::{Source as _, drive};
@@ -13,6 +13,7 @@ use neap_engine::limits::UNPACK_MEMORY_MAX;
 use neap_peer::config::Config;
 use neap_trust::client::Checked;
 use neap_trust::receipt::{Carrier, Outcome as Became, Receipt};
+use neap_trust::target::Custom;
 use neap_usb_sideload::back;
 use neap_usb_sideload::error::StickError;
 use neap_usb_sideload::patch::BlobInput;
@@ -32,7 +33,7 @@ use crate::receipt::create;
 #[derive(Debug, Group)]
 pub(super) struct Args {
     /// The stick: where it is mounted, or a copy of its folder
-    stick: PathBuf,
+    pub(super) stick: PathBuf,
     /// The image that the patch starts from: a file or block device, which is only read
     #[arg(long, value_name = "PATH")]
     source: PathBuf,
@@ -109,6 +110,14 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         Err(failure) => (format!("note     no receipt: {}\n", failure.error), None),
     };
     text += &told;
+    // It is done: what cannot be told now is no failure.
+    let onward = onward(args, &checked.groups[group].offers, &stick, offer).ok().flatten();
+    if let Some(version) = &onward {
+        text += &format!(
+            "note     {version} is on the stick too: start what was written, then run this again \
+             with source and target exchanged\n"
+        );
+    }
     let json = json!({
         "schema": "neap.stick-install.v1",
         "id": stick.id(),
@@ -116,8 +125,38 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         "version": offer.custom.version,
         "applied": applied.json,
         "receipt": receipt,
+        "onward": onward,
     });
     Ok(Outcome { text, json })
+}
+
+/// The version that the stick leads to from the image that was written. A device has two places for
+/// images, and the one that runs is not written over, so a chain is gone patch by patch.
+fn onward(
+    args: &Args,
+    offers: &[Offer],
+    stick: &Stick,
+    written: &Offer,
+) -> Result<Option<String>, Failure> {
+    let Custom { product, version, to, security_epoch, .. } = &written.custom;
+    let device = Device {
+        image: to.clone(),
+        version: Some(version.clone()),
+        security_epoch: args.running.security_epoch.max(*security_epoch),
+        ..args.running.device(product, offers)?
+    };
+    let there = on_stick(offers, stick);
+    let planned = plan(&there, &device).ok();
+    Ok(planned.and_then(|planned| planned.steps.last().map(|step| step.custom.version.clone())))
+}
+
+/// What is not on the stick cannot be installed from it.
+fn on_stick(offers: &[Offer], stick: &Stick) -> Vec<Offer> {
+    let lies_here = |offer: &&Offer| {
+        let digest = Digest::from_hex(&offer.custom.blake3);
+        digest.is_some_and(|digest| !matches!(stick.depot().blob(&digest), Ok(None)))
+    };
+    offers.iter().filter(lies_here).cloned().collect()
 }
 
 /// What stopped an apply: a stick that is gone or reads badly is no failing device.
@@ -142,12 +181,7 @@ fn chosen<'a>(
 ) -> Result<(usize, &'a Offer), Failure> {
     let mut reason = None;
     for (index, group) in checked.groups.iter().enumerate() {
-        // What is not on the stick cannot be installed from it.
-        let lies_here = |offer: &&Offer| {
-            let digest = Digest::from_hex(&offer.custom.blake3);
-            digest.is_some_and(|digest| !matches!(stick.depot().blob(&digest), Ok(None)))
-        };
-        let there: Vec<Offer> = group.offers.iter().filter(lies_here).cloned().collect();
+        let there = on_stick(&group.offers, stick);
         // The image that runs may be named by a version that is not on the stick.
         let mut device = args.running.device(product, &group.offers)?;
         if device.image.is_none() {

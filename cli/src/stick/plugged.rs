@@ -10,7 +10,7 @@ use neap_trust::repo::changes::plain;
 use serde_json::json;
 
 use super::led::{Led, blinks, say};
-use super::{Here, approve, import, install, of_stick, staleness, verified};
+use super::{Here, approve, import, install, of_stick, staleness, unless_pulled, verified};
 use crate::args::Common;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -33,7 +33,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let config = args.here.load()?;
     let led = Led::new(config.stick.led.as_deref());
     told(led.working(), "led");
-    let done = act(args, &config);
+    let installs = config.stick.when_plugged == WhenPlugged::InstallAfterApproval;
+    let done = unless_pulled((&args.stick, args.common), installs, || act(args, &config));
     let line = match &done {
         Ok(outcome) => outcome.text.lines().next().unwrap_or_default().to_owned(),
         Err(failure) if failure.exit == Exit::NothingToDo => failure.error.clone(),

@@ -16,7 +16,7 @@ use crate::outcome::Outcome;
 #[derive(Debug, Group)]
 pub(super) struct Args {
     /// The stick: where it is mounted, or a copy of its folder
-    stick: PathBuf,
+    pub(super) stick: PathBuf,
     #[command(flatten)]
     pub(super) common: Common,
 }

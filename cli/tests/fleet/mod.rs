@@ -36,8 +36,13 @@ impl Fleet {
     }
 
     pub(crate) fn release(&self, version: u64) {
+        self.release_image(version, &image(version));
+    }
+
+    /// Releases this image as version 1.{version - 1}.
+    pub(crate) fn release_image(&self, version: u64, image: &[u8]) {
         let file = format!("{version}.img");
-        self.0.depot.write(&file, &image(version));
+        self.0.depot.write(&file, image);
         let from = if version > 1 { "--from last:2" } else { "" };
         let create = format!(
             "release create depot --group fleet --product radar --version 1.{} --image {file} \

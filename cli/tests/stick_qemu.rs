@@ -1,0 +1,420 @@
+//! Real unplugs: a stick is taken off the bus of a machine while neap writes or reads it there,
+//! with the drivers of Debian's kernel for USB, FAT32 and exFAT. It takes minutes, so it is run by
+//! name: `cargo test --release -p neap --test stick_qemu -- --ignored --nocapture`.
+
+mod common;
+mod fleet;
+mod machine;
+mod signing;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use fleet::Fleet;
+use machine::{Ended, Machine};
+
+/// File systems of sticks: how one is made, and what the kernel calls it.
+const SYSTEMS: [(&str, &[&str]); 2] =
+    [("vfat", &["mkfs.vfat", "-F", "32"]), ("exfat", &["mkfs.exfat"])];
+
+/// Bytes of an image: more than neap writes to a stick without a sync.
+const IMAGE_LEN: usize = 9 << 20;
+
+/// Receipts that the device has, and how many of them are on the stick already.
+const RECEIPTS: (u32, u32) = (120, 20);
+
+/// A stick is pulled so often before it may stay in to the end.
+const PULLS: u32 = 2;
+
+/// What is done with a stick: each is pulled, goes on, and must come to its end.
+struct Deed {
+    name: &'static str,
+    /// The stick that it begins with.
+    stick: &'static str,
+    command: &'static str,
+}
+
+const DEEDS: [Deed; 5] = [
+    Deed {
+        name: "export",
+        stick: "old",
+        command: "neap stick export depot /media/stick --full --json",
+    },
+    Deed {
+        name: "import",
+        stick: "new",
+        command: "neap stick import /media/stick --config radar-7.toml --json",
+    },
+    Deed {
+        name: "receipts",
+        stick: "new",
+        command: "neap stick import /media/stick --receipts-only --config radar-7.toml --json",
+    },
+    Deed {
+        name: "install",
+        stick: "new",
+        command: "neap stick install /media/stick --config radar-7.toml --source radar-7.a \
+                  --target /dev/vda --json",
+    },
+    Deed {
+        name: "collect",
+        stick: "full",
+        command: "neap stick collect /media/stick shore --ca ca/ca.pem \
+                  --certificate ca/certificates --json",
+    },
+];
+
+/// Receipts by path, each with the digest of what it holds.
+type Receipts = BTreeMap<String, String>;
+
+/// What was seen of one deed on one file system.
+#[derive(Default)]
+struct Row {
+    pulls: u32,
+    /// How often each exit code came of a pull.
+    ends: BTreeMap<String, u32>,
+    lost_receipts: Vec<String>,
+    damaged_depots: Vec<String>,
+    wrong_installs: Vec<String>,
+    /// What did not end, or not well, once the stick stayed in.
+    stuck: Vec<String>,
+    /// From the pull until neap ended.
+    slowest: Duration,
+}
+
+/// The site, the machine there, and what was seen.
+struct Bed {
+    fleet: Fleet,
+    machine: Machine,
+    system: &'static str,
+    /// The code of a stick with the new release.
+    code: String,
+    random: Vec<u8>,
+}
+
+/// Version `version` of a large image: its second half is new each time.
+fn image(version: u64) -> Vec<u8> {
+    let mut bytes = common::noise(40, IMAGE_LEN / 2);
+    bytes.extend(common::noise(version, IMAGE_LEN - IMAGE_LEN / 2));
+    bytes
+}
+
+/// A fleet whose device runs version 1.2, has receipts, and is to be at 1.3.
+fn fleet() -> Fleet {
+    let fleet = Fleet::new();
+    let desk = &fleet.0.depot;
+    fleet.device("radar-7", 1);
+    fleet.release_image(3, &image(3));
+    desk.write("radar-7.a", &image(3));
+    for _ in 0..RECEIPTS.0 {
+        fleet.inventory("radar-7", "1.2", "radar-7.a");
+    }
+    copy(&fleet, "depot", "depot.old");
+    fleet.release_image(4, &image(4));
+    fs::rename(desk.path("radar-7.depot"), desk.path("device")).expect("renamed");
+    for name in ["1.img", "2.img", "3.img"] {
+        fs::remove_file(desk.path(name)).expect("removed");
+    }
+    fleet
+}
+
+fn copy(fleet: &Fleet, from: &str, to: &str) {
+    let desk = &fleet.0.depot;
+    let mut copy = Command::new("cp");
+    let copied = copy.arg("-r").args([desk.path(from), desk.path(to)]).status();
+    assert!(copied.expect("cp is there").success());
+}
+
+impl Bed {
+    /// A machine at a site, and the sticks `old`, `new` and `full` of each file system; none where
+    /// this machine cannot have one.
+    fn new() -> Option<Self> {
+        let fleet = fleet();
+        let desk = &fleet.0.depot;
+        let place = machine::place();
+        fs::create_dir_all(&place).expect("a place for the kernel");
+        let folder = desk.path(".").canonicalize().expect("it is there");
+        if let Err(why) = Machine::bed(&place, &folder) {
+            println!("SKIPPED: {why}");
+            return None;
+        }
+        let disk = File::create(desk.path("disk")).and_then(|disk| disk.set_len(16 << 20));
+        disk.expect("a disk");
+        let machine = Machine::boot(&place, &folder, &desk.path("disk"));
+        // A seed of another run shows other moments.
+        let seed = std::env::var("NEAP_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+        let random = common::noise(seed, 4096);
+        let (code, system) = (String::new(), "");
+        let mut bed = Self { fleet, machine, system, code, random };
+        let prepare = format!(
+            "mkdir -p shore early/receipts/radar-7; cp -r depot/metadata early; \
+             for i in $(seq {}); do cp device/receipts/radar-7/$i.cose early/receipts/radar-7; \
+             done; cp -r early/receipts depot",
+            RECEIPTS.1
+        );
+        bed.run(&prepare).expect_code(0);
+        Some(bed)
+    }
+
+    /// In the folder of the fleet.
+    fn within(&self, command: &str) -> String {
+        let folder = self.fleet.0.depot.path(".").canonicalize().expect("it is there");
+        format!("cd {} && {command}", folder.display())
+    }
+
+    fn run(&mut self, command: &str) -> Ended {
+        let command = self.within(command);
+        self.machine.run(&command)
+    }
+
+    fn stick(&self, name: &str) -> PathBuf {
+        self.fleet.0.depot.path(&format!("{name}.{}", self.system))
+    }
+
+    /// A stick with the release from before, one with the new one, one with all receipts too.
+    fn make_sticks(&mut self, system: &'static str, make: &[&str]) {
+        self.system = system;
+        let old = self.stick("old");
+        File::create(&old).and_then(|file| file.set_len(128 << 20)).expect("an image");
+        let made = Command::new(make[0]).args(&make[1..]).arg(&old).output().expect("it starts");
+        assert!(made.status.success(), "{made:?}");
+        let early = "neap stick import /media/stick --receipts-only --to early \
+                     --config radar-7.toml";
+        let steps = [
+            (
+                "old",
+                "old",
+                format!("{} && {early}", DEEDS[0].command.replace("depot", "depot.old")),
+            ),
+            ("old", "new", DEEDS[0].command.to_owned()),
+            ("new", "full", DEEDS[2].command.to_owned()),
+        ];
+        for (from, to, command) in steps {
+            if from != to {
+                fs::copy(self.stick(from), self.stick(to)).expect("copied");
+            }
+            self.reset();
+            self.machine.plug(&self.stick(to), system);
+            let done = self.run(&command).expect_code(0);
+            if to == "new" {
+                self.code = code(&done.text).expect("a code");
+            }
+            self.machine.eject();
+        }
+    }
+
+    /// The device and the desk as they were before any stick came.
+    fn reset(&mut self) {
+        let command = "rm -rf radar-7.state radar-7.depot shore t && cp -r device radar-7.depot \
+                       && mkdir shore && cp -r depot/metadata shore \
+                       && dd if=/dev/zero of=/dev/vda bs=1M count=16 conv=fsync";
+        self.run(command).expect_code(0);
+    }
+
+    /// Receipts below a folder, as the machine reads them now.
+    fn receipts(&mut self, folder: &str) -> Result<Receipts, String> {
+        let ended = self.run(&format!(
+            "if [ -d {folder} ]; then cd {folder} && \
+             find . -name '*.cose' -exec sha256sum {{}} +; fi"
+        ));
+        if ended.code != Some(0) {
+            return Err(format!("{folder}: {:?}: {}", ended.code, ended.text));
+        }
+        let lines = ended.text.lines().filter_map(|line| line.split_once("  "));
+        Ok(lines.map(|(digest, path)| (path.to_owned(), digest.to_owned())).collect())
+    }
+
+    /// A moment of something that takes so long: the `index`th of `count` parts, and where in it.
+    fn moment(&mut self, took: Duration, index: u32, count: u32) -> Duration {
+        let within = f64::from(self.random.pop().unwrap_or(128)) / 256.0;
+        took.mul_f64((f64::from(index) + within) / f64::from(count))
+    }
+
+    /// Pulls the stick in the middle of a deed, puts it back, and looks at what is left.
+    fn pull(&mut self, deed: &Deed, image: &Path, after: Duration, row: &mut Row) {
+        let command = self.within(deed.command);
+        let started = self.machine.start(&command);
+        std::thread::sleep(after);
+        let pulled = Instant::now();
+        self.machine.pull();
+        let ended = self.machine.wait(&started);
+        row.pulls += 1;
+        row.slowest = row.slowest.max(pulled.elapsed());
+        let end = ended.code.map_or("hangs".into(), |code| code.to_string());
+        // Done before it was pulled; gone before it was found; interrupted; or read back otherwise.
+        if !matches!(ended.code, Some(0 | 1 | 10 | 13)) {
+            row.stuck.push(format!("{} pulled after {after:?}: {}", deed.name, ended.text));
+        }
+        *row.ends.entry(end).or_default() += 1;
+        self.machine.forget();
+        if std::env::var_os("NEAP_QEMU_TRACE").is_some() {
+            self.run("dmesg -c | grep -v usb");
+        }
+        self.machine.plug(image, self.system);
+        if deed.name == "install" && ended.code == Some(0) && !self.is_installed() {
+            row.wrong_installs.push(format!("done, and wrong: {}", ended.text));
+        }
+    }
+
+    /// Whether the device holds the new image, byte for byte.
+    fn is_installed(&mut self) -> bool {
+        let command = format!("head -c {IMAGE_LEN} /dev/vda | cmp - 4.img");
+        self.run(&command).code == Some(0)
+    }
+
+    /// Whether what stands on the stick and on the device is whole, whatever was cut short.
+    fn look(&mut self, deed: &Deed, before: &Receipts, row: &mut Row) {
+        let device = self.receipts("radar-7.depot/receipts").expect("the device's own disk");
+        let kept = device.len() >= usize::try_from(RECEIPTS.0).expect("few");
+        if !kept {
+            row.lost_receipts.push(format!("{}: the device has {}", deed.name, device.len()));
+        }
+        match self.receipts("/media/stick/neap/receipts") {
+            Err(why) => row.damaged_depots.push(why),
+            Ok(there) => {
+                let lost = before.keys().filter(|path| !there.contains_key(*path));
+                let lost = lost.map(|path| format!("{}: {path} is gone", deed.name));
+                row.lost_receipts.extend(lost);
+                let torn = there.iter().filter(|(path, digest)| device.get(*path) != Some(*digest));
+                let torn = torn.map(|(path, _)| format!("{}: {path} is torn", deed.name));
+                row.lost_receipts.extend(torn);
+            }
+        }
+        if deed.name == "collect" {
+            let home = self.receipts("shore/receipts").expect("the desk's own disk");
+            let torn = home.iter().filter(|(path, digest)| device.get(*path) != Some(*digest));
+            let torn = torn.map(|(path, _)| format!("{}: {path} is torn on shore", deed.name));
+            row.lost_receipts.extend(torn);
+        }
+        // A device that never saw this stick takes a whole release from it: this one or the last.
+        let taken = self.run(
+            "rm -rf t u; neap stick import /media/stick --to t --state u --config radar-7.toml \
+             --json",
+        );
+        if taken.code != Some(0) {
+            row.damaged_depots.push(format!("{}: {}", deed.name, taken.text));
+        }
+        for depot in ["t", "radar-7.depot"] {
+            // It holds what the device needs, and is not meant to hold all that is offered.
+            let fsck = self.run(&format!(
+                "neap depot fsck {depot} 2>&1 | grep 'damage: ' | grep -v 'it is missing'"
+            ));
+            if !fsck.text.is_empty() {
+                row.damaged_depots.push(format!("{}, in {depot}: {}", deed.name, fsck.text));
+            }
+        }
+    }
+
+    /// One deed, pulled twice, and then to its end.
+    fn turn(&mut self, deed: &Deed, moments: &[Duration], row: &mut Row) {
+        let image = self.stick("used");
+        fs::copy(self.stick(deed.stick), &image).expect("copied");
+        self.reset();
+        self.machine.plug(&image, self.system);
+        let mut before =
+            self.receipts("/media/stick/neap/receipts").expect("it was not pulled yet");
+        for moment in moments {
+            self.pull(deed, &image, *moment, row);
+            self.look(deed, &before, row);
+            before = self.receipts("/media/stick/neap/receipts").unwrap_or(before);
+        }
+        let last = self.run(deed.command);
+        if std::env::var_os("NEAP_QEMU_TRACE").is_some() {
+            self.run("dmesg -c | grep -v usb");
+        }
+        // A device where the last pull came after the end has the latest.
+        let ended = last.code == Some(0) || (deed.name == "install" && last.code == Some(3));
+        let shown = self.run("neap stick show /media/stick --json");
+        if !ended || code(&shown.text).as_ref() != Some(&self.code) {
+            row.stuck.push(format!("{} goes not on: {last:?} {shown:?}", deed.name));
+        }
+        self.look(deed, &before, row);
+        let device = self.receipts("radar-7.depot/receipts").expect("the device's own disk");
+        if deed.name == "install" && !self.is_installed() {
+            row.wrong_installs.push(format!("it is another image: {last:?}"));
+        }
+        let (there, to) = match deed.name {
+            "export" => (None, ""),
+            "collect" => (self.receipts("shore/receipts").ok(), "on shore"),
+            _ => (self.receipts("/media/stick/neap/receipts").ok(), "on the stick"),
+        };
+        if there.is_some_and(|there| there != device) {
+            row.lost_receipts.push(format!("{}: not all are {to}", deed.name));
+        }
+        self.machine.eject();
+    }
+
+    /// How long a deed takes if nobody pulls the stick.
+    fn unpulled(&mut self, deed: &Deed) -> Duration {
+        let image = self.stick("used");
+        fs::copy(self.stick(deed.stick), &image).expect("copied");
+        self.reset();
+        self.machine.plug(&image, self.system);
+        let took = self.run(deed.command).expect_code(0).took;
+        self.machine.eject();
+        took
+    }
+}
+
+/// The code of a stick, in what a command said for programs.
+fn code(text: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.starts_with('{'))?;
+    let said: serde_json::Value = serde_json::from_str(line).ok()?;
+    said["code"].as_str().map(str::to_owned)
+}
+
+/// How often each deed is begun on each file system; a stick is pulled twice each time.
+fn turns() -> u32 {
+    std::env::var("NEAP_UNPLUGS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
+}
+
+fn say(line: &str) {
+    let line = format!("{line}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr takes a line");
+}
+
+#[test]
+#[ignore = "takes minutes, and a kernel from the network: run it by name"]
+fn stick_that_is_pulled_from_a_real_bus_loses_nothing_and_the_next_try_goes_on() {
+    let Some(mut bed) = Bed::new() else { return };
+    let mut faults = Vec::new();
+    let mut pulls = 0;
+    say("| file system | deed | s | pulls | exit codes | slowest end, s | lost receipts | \
+         damaged depots | wrong installs | stuck |\n|--|--|--:|--:|--|--:|--:|--:|--:|--:|");
+    for (system, make) in SYSTEMS {
+        bed.make_sticks(system, make);
+        for deed in &DEEDS {
+            let took = bed.unpulled(deed);
+            let mut row = Row::default();
+            let count = turns() * PULLS;
+            for turn in 0..turns() {
+                let moments = (0..PULLS).map(|pull| bed.moment(took, turn + pull * turns(), count));
+                let moments: Vec<_> = moments.collect();
+                bed.turn(deed, &moments, &mut row);
+            }
+            pulls += row.pulls;
+            let ends = row.ends.iter().map(|(end, count)| format!("{end}: {count}"));
+            say(&format!(
+                "| {system} | {} | {:.1} | {} | {} | {:.1} | {} | {} | {} | {} |",
+                deed.name,
+                took.as_secs_f64(),
+                row.pulls,
+                ends.collect::<Vec<_>>().join(", "),
+                row.slowest.as_secs_f64(),
+                row.lost_receipts.len(),
+                row.damaged_depots.len(),
+                row.wrong_installs.len(),
+                row.stuck.len()
+            ));
+            for list in [row.lost_receipts, row.damaged_depots, row.wrong_installs, row.stuck] {
+                faults.extend(list.into_iter().map(|fault| format!("{system}: {fault}")));
+            }
+        }
+    }
+    say(&format!("{pulls} pulls"));
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
