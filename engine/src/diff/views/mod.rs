@@ -12,6 +12,7 @@ use rayon::prelude::*;
 mod calm;
 mod derived;
 mod read;
+mod runs;
 
 use super::parse::Piece;
 use super::{DiffError, Options};
@@ -85,10 +86,9 @@ enum Fate {
 /// A block of the target whose view is kept.
 struct Kept {
     method: Method,
-    /// Length as packed: of a block that is cut maybe less than was found.
-    len: u64,
-    plain_len: u64,
-    correction_len: u64,
+    /// As long as it is packed again: of a block that is cut maybe less than was found.
+    packed: TargetBlock,
+    /// Where the plain bytes are, and behind them the correction.
     stored: u64,
 }
 
@@ -178,14 +178,16 @@ impl<'a> Views<'a> {
         let total = total.map(|(block, _)| block.len).sum();
         progress(Event::Phase { name: "pack again", total });
         let scratch = Arc::clone(&self.source.store.scratch);
-        let starts = containers.iter().map(|found| found.offset);
-        let starts = starts.chain(found.iter().map(|block| block.offset));
+        let fronts: Vec<u64> = containers.iter().map(|found| found.offset).collect();
+        let starts = fronts.iter().copied().chain(found.iter().map(|block| block.offset));
         let starts: Vec<u64> = starts.chain(known.starts.drain(..)).collect();
         let fates = fates(&target, &found, &regions, &is_known, &scratch, limits, progress)?;
         let size = target.size();
         self.seen.containers.extend(containers);
         let room = BLOCKS_MAX / 2 - self.target.levels.iter().map(Vec::len).sum::<usize>();
-        let (level, stored) = level(&mut self.methods, room, found, fates, &mut self.seen);
+        let (mut level, plains) = level(&mut self.methods, room, found, fates, &mut self.seen);
+        let stored = runs::joined(&mut level, &plains, &fronts, &scratch);
+        let stored = stored.map_err(DiffError::Scratch)?;
         if level.is_empty() || view_size(size, &level) > IMAGE_SIZE_MAX {
             return Ok(false);
         }
@@ -418,15 +420,23 @@ fn kept(
     let plain = &plain[..plain_len];
     let (plain_len, correction_len) = (plain_len as u64, correction.len() as u64);
     let (offset, len) = (block.offset, packed_len as u64);
-    let target = TargetBlock { offset, len, view_offset: 0, plain_len, correction_len, method: 0 };
+    let packed = TargetBlock {
+        offset,
+        len,
+        view_offset: 0,
+        plain_len,
+        correction_len,
+        front_len: 0,
+        method: 0,
+    };
     let methods = [method];
     let is_small = correction_len <= BLOCK_LEN_MAX && correction_len < len / 2;
-    if !is_small || packing_memory(&methods, &target) > limits.memory {
+    if !is_small || packing_memory(&methods, &packed) > limits.memory {
         return Ok(Fate::Passed);
     }
     let [method] = methods;
     let stored = scratch.append(&[plain, &correction]).map_err(DiffError::Scratch)?;
-    Ok(Fate::Rebuilt(Box::new(Kept { method, len, plain_len, correction_len, stored })))
+    Ok(Fate::Rebuilt(Box::new(Kept { method, packed, stored })))
 }
 
 /// The bytes of a block, unless it is too long.
@@ -449,7 +459,8 @@ impl Limits {
     }
 }
 
-/// The blocks that are rebuilt, at most so many, and where their views are kept.
+/// The blocks that are rebuilt, at most so many, and where their plain bytes are kept, with their
+/// corrections behind them.
 fn level(
     methods: &mut Vec<Method>,
     room: usize,
@@ -458,7 +469,7 @@ fn level(
     seen: &mut Seen,
 ) -> (Vec<TargetBlock>, Vec<u64>) {
     let (mut level, mut stored): (Vec<TargetBlock>, Vec<u64>) = Default::default();
-    for (Block { offset, len, codec }, fate) in found.into_iter().zip(fates) {
+    for (Block { len, codec, .. }, fate) in found.into_iter().zip(fates) {
         let tally = seen.tally(codec);
         let is_listed = |kept: &Kept| {
             level.len() < room
@@ -475,13 +486,10 @@ fn level(
                 continue;
             }
         };
-        let method = index_of(methods, &kept.method);
-        let Kept { len, plain_len, correction_len, .. } = *kept;
-        tally.rebuilt.add(len);
-        tally.corrections_len += correction_len;
-        let before = level.last();
-        let view_offset = before.map_or(offset, |last| offset - last.end() + last.view_end());
-        level.push(TargetBlock { offset, len, view_offset, plain_len, correction_len, method });
+        let block = TargetBlock { method: index_of(methods, &kept.method), ..kept.packed };
+        tally.rebuilt.add(block.len);
+        tally.corrections_len += block.correction_len;
+        level.push(block);
         stored.push(kept.stored);
     }
     (level, stored)
