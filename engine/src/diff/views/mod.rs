@@ -28,7 +28,7 @@ use crate::unpack::codec::{Families, Method, Methods, Rebuilt};
 use crate::unpack::find::{self, Container, Found, Region};
 use crate::unpack::pack::{in_memory, packing_memory};
 use crate::unpack::{Block, Codec};
-use read::{Behind, SourceView, Store, TargetView, TargetViews};
+use read::{SourceView, Store, TargetView, TargetViews};
 
 /// Both images as they are seen, and what was found in the target.
 pub(super) struct Views<'a> {
@@ -152,12 +152,11 @@ impl<'a> Views<'a> {
     ) -> Result<bool, DiffError> {
         progress(Event::Phase { name: "look inside", total: 0 });
         let target = self.target();
-        let unseen = Behind { image: &self.source, start: known.source_end };
-        let (found_source, found) =
-            rayon::join(|| find::find(&unseen, &[]), || find::find(&target, &known.starts));
-        let mut found_source = found_source.map_err(DiffError::Source)?.blocks;
-        found_source.retain(|block| !limits.not_unpacked.has(block.codec));
-        found_source.iter_mut().for_each(|block| block.offset += known.source_end);
+        let (found_source, found) = rayon::join(
+            || find::find(&self.source, &known.source_starts),
+            || find::find(&target, &known.starts),
+        );
+        let found_source = known.unseen(found_source.map_err(DiffError::Source)?, limits);
         let mut found = found.map_err(DiffError::Target)?;
         found.blocks.retain(|block| block.codec != Codec::Stored);
         // What is derived is derived from the target itself.
@@ -197,7 +196,6 @@ impl<'a> Views<'a> {
         known.starts = starts.map(|start| view_place(&level, *start)).collect();
         known.starts.sort_unstable();
         known.starts.dedup();
-        known.source_end = self.source.size();
         let unchanged: HashSet<_> = target_digests.into_iter().collect();
         let is_changed: Vec<bool> =
             source_digests.iter().map(|digest| !unchanged.contains(digest)).collect();
@@ -269,8 +267,26 @@ struct Known {
     digests: HashSet<[u8; 16]>,
     /// Where containers and blocks that were seen start in the target's view, in order.
     starts: Vec<u64>,
-    /// The source's view was looked through up to here.
-    source_end: u64,
+    /// The same in the source's view, where nothing moves.
+    source_starts: Vec<u64>,
+}
+
+impl Known {
+    /// The blocks of the source that no level before had. What file systems store as it is, they
+    /// find at the first level, and what is in it at the next one.
+    fn unseen(&mut self, found: Found, limits: &Limits) -> Vec<Block> {
+        let Found { mut blocks, containers, .. } = found;
+        blocks.retain(|block| {
+            let is_seen = self.source_starts.binary_search(&block.offset).is_ok();
+            !is_seen && !limits.not_unpacked.has(block.codec)
+        });
+        let packed = blocks.iter().filter(|block| block.codec != Codec::Stored);
+        let starts = containers.iter().map(|found| found.offset);
+        self.source_starts.extend(starts.chain(packed.map(|block| block.offset)));
+        self.source_starts.sort_unstable();
+        self.source_starts.dedup();
+        blocks
+    }
 }
 
 /// Blocks that changed, and those around them: files are matched better whole.

@@ -163,19 +163,3 @@ impl Source for TargetView<'_> {
         self.views.read_at(self.depth, offset, into)
     }
 }
-
-/// An image from a byte on.
-pub(super) struct Behind<'a> {
-    pub(super) image: &'a dyn Source,
-    pub(super) start: u64,
-}
-
-impl Source for Behind<'_> {
-    fn size(&self) -> u64 {
-        self.image.size() - self.start
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), Error> {
-        self.image.read_at(self.start + offset, into)
-    }
-}
