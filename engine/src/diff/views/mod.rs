@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 mod calm;
 mod derived;
+mod parts;
 mod read;
 mod runs;
 
@@ -28,6 +29,7 @@ use crate::unpack::codec::{Families, Method, Methods, Rebuilt};
 use crate::unpack::find::{self, Container, Found, Region};
 use crate::unpack::pack::{in_memory, packing_memory};
 use crate::unpack::{Block, Codec};
+use parts::{Part, in_parts, near_changes};
 use read::{SourceView, Store, TargetView, TargetViews};
 
 /// Both images as they are seen, and what was found in the target.
@@ -156,13 +158,14 @@ impl<'a> Views<'a> {
             || find::find(&self.source, &known.source_starts),
             || find::find(&target, &known.starts),
         );
-        let found_source = known.unseen(found_source.map_err(DiffError::Source)?, limits);
+        let found_source = found_source.map_err(DiffError::Source)?;
+        let (found_source, files_source) = known.unseen(found_source, limits);
         let mut found = found.map_err(DiffError::Target)?;
         found.blocks.retain(|block| block.codec != Codec::Stored);
         // What is derived is derived from the target itself.
         let is_image = self.target.levels.is_empty();
         let regions = if is_image { derived::regions(&target, &mut found)? } else { Vec::new() };
-        let Found { blocks: found, containers, .. } = found;
+        let Found { blocks: found, containers, mut files, .. } = found;
         if found.is_empty() {
             return Ok(false);
         }
@@ -177,15 +180,17 @@ impl<'a> Views<'a> {
         let total = total.map(|(block, _)| block.len).sum();
         progress(Event::Phase { name: "pack again", total });
         let scratch = Arc::clone(&self.source.store.scratch);
-        let fronts: Vec<u64> = containers.iter().map(|found| found.offset).collect();
-        let starts = fronts.iter().copied().chain(found.iter().map(|block| block.offset));
+        let fronts = containers.iter().map(|found| found.offset);
+        files.extend(fronts.clone());
+        files.sort_unstable();
+        let starts = fronts.chain(found.iter().map(|block| block.offset));
         let starts: Vec<u64> = starts.chain(known.starts.drain(..)).collect();
         let fates = fates(&target, &found, &regions, &is_known, &scratch, limits, progress)?;
         let size = target.size();
         self.seen.containers.extend(containers);
         let room = BLOCKS_MAX / 2 - self.target.levels.iter().map(Vec::len).sum::<usize>();
         let (mut level, plains) = level(&mut self.methods, room, found, fates, &mut self.seen);
-        let stored = runs::joined(&mut level, &plains, &fronts, &scratch);
+        let stored = runs::joined(&mut level, &plains, &files, &scratch);
         let stored = stored.map_err(DiffError::Scratch)?;
         if level.is_empty() || view_size(size, &level) > IMAGE_SIZE_MAX {
             return Ok(false);
@@ -199,7 +204,7 @@ impl<'a> Views<'a> {
         let unchanged: HashSet<_> = target_digests.into_iter().collect();
         let is_changed: Vec<bool> =
             source_digests.iter().map(|digest| !unchanged.contains(digest)).collect();
-        let changed = in_parts(near_changes(&found_source, &is_changed));
+        let changed = in_parts(near_changes(&found_source, &is_changed, &files_source));
         let total = changed.iter().map(|part| part.block.len).sum();
         progress(Event::Phase { name: "unpack source", total });
         let unpacked = unpack(&self.source, &changed, &scratch, limits, progress)?;
@@ -253,13 +258,6 @@ impl<'a> Views<'a> {
     }
 }
 
-/// A block of the source, or a part of one.
-struct Part {
-    block: Block,
-    /// Whether it is not the first part.
-    goes_on: bool,
-}
-
 /// What is known of the levels before.
 #[derive(Default)]
 struct Known {
@@ -272,10 +270,10 @@ struct Known {
 }
 
 impl Known {
-    /// The blocks of the source that no level before had. What file systems store as it is, they
-    /// find at the first level, and what is in it at the next one.
-    fn unseen(&mut self, found: Found, limits: &Limits) -> Vec<Block> {
-        let Found { mut blocks, containers, .. } = found;
+    /// The blocks of the source that no level before had, and where files begin. What file systems
+    /// store as it is, they find at the first level, and what is in it at the next one.
+    fn unseen(&mut self, found: Found, limits: &Limits) -> (Vec<Block>, Vec<u64>) {
+        let Found { mut blocks, containers, files, .. } = found;
         blocks.retain(|block| {
             let is_seen = self.source_starts.binary_search(&block.offset).is_ok();
             !is_seen && !limits.not_unpacked.has(block.codec)
@@ -285,45 +283,9 @@ impl Known {
         self.source_starts.extend(starts.chain(packed.map(|block| block.offset)));
         self.source_starts.sort_unstable();
         self.source_starts.dedup();
-        blocks
+        (blocks, files)
     }
 }
-
-/// Blocks that changed, and those around them: files are matched better whole.
-fn near_changes(blocks: &[Block], is_changed: &[bool]) -> Vec<Block> {
-    const REACH: usize = 8;
-    let mut is_near = vec![false; blocks.len()];
-    for (index, _) in is_changed.iter().enumerate().filter(|(_, is_changed)| **is_changed) {
-        if blocks[index].codec != Codec::Stored {
-            let end = blocks.len().min(index + REACH + 1);
-            is_near[index.saturating_sub(REACH)..end].fill(true);
-        }
-    }
-    blocks.iter().zip(is_near).filter(|(_, is_near)| *is_near).map(|(block, _)| *block).collect()
-}
-
-/// The same blocks, with long runs of clusters, each of which unpacks for itself, in parts: for a
-/// copy, a device unpacks a part, and not all of a file.
-fn in_parts(blocks: Vec<Block>) -> Vec<Part> {
-    let parts = blocks.into_iter().flat_map(|block| {
-        let part_len = match block.codec {
-            Codec::Lz4Clusters { cluster_log2 } => PART_LEN.max(1 << cluster_log2),
-            Codec::Stored => STORED_PART_LEN,
-            _ => BLOCK_LEN_MAX.max(block.len),
-        };
-        (0..block.len).step_by(in_memory(part_len)).map(move |at| {
-            let (offset, len) = (block.offset + at, part_len.min(block.len - at));
-            Part { block: Block { offset, len, ..block }, goes_on: at > 0 }
-        })
-    });
-    parts.collect()
-}
-
-/// Length of such a part as packed, in bytes: below it, the table costs more than is gained.
-const PART_LEN: u64 = 16 << 10;
-
-/// The same of what is stored, which takes a device next to nothing.
-const STORED_PART_LEN: u64 = 64 << 10;
 
 /// The index of a method in the list, to which it is added if need be.
 fn index_of(methods: &mut Vec<Method>, method: &Method) -> u32 {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Part, Unpacked, index_of};
+use super::parts::Part;
+use super::{Unpacked, index_of};
 use crate::format::unpack::{view_size, view_start};
 use crate::format::{SourceBlock, TargetBlock};
 use crate::io::scratch::Scratch;

@@ -58,6 +58,17 @@ fn corrections(
     Ok(corrections)
 }
 
+/// Which blocks begin a run.
+fn begins_run(level: &[TargetBlock], starts: &[u64]) -> Vec<bool> {
+    let mut begins_run = vec![false; level.len()];
+    let mut end = level.len();
+    for first in firsts(level, starts).into_iter().rev() {
+        begins_run[first] = level[first..end].iter().any(|block| block.correction_len > 0);
+        end = first;
+    }
+    begins_run
+}
+
 /// A run that is being filled.
 #[derive(Default)]
 struct Run {
@@ -65,28 +76,37 @@ struct Run {
     /// Plain bytes from its first block to the next one.
     len: u64,
     corrections_len: u64,
+    /// Its last block with which something starts, behind the first.
+    start: Option<usize>,
 }
 
-/// Which blocks begin a run: as few as the limits allow, where something starts if that is near.
-fn begins_run(level: &[TargetBlock], starts: &[u64]) -> Vec<bool> {
-    let mut begins_run = vec![false; level.len()];
-    let mut run = Run::default();
-    let mut end = 0;
-    for (index, block) in level.iter().enumerate() {
-        run.len += block.offset - end;
-        let start = starts.partition_point(|start| *start < end);
-        let is_start = starts.get(start).is_some_and(|start| *start <= block.offset);
-        if run.is_over(block.correction_len) || (is_start && run.may_end()) {
-            run = Run { first: index, ..Run::default() };
+/// The first blocks of runs: as few as the limits allow, where something starts if that can be.
+fn firsts(level: &[TargetBlock], starts: &[u64]) -> Vec<usize> {
+    let mut firsts: Vec<usize> = (0..level.len().min(1)).collect();
+    let (mut run, mut index) = (Run::default(), 0);
+    while let Some(block) = level.get(index) {
+        let end = index.checked_sub(1).map_or(0, |before| level[before].end());
+        if index > run.first {
+            run.len += block.offset - end;
+            let start = starts.partition_point(|start| *start < end);
+            if starts.get(start).is_some_and(|start| *start <= block.offset) {
+                run.start = Some(index);
+            }
         }
-        if block.correction_len > 0 {
-            begins_run[run.first] = true;
+        // Where nothing is lost by it, too: a device goes back to the front of a run.
+        let is_empty = run.corrections_len == 0 && run.start == Some(index);
+        if is_empty || run.is_over(block.correction_len) {
+            // What was looked at behind the start has no other, so this happens to it once.
+            index = run.start.unwrap_or(index);
+            run = Run { first: index, ..Run::default() };
+            firsts.push(index);
+            continue;
         }
         run.corrections_len += block.correction_len;
         run.len += block.plain_len;
-        end = block.end();
+        index += 1;
     }
-    begins_run
+    firsts
 }
 
 impl Run {
@@ -96,11 +116,52 @@ impl Run {
         self.len > RUN_LEN_MAX
             || (self.corrections_len > 0 && corrections_len > CORRECTIONS_LEN_MAX)
     }
+}
 
-    /// Whether it is long enough to end where something else starts.
-    fn may_end(&self) -> bool {
-        self.corrections_len == 0
-            || self.len > RUN_LEN_MAX / 2
-            || self.corrections_len > CORRECTIONS_LEN_MAX / 2
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first blocks of runs of blocks of these plain lengths and corrections, two bytes packed
+    /// and one byte apart, where something starts with the blocks at `starts`.
+    fn runs(told: &[(u64, u64)], starts: &[u64]) -> Vec<usize> {
+        let block = |(index, &(plain_len, correction_len)): (usize, &(u64, u64))| TargetBlock {
+            offset: 3 * index as u64,
+            len: 2,
+            view_offset: 0,
+            plain_len,
+            correction_len,
+            front_len: 0,
+            method: 0,
+        };
+        let level: Vec<TargetBlock> = told.iter().enumerate().map(block).collect();
+        let starts: Vec<u64> = starts.iter().map(|index| 3 * index).collect();
+        let begins_run = begins_run(&level, &starts);
+        (0..level.len()).filter(|index| begins_run[*index]).collect()
+    }
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn run_is_as_long_as_it_may_be() {
+        assert_eq!(runs(&[(MIB, 1); 40], &[]), [0, 16, 32]);
+        assert_eq!(runs(&[(MIB, MIB / 4); 10], &[]), [0, 4, 8]);
+        assert_eq!(runs(&[(MIB, MIB), (MIB, 0), (MIB, MIB), (MIB, 2 * MIB)], &[]), [0, 2, 3]);
+        assert_eq!(runs(&[(20 * MIB, 1), (1, 1), (1, 1)], &[]), [0, 1]);
+    }
+
+    #[test]
+    fn run_begins_where_something_starts() {
+        // At the last start that is near enough, and at the first block that has a correction.
+        assert_eq!(runs(&[(MIB, 1); 40], &[5, 9, 20, 31]), [0, 9, 20, 31]);
+        assert_eq!(runs(&[(MIB, 1); 40], &[1]), [0, 1, 17, 33]);
+        assert_eq!(runs(&[(1, 0), (1, 0), (1, 0), (1, 1), (1, 1)], &[0, 2, 4]), [2]);
+    }
+
+    #[test]
+    fn blocks_without_corrections_are_in_no_run() {
+        assert_eq!(runs(&[(MIB, 0); 40], &[3, 4]), []);
+        assert_eq!(runs(&[], &[]), []);
+        assert_eq!(runs(&[(MIB, 0), (MIB, 1), (20 * MIB, 0), (1, 0), (1, 2)], &[]), [0, 3]);
     }
 }

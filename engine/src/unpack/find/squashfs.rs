@@ -249,6 +249,9 @@ impl Walk<'_, '_> {
         let block_len = 1 << self.superblock.block_log2;
         let count = if fragment == NO_FRAGMENT { len.div_ceil(block_len) } else { len / block_len };
         let mut at = sum(self.superblock.start, start)?;
+        if count > 0 {
+            self.blocks.add_files(&[at]);
+        }
         for _ in 0..count {
             let size = le32(table.take(self.reader, 4)?, 0);
             self.data_block(at, size)?;
