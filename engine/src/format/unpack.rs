@@ -458,3 +458,6 @@ fn take(rest: &mut &[u8], field: &'static str, min: u64, max: u64) -> Result<u64
 fn as_len(len: u64) -> usize {
     usize::try_from(len).expect("a bounded length fits in memory")
 }
+
+#[cfg(test)]
+mod tests;

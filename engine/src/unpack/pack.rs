@@ -22,8 +22,8 @@ pub enum Piece<'a> {
 #[derive(Debug)]
 pub struct Job {
     /// Plain bytes, and the correction behind them.
-    view: Vec<u8>,
-    block: TargetBlock,
+    pub(crate) view: Vec<u8>,
+    pub(crate) block: TargetBlock,
 }
 
 impl Job {
