@@ -78,7 +78,7 @@ pub const START_SPACING: u64 = 1 << 10;
 /// As many are looked at in any source.
 pub const STARTS_MIN: u64 = 1 << 10;
 
-/// Most blocks that a patch may unpack or pack, of both images together: 12 MiB of table.
+/// Most blocks that a patch may unpack or pack, of both images together: 14 MiB of table.
 pub const BLOCKS_MAX: usize = 1 << 18;
 
 /// Most ways in which the blocks of a patch are packed.
@@ -86,6 +86,15 @@ pub const METHODS_MAX: usize = 1 << 8;
 
 /// Longest block as packed, its correction too, in bytes.
 pub const BLOCK_LEN_MAX: u64 = 64 << 20;
+
+/// Corrections that stand together in front of the blocks of a run, in bytes, which a device keeps
+/// until their blocks come; one that is longer stands alone.
+pub const CORRECTIONS_LEN_MAX: u64 = 1 << 20;
+
+/// Plain bytes of a run between its first block and the last one that has a correction: what a
+/// device makes again after a power cut, though it packs none of it, as it needs what stands in
+/// front. A copy takes tens of milliseconds for so many.
+pub const RUN_LEN_MAX: u64 = 16 << 20;
 
 /// How deep blocks may lie in blocks: a module in a package in an image.
 pub const UNPACK_DEPTH_MAX: u64 = 3;

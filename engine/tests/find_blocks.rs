@@ -67,6 +67,9 @@ fn all_of_every_file_is_in_the_view_of_a_file_system() {
         let Some(image) = image_of_tree(line) else { continue };
         let found = found(&image);
         assert!(found.containers.iter().any(|container| container.name == name), "{line}");
+        // Small files lie in fragments where blocks are large.
+        assert!(!found.files.is_empty() || !line.contains("-b 4096"), "{line}");
+        assert!(found.files.is_sorted(), "{line}");
         let view = view(&image, &found.blocks);
         for (file, content) in tree() {
             // Tails that lie between inodes are left out.

@@ -8,8 +8,8 @@ use super::{bounded, split};
 use crate::coder;
 use crate::error::FormatError;
 use crate::limits::{
-    BLOCK_LEN_MAX, BLOCKS_MAX, DERIVED_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PACKED_AT_ONCE,
-    PLAIN_LEN_MAX, SOURCE_BLOCK, UNPACK_DEPTH_MAX, UNPACKED_KEPT,
+    BLOCK_LEN_MAX, BLOCKS_MAX, CORRECTIONS_LEN_MAX, DERIVED_MAX, IMAGE_SIZE_MAX, METHODS_MAX,
+    PACKED_AT_ONCE, PLAIN_LEN_MAX, RUN_LEN_MAX, SOURCE_BLOCK, UNPACK_DEPTH_MAX, UNPACKED_KEPT,
 };
 use crate::unpack::codec::Method;
 use crate::unpack::derived::Derived;
@@ -52,12 +52,15 @@ pub struct TargetBlock {
     pub offset: u64,
     /// Length of the packed bytes.
     pub len: u64,
-    /// Where the plain bytes start in the view; the correction follows them.
+    /// Where the plain bytes start in the view.
     pub view_offset: u64,
     /// Length of the plain bytes.
     pub plain_len: u64,
-    /// Length of the correction.
+    /// Length of the correction, which stands in front of the first block of the run.
     pub correction_len: u64,
+    /// Length of all corrections of the run, right in front of the plain bytes, if the block begins
+    /// one; otherwise 0.
+    pub front_len: u64,
     /// How it is packed, by index.
     pub method: u32,
 }
@@ -77,16 +80,23 @@ impl TargetBlock {
         self.offset + self.len
     }
 
-    /// Bytes of the view that stand for the block.
+    /// Bytes of the view that the block is packed from.
     #[must_use]
     pub fn view_len(&self) -> u64 {
         self.plain_len + self.correction_len
     }
 
-    /// Where they end in the view.
+    /// Where the first byte stands in the view that belongs to the block, or to a run that it
+    /// begins.
+    #[must_use]
+    pub fn front(&self) -> u64 {
+        self.view_offset - self.front_len
+    }
+
+    /// Where the plain bytes end in the view.
     #[must_use]
     pub fn view_end(&self) -> u64 {
-        self.view_offset + self.view_len()
+        self.view_offset + self.plain_len
     }
 }
 
@@ -105,8 +115,27 @@ pub fn touched(blocks: &[SourceBlock], range: SourceRange) -> Range<usize> {
     first..end.max(first)
 }
 
-/// Where byte `offset` of what `blocks` are a view of lies in the view, or where the block begins
-/// that has it.
+/// Says where blocks stand in the view, whose other fields are known; those of `begins_run` begin
+/// runs.
+///
+/// In front of the first block of a run stand the corrections of all, and then the plain bytes of
+/// its blocks follow each other as the packed ones do: what goes on from one into the next goes on
+/// in the view, too.
+pub fn lay_out(blocks: &mut [TargetBlock], begins_run: &[bool]) {
+    let mut corrections_len = 0;
+    for (block, begins_run) in blocks.iter_mut().zip(begins_run).rev() {
+        corrections_len += block.correction_len;
+        block.front_len = if *begins_run { std::mem::take(&mut corrections_len) } else { 0 };
+    }
+    let (mut end, mut view_end) = (0, 0);
+    for block in blocks {
+        block.view_offset = view_end + (block.offset - end) + block.front_len;
+        (end, view_end) = (block.end(), block.view_end());
+    }
+}
+
+/// Where byte `offset` of what `blocks` are a view of lies in the view, or where the plain bytes of
+/// the block begin that has it.
 #[must_use]
 pub fn view_place(blocks: &[TargetBlock], offset: u64) -> u64 {
     let next = blocks.partition_point(|block| block.end() <= offset);
@@ -170,7 +199,7 @@ impl Blocks {
     }
 
     /// Most memory that the blocks take on a device, in bytes: what is kept of the source unpacked,
-    /// and what is packed at once, or gathered for it.
+    /// and what is packed at once, or gathered for it, beside the corrections of a run.
     #[must_use]
     pub fn memory(&self) -> u64 {
         let unpacking = self.source.iter().map(|block| {
@@ -180,7 +209,8 @@ impl Blocks {
         let kept = self.source.iter().map(|block| block.plain_len).sum::<u64>().min(UNPACKED_KEPT);
         let packing = self.levels.iter().map(|level| {
             let jobs = || level.iter().map(|block| packing_memory(&self.methods, block));
-            jobs().max().unwrap_or(0).max(jobs().sum::<u64>().min(PACKED_AT_ONCE))
+            let corrections = level.iter().map(|block| block.front_len).max().unwrap_or(0);
+            corrections + jobs().max().unwrap_or(0).max(jobs().sum::<u64>().min(PACKED_AT_ONCE))
         });
         unpacking.max().unwrap_or(0) + kept + packing.sum::<u64>()
     }
@@ -264,26 +294,39 @@ impl Blocks {
         size: u64,
     ) -> Result<Vec<TargetBlock>, FormatError> {
         let mut columns = Columns::<5>::decode(rest, count)?;
-        let (mut end, mut view_end) = (0_u64, 0_u64);
-        let mut level = Vec::new();
+        let (mut level, mut begins_run) = (Vec::new(), Vec::new());
+        let mut end = 0_u64;
         for _ in 0..count {
             let gap = columns.take(0, "block_gap", 0, size)?;
             let len = columns.take(1, "block_len", 1, BLOCK_LEN_MAX)?;
             let plain_len = columns.take(2, "plain_len", 1, PLAIN_LEN_MAX as u64)?;
-            let correction_len = columns.take(3, "correction_len", 0, BLOCK_LEN_MAX)?;
+            let correction = columns.take(3, "correction", 0, 2 * BLOCK_LEN_MAX + 1)?;
             let method = columns.take(4, "method", 0, self.methods.len() as u64 - 1)?;
             if self.is_derived(method) {
                 bounded("plain_len", plain_len, 1, Derived::PLAIN_LEN_MAX as u64)?;
-                bounded("correction_len", correction_len, 0, 0)?;
+                bounded("correction_len", correction / 2, 0, 0)?;
             }
-            let (offset, view_offset) = (end + gap, view_end + gap);
+            let offset = end + gap;
             end = bounded("block_end", offset + len, 0, size)?;
-            let view_len = plain_len + correction_len;
-            view_end = bounded("view_size", view_offset + view_len, 0, IMAGE_SIZE_MAX)?;
+            let correction_len = correction / 2;
             let method = u32::try_from(method).expect("methods are few");
-            level.push(TargetBlock { offset, len, view_offset, plain_len, correction_len, method });
+            let (view_offset, front_len) = (0, 0);
+            level.push(TargetBlock {
+                offset,
+                len,
+                view_offset,
+                plain_len,
+                correction_len,
+                front_len,
+                method,
+            });
+            begins_run.push(correction % 2 == 1);
         }
         columns.close()?;
+        lay_out(&mut level, &begins_run);
+        let view_end = level.last().map_or(0, TargetBlock::view_end);
+        bounded("view_size", view_end, 0, IMAGE_SIZE_MAX)?;
+        check_runs(&level, &begins_run)?;
         Ok(level)
     }
 
@@ -321,8 +364,8 @@ impl Blocks {
             let mut end = 0;
             for block in level {
                 let gap = block.offset - end;
-                let (plain_len, correction_len) = (block.plain_len, block.correction_len);
-                let fields = [gap, block.len, plain_len, correction_len, block.method.into()];
+                let correction = 2 * block.correction_len + u64::from(block.front_len > 0);
+                let fields = [gap, block.len, block.plain_len, correction, block.method.into()];
                 columns.iter_mut().zip(fields).for_each(|(to, field)| varint::put(to, field));
                 end = block.end();
             }
@@ -330,6 +373,28 @@ impl Blocks {
         }
         out
     }
+}
+
+/// Each correction lies in a run, each run has one, and no run is longer than a device can go back
+/// or keeps more of corrections than it has memory for. A run of one correction may be larger.
+fn check_runs(level: &[TargetBlock], begins_run: &[bool]) -> Result<(), FormatError> {
+    let mut first: Option<&TargetBlock> = None;
+    for (block, begins_run) in level.iter().zip(begins_run) {
+        if *begins_run {
+            bounded("front_len", block.front_len, 1, u64::MAX)?;
+            first = Some(block);
+        }
+        if block.correction_len == 0 {
+            continue;
+        }
+        let Some(first) = first else {
+            return bounded("correction_len", block.correction_len, 0, 0).map(drop);
+        };
+        bounded("run_len", block.view_offset - first.view_offset, 0, RUN_LEN_MAX)?;
+        let len_max = CORRECTIONS_LEN_MAX.max(block.correction_len);
+        bounded("front_len", first.front_len, 1, len_max)?;
+    }
+    Ok(())
 }
 
 /// What the table is called in errors.
@@ -393,3 +458,6 @@ fn take(rest: &mut &[u8], field: &'static str, min: u64, max: u64) -> Result<u64
 fn as_len(len: u64) -> usize {
     usize::try_from(len).expect("a bounded length fits in memory")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Packing a view again: cuts its bytes into those that are as they are and those of blocks.
 
+use std::collections::VecDeque;
+
 use super::codec::Method;
 use super::derived::Derived;
 use crate::error::FormatError;
@@ -20,8 +22,8 @@ pub enum Piece<'a> {
 #[derive(Debug)]
 pub struct Job {
     /// Plain bytes, and the correction behind them.
-    view: Vec<u8>,
-    block: TargetBlock,
+    pub(crate) view: Vec<u8>,
+    pub(crate) block: TargetBlock,
 }
 
 impl Job {
@@ -73,7 +75,11 @@ pub struct Packer<'a> {
     blocks: &'a [TargetBlock],
     /// Where it stands in the view.
     at: u64,
-    /// What there is of the next block.
+    /// Of the bytes of the view before this one nothing but corrections is needed.
+    needed_from: u64,
+    /// Corrections that stood in front of the run, from that of the next block on.
+    corrections: VecDeque<u8>,
+    /// What there is of the next block's plain bytes.
     view: Vec<u8>,
     /// Bytes of what it makes that nobody needs, from the front.
     unneeded: u64,
@@ -84,28 +90,46 @@ impl<'a> Packer<'a> {
     /// they are used up.
     pub fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Piece<'b>> {
         while !bytes.is_empty() {
-            let Some(block) = self.blocks.first() else {
-                return Some(Piece::Plain(self.take(bytes, u64::MAX)));
-            };
+            let block = self.blocks.first();
+            let is_needed = self.at >= self.needed_from;
+            let front = block.map_or(u64::MAX, TargetBlock::front);
+            if self.at < front {
+                let end = if is_needed { front } else { front.min(self.needed_from) };
+                let plain = self.take(bytes, end - self.at);
+                if is_needed {
+                    return Some(Piece::Plain(plain));
+                }
+                continue;
+            }
+            let block = block.expect("in front of the end there is a block");
             if self.at < block.view_offset {
-                return Some(Piece::Plain(self.take(bytes, block.view_offset - self.at)));
+                let part = self.take(bytes, block.view_offset - self.at);
+                self.corrections.reserve_exact(in_memory(block.view_offset - self.at));
+                self.corrections.extend(part);
+                continue;
             }
-            let room = block.view_end() - self.at;
-            if self.view.is_empty() {
-                self.view.reserve_exact(in_memory(room));
+            let is_needed = block.view_offset >= self.needed_from;
+            if is_needed && self.view.is_empty() {
+                self.view.reserve_exact(in_memory(block.view_len()));
             }
-            let part = self.take(bytes, room);
-            self.view.extend(part);
+            let part = self.take(bytes, block.view_end() - self.at);
+            if is_needed {
+                self.view.extend(part);
+            }
             if self.at == block.view_end() {
-                let job = Job { view: std::mem::take(&mut self.view), block: *block };
                 self.blocks = &self.blocks[1..];
-                return Some(Piece::Block(job));
+                let correction = self.corrections.drain(..in_memory(block.correction_len));
+                if is_needed {
+                    self.view.extend(correction);
+                    let view = std::mem::take(&mut self.view);
+                    return Some(Piece::Block(Job { view, block: *block }));
+                }
             }
         }
         None
     }
 
-    /// Bytes of the view that are gathered next, if a block begins here.
+    /// Bytes that are gathered next, if the plain ones of a block begin here.
     #[must_use]
     pub fn gathers(&self) -> Option<u64> {
         let block = self.blocks.first()?;
@@ -145,15 +169,40 @@ impl<'a> Start<'a> {
     pub fn of(blocks: &'a Blocks, target_size: u64, offset: u64) -> Self {
         let (mut at, mut packers) = (offset, Vec::new());
         for level in &blocks.levels {
-            let next = level.partition_point(|block| block.end() <= at);
-            let rest = &level[next..];
-            let unneeded = rest.first().map_or(0, |block| at.saturating_sub(block.offset));
-            at = view_place(level, at);
-            packers.push(Packer { blocks: rest, at, view: Vec::new(), unneeded });
+            let packer = Packer::starting(level, at);
+            at = packer.at;
+            packers.push(packer);
         }
         let is_end = at == blocks.target_view_size(target_size);
         let view_offset = if is_end { at } else { at / PIECE_LEN * PIECE_LEN };
         Self { view_offset, unneeded: at - view_offset, packers }
+    }
+}
+
+impl<'a> Packer<'a> {
+    /// What packs a level from byte `offset` of what it makes on.
+    fn starting(level: &'a [TargetBlock], offset: u64) -> Self {
+        let next = level.partition_point(|block| block.end() <= offset);
+        let inside = level.get(next).and_then(|block| offset.checked_sub(block.offset));
+        let needed_from = view_place(level, offset);
+        let mut packer = Self {
+            blocks: &level[next..],
+            at: needed_from,
+            needed_from,
+            corrections: VecDeque::new(),
+            view: Vec::new(),
+            unneeded: inside.unwrap_or(0),
+        };
+        // What is left of a run needs its corrections, which stand in front of all of it.
+        let first = level.iter().take(next + 1).rposition(|block| block.front_len > 0);
+        if let Some(first) = first.filter(|first| *first < next || inside.is_some()) {
+            let rest = level[first + 1..].iter().take_while(|block| block.front_len == 0);
+            let mut left = level[first..].iter().take(1 + rest.count()).skip(next - first);
+            if left.any(|block| block.correction_len > 0) {
+                (packer.blocks, packer.at) = (&level[first..], level[first].front());
+            }
+        }
+        packer
     }
 }
 
@@ -165,22 +214,32 @@ pub(crate) fn in_memory(len: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::unpack::lay_out;
 
-    fn block(offset: u64, len: u64, view_offset: u64, plain_len: u64) -> TargetBlock {
-        TargetBlock { offset, len, view_offset, plain_len, correction_len: 1, method: 0 }
-    }
-
+    /// Three blocks with corrections of one byte each, of which the first two are a run, and one
+    /// without.
     fn blocks() -> Blocks {
-        let first = vec![block(10, 5, 10, 19), block(15, 5, 30, 9), block(30, 2, 50, 3)];
-        // The view of the target: 10 + 20 + 10 + 10 + 4 + 8 bytes.
-        let second = vec![block(12, 4, 12, 7)];
+        let block = |offset, len, plain_len, correction_len| TargetBlock {
+            offset,
+            len,
+            view_offset: 0,
+            plain_len,
+            correction_len,
+            front_len: 0,
+            method: 0,
+        };
+        let mut first = vec![block(10, 5, 19, 1), block(15, 5, 9, 1), block(30, 2, 3, 1)];
+        lay_out(&mut first, &[true, false, true]);
+        // The view of the target: 10 + 2 + 28 + 10 + 1 + 3 + 8 bytes.
+        let mut second = vec![block(12, 4, 7, 0)];
+        lay_out(&mut second, &[false]);
         Blocks { levels: vec![first, second], ..Blocks::default() }
     }
 
     /// The pieces of each level, of a view given in so many bytes at once: lengths, and of blocks
     /// the packed length.
     fn pieces(packer: &mut Packer, len: u64, step: usize) -> Vec<(bool, u64)> {
-        let bytes = vec![0; usize::try_from(len).expect("a test is small")];
+        let bytes = vec![0; in_memory(len)];
         let mut found: Vec<(bool, u64)> = Vec::new();
         for mut part in bytes.chunks(step) {
             while let Some(piece) = packer.next(&mut part) {
@@ -200,11 +259,11 @@ mod tests {
     #[test]
     fn pieces_are_the_same_however_the_view_arrives() {
         let blocks = blocks();
-        assert_eq!(blocks.target_view_size(40), 62 + 4);
+        assert_eq!(blocks.target_view_size(40), 62 + 3);
         for step in [1, 3, 7, 100] {
             let mut packers = Start::of(&blocks, 40, 0).packers;
-            let found = pieces(&mut packers[1], 66, step);
-            assert_eq!(found, [(false, 12), (true, 8), (false, 46)]);
+            let found = pieces(&mut packers[1], 65, step);
+            assert_eq!(found, [(false, 12), (true, 7), (false, 46)]);
             let found = pieces(&mut packers[0], 62, step);
             let plain = [(false, 10), (false, 8)];
             let made = [plain[0], (true, 20), (true, 10), (false, 10), (true, 4), plain[1]];
@@ -213,18 +272,47 @@ mod tests {
     }
 
     #[test]
-    fn start_lies_at_the_front_of_the_block_that_has_the_byte() {
+    fn start_lies_in_front_of_the_run_that_has_the_byte() {
         let blocks = blocks();
-        // Where in the first view, what is not needed, where in the second view.
-        let expected =
-            [(0, 0, 0, 0), (9, 9, 0, 9), (10, 10, 0, 10), (11, 10, 1, 10), (15, 30, 0, 34)];
-        for (offset, view, unneeded, last) in expected {
+        // Where in the first view, of which what is needed, what is not of what is made, where in
+        // the second view.
+        let expected = [
+            (0, 0, 0, 0, 0),
+            (9, 9, 9, 0, 9),
+            (10, 10, 12, 0, 10),
+            (11, 10, 12, 1, 10),
+            (15, 10, 31, 0, 10),
+            (20, 40, 40, 0, 43),
+            (29, 49, 49, 0, 52),
+            (30, 50, 51, 0, 53),
+            (32, 54, 54, 0, 57),
+        ];
+        for (offset, view, needed, unneeded, last) in expected {
             let start = Start::of(&blocks, 40, offset);
-            assert_eq!((start.packers[0].at, start.packers[0].unneeded), (view, unneeded));
-            assert_eq!(start.packers[1].at, last);
-            assert_eq!(start.view_offset + start.unneeded, last);
+            let (packer, inner) = (&start.packers[0], &start.packers[1]);
+            assert_eq!((packer.at, packer.needed_from, packer.unneeded), (view, needed, unneeded));
+            assert_eq!((inner.at, start.view_offset + start.unneeded), (last, last), "{offset}");
         }
         let end = Start::of(&blocks, 40, 40);
-        assert_eq!((end.view_offset, end.unneeded), (66, 0));
+        assert_eq!((end.view_offset, end.unneeded), (65, 0));
+    }
+
+    #[test]
+    fn block_in_a_run_is_made_with_its_own_correction_wherever_it_begins() {
+        let Blocks { levels, .. } = blocks();
+        let view: Vec<u8> = (0..62).collect();
+        for offset in 0..40 {
+            let mut packer = Packer::starting(&levels[0], offset);
+            let mut bytes = &view[in_memory(packer.at)..];
+            let mut found = Vec::new();
+            while let Some(piece) = packer.next(&mut bytes) {
+                if let Piece::Block(job) = piece {
+                    found.push((job.view[0], job.view[job.view.len() - 1]));
+                }
+            }
+            let all = [(12, 10), (31, 11), (51, 50)];
+            let gone = levels[0].iter().filter(|block| block.end() <= offset).count();
+            assert_eq!(found, all[gone..], "{offset}");
+        }
     }
 }

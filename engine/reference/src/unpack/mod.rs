@@ -18,13 +18,16 @@ pub(crate) struct Blocks {
     levels: Vec<Vec<Block>>,
 }
 
-/// A block of either side: where its packed bytes are, and where its plain bytes are in the view.
+/// A block of either side: where its packed bytes are, and where its plain bytes are in the view,
+/// with `front_len` bytes of corrections in front of them if it begins a run.
+#[derive(Default)]
 struct Block {
     offset: u64,
     len: u64,
     view_offset: u64,
     plain_len: u64,
     correction_len: u64,
+    front_len: u64,
     method: usize,
 }
 
@@ -77,8 +80,8 @@ impl Blocks {
             });
             let depth = 1 + depths_of_outer.map(|(_, depth)| *depth).max().unwrap_or(0);
             depths.push(within(1..=3, depth, "the depth of a block")?);
-            let correction_len = 0;
-            self.source.push(Block { offset, len, view_offset, plain_len, correction_len, method });
+            let block = Block { offset, len, view_offset, plain_len, method, ..Block::default() };
+            self.source.push(block);
         }
         [offsets, lens, plain_lens, methods, gaps].iter().try_for_each(|column| column.end())
     }
@@ -88,23 +91,44 @@ impl Blocks {
         let columns = columns(rest, count)?;
         let [gaps, lens, plain_lens, corrections, methods] =
             &mut columns.each_ref().map(|column| Bytes::new(column, "blocks"));
+        let told =
+            (0..count).map(|_| within(0..=(128 << 20) + 1, corrections.varint()?, "correction"));
+        let told = told.collect::<Result<Vec<_>>>()?;
         let (mut level, mut end, mut view_end, mut derived_count) = (Vec::new(), 0, 0, 0);
-        for _ in 0..count {
+        // Where the run began, and the length of its corrections.
+        let mut run = None;
+        for (index, correction) in told.iter().enumerate() {
             let gap = within(0..=size, gaps.varint()?, "block_gap")?;
             let len = within(1..=64 << 20, lens.varint()?, "block_len")?;
             let plain_len = within(1..=128 << 20, plain_lens.varint()?, "plain_len")?;
-            let correction_len = within(0..=64 << 20, corrections.varint()?, "correction_len")?;
+            let (correction_len, begins_run) = (correction / 2, correction % 2 == 1);
             let method = self.method(methods)?;
             if self.methods[method].is_derived() {
                 within(1..=278, plain_len, "plain_len")?;
                 within(0..=0, correction_len, "correction_len")?;
                 derived_count += 1;
             }
-            let (offset, view_offset) = (end + gap, view_end + gap);
+            let front_len = if begins_run { in_front(&told[index..])? } else { 0 };
+            let (offset, view_offset) = (end + gap, view_end + gap + front_len);
+            if begins_run {
+                run = Some((view_offset, front_len));
+            }
+            if correction_len > 0 {
+                let (start, front_len) = run.ok_or("a correction is not of a run")?;
+                within(0..=16 << 20, view_offset - start, "run_len")?;
+                within(0..=correction_len.max(1 << 20), front_len, "front_len")?;
+            }
             end = within(0..=size, offset + len, "the end of a block")?;
-            view_end =
-                within(0..=128 << 30, view_offset + plain_len + correction_len, "view_size")?;
-            level.push(Block { offset, len, view_offset, plain_len, correction_len, method });
+            view_end = within(0..=128 << 30, view_offset + plain_len, "view_size")?;
+            level.push(Block {
+                offset,
+                len,
+                view_offset,
+                plain_len,
+                correction_len,
+                front_len,
+                method,
+            });
         }
         [gaps, lens, plain_lens, corrections, methods].iter().try_for_each(|c| c.end())?;
         within(0..=if self.levels.is_empty() { 64 } else { 0 }, derived_count, "derived_count")?;
@@ -173,21 +197,31 @@ impl Blocks {
     /// The target of which this is the last view.
     pub(crate) fn pack(&self, mut view: Vec<u8>) -> Result<Vec<u8>> {
         for level in self.levels.iter().rev() {
-            let (mut packed, mut at) = (Vec::new(), 0);
+            let (mut packed, mut at, mut corrections) = (Vec::new(), 0, &view[..0]);
             for block in level {
-                packed.extend(&view[at..memory(block.view_offset)]);
-                let plain_end = memory(block.view_offset + block.plain_len);
-                let plain = &view[memory(block.view_offset)..plain_end];
-                at = plain_end + memory(block.correction_len);
+                let start = memory(block.view_offset);
+                let front = start - memory(block.front_len);
+                packed.extend(&view[at..front]);
+                if block.front_len > 0 {
+                    corrections = &view[front..start];
+                }
+                at = start + memory(block.plain_len);
+                let (correction, others) = corrections.split_at(memory(block.correction_len));
+                corrections = others;
                 let method = &self.methods[block.method];
-                let made = method.pack(plain, &view[plain_end..at], block.len, &packed)?;
-                packed.extend(made);
+                packed.extend(method.pack(&view[start..at], correction, block.len, &packed)?);
             }
             packed.extend(&view[at..]);
             view = packed;
         }
         Ok(view)
     }
+}
+
+/// Length of the corrections of a run, of which these begin with the first.
+fn in_front(corrections: &[u64]) -> Result<u64> {
+    let others = corrections[1..].iter().take_while(|correction| *correction % 2 == 0);
+    within(1..=u64::MAX, corrections[..1].iter().chain(others).map(|c| c / 2).sum(), "front_len")
 }
 
 /// Five columns, of a varint a block each.

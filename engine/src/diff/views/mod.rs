@@ -11,7 +11,9 @@ use rayon::prelude::*;
 
 mod calm;
 mod derived;
+mod parts;
 mod read;
+mod runs;
 
 use super::parse::Piece;
 use super::{DiffError, Options};
@@ -27,7 +29,8 @@ use crate::unpack::codec::{Families, Method, Methods, Rebuilt};
 use crate::unpack::find::{self, Container, Found, Region};
 use crate::unpack::pack::{in_memory, packing_memory};
 use crate::unpack::{Block, Codec};
-use read::{Behind, SourceView, Store, TargetView, TargetViews};
+use parts::{Part, in_parts, near_changes};
+use read::{SourceView, Store, TargetView, TargetViews};
 
 /// Both images as they are seen, and what was found in the target.
 pub(super) struct Views<'a> {
@@ -85,10 +88,9 @@ enum Fate {
 /// A block of the target whose view is kept.
 struct Kept {
     method: Method,
-    /// Length as packed: of a block that is cut maybe less than was found.
-    len: u64,
-    plain_len: u64,
-    correction_len: u64,
+    /// As long as it is packed again: of a block that is cut maybe less than was found.
+    packed: TargetBlock,
+    /// Where the plain bytes are, and behind them the correction.
     stored: u64,
 }
 
@@ -152,18 +154,18 @@ impl<'a> Views<'a> {
     ) -> Result<bool, DiffError> {
         progress(Event::Phase { name: "look inside", total: 0 });
         let target = self.target();
-        let unseen = Behind { image: &self.source, start: known.source_end };
-        let (found_source, found) =
-            rayon::join(|| find::find(&unseen, &[]), || find::find(&target, &known.starts));
-        let mut found_source = found_source.map_err(DiffError::Source)?.blocks;
-        found_source.retain(|block| !limits.not_unpacked.has(block.codec));
-        found_source.iter_mut().for_each(|block| block.offset += known.source_end);
+        let (found_source, found) = rayon::join(
+            || find::find(&self.source, &known.source_starts),
+            || find::find(&target, &known.starts),
+        );
+        let found_source = found_source.map_err(DiffError::Source)?;
+        let (found_source, files_source) = known.unseen(found_source, limits);
         let mut found = found.map_err(DiffError::Target)?;
         found.blocks.retain(|block| block.codec != Codec::Stored);
         // What is derived is derived from the target itself.
         let is_image = self.target.levels.is_empty();
         let regions = if is_image { derived::regions(&target, &mut found)? } else { Vec::new() };
-        let Found { blocks: found, containers, .. } = found;
+        let Found { blocks: found, containers, mut files, .. } = found;
         if found.is_empty() {
             return Ok(false);
         }
@@ -178,14 +180,18 @@ impl<'a> Views<'a> {
         let total = total.map(|(block, _)| block.len).sum();
         progress(Event::Phase { name: "pack again", total });
         let scratch = Arc::clone(&self.source.store.scratch);
-        let starts = containers.iter().map(|found| found.offset);
-        let starts = starts.chain(found.iter().map(|block| block.offset));
+        let fronts = containers.iter().map(|found| found.offset);
+        files.extend(fronts.clone());
+        files.sort_unstable();
+        let starts = fronts.chain(found.iter().map(|block| block.offset));
         let starts: Vec<u64> = starts.chain(known.starts.drain(..)).collect();
         let fates = fates(&target, &found, &regions, &is_known, &scratch, limits, progress)?;
         let size = target.size();
         self.seen.containers.extend(containers);
         let room = BLOCKS_MAX / 2 - self.target.levels.iter().map(Vec::len).sum::<usize>();
-        let (level, stored) = level(&mut self.methods, room, found, fates, &mut self.seen);
+        let (mut level, plains) = level(&mut self.methods, room, found, fates, &mut self.seen);
+        let stored = runs::joined(&mut level, &plains, &files, &scratch);
+        let stored = stored.map_err(DiffError::Scratch)?;
         if level.is_empty() || view_size(size, &level) > IMAGE_SIZE_MAX {
             return Ok(false);
         }
@@ -195,11 +201,10 @@ impl<'a> Views<'a> {
         known.starts = starts.map(|start| view_place(&level, *start)).collect();
         known.starts.sort_unstable();
         known.starts.dedup();
-        known.source_end = self.source.size();
         let unchanged: HashSet<_> = target_digests.into_iter().collect();
         let is_changed: Vec<bool> =
             source_digests.iter().map(|digest| !unchanged.contains(digest)).collect();
-        let changed = in_parts(near_changes(&found_source, &is_changed));
+        let changed = in_parts(near_changes(&found_source, &is_changed, &files_source));
         let total = changed.iter().map(|part| part.block.len).sum();
         progress(Event::Phase { name: "unpack source", total });
         let unpacked = unpack(&self.source, &changed, &scratch, limits, progress)?;
@@ -253,13 +258,6 @@ impl<'a> Views<'a> {
     }
 }
 
-/// A block of the source, or a part of one.
-struct Part {
-    block: Block,
-    /// Whether it is not the first part.
-    goes_on: bool,
-}
-
 /// What is known of the levels before.
 #[derive(Default)]
 struct Known {
@@ -267,45 +265,27 @@ struct Known {
     digests: HashSet<[u8; 16]>,
     /// Where containers and blocks that were seen start in the target's view, in order.
     starts: Vec<u64>,
-    /// The source's view was looked through up to here.
-    source_end: u64,
+    /// The same in the source's view, where nothing moves.
+    source_starts: Vec<u64>,
 }
 
-/// Blocks that changed, and those around them: files are matched better whole.
-fn near_changes(blocks: &[Block], is_changed: &[bool]) -> Vec<Block> {
-    const REACH: usize = 8;
-    let mut is_near = vec![false; blocks.len()];
-    for (index, _) in is_changed.iter().enumerate().filter(|(_, is_changed)| **is_changed) {
-        if blocks[index].codec != Codec::Stored {
-            let end = blocks.len().min(index + REACH + 1);
-            is_near[index.saturating_sub(REACH)..end].fill(true);
-        }
+impl Known {
+    /// The blocks of the source that no level before had, and where files begin. What file systems
+    /// store as it is, they find at the first level, and what is in it at the next one.
+    fn unseen(&mut self, found: Found, limits: &Limits) -> (Vec<Block>, Vec<u64>) {
+        let Found { mut blocks, containers, files, .. } = found;
+        blocks.retain(|block| {
+            let is_seen = self.source_starts.binary_search(&block.offset).is_ok();
+            !is_seen && !limits.not_unpacked.has(block.codec)
+        });
+        let packed = blocks.iter().filter(|block| block.codec != Codec::Stored);
+        let starts = containers.iter().map(|found| found.offset);
+        self.source_starts.extend(starts.chain(packed.map(|block| block.offset)));
+        self.source_starts.sort_unstable();
+        self.source_starts.dedup();
+        (blocks, files)
     }
-    blocks.iter().zip(is_near).filter(|(_, is_near)| *is_near).map(|(block, _)| *block).collect()
 }
-
-/// The same blocks, with long runs of clusters, each of which unpacks for itself, in parts: for a
-/// copy, a device unpacks a part, and not all of a file.
-fn in_parts(blocks: Vec<Block>) -> Vec<Part> {
-    let parts = blocks.into_iter().flat_map(|block| {
-        let part_len = match block.codec {
-            Codec::Lz4Clusters { cluster_log2 } => PART_LEN.max(1 << cluster_log2),
-            Codec::Stored => STORED_PART_LEN,
-            _ => BLOCK_LEN_MAX.max(block.len),
-        };
-        (0..block.len).step_by(in_memory(part_len)).map(move |at| {
-            let (offset, len) = (block.offset + at, part_len.min(block.len - at));
-            Part { block: Block { offset, len, ..block }, goes_on: at > 0 }
-        })
-    });
-    parts.collect()
-}
-
-/// Length of such a part as packed, in bytes: below it, the table costs more than is gained.
-const PART_LEN: u64 = 16 << 10;
-
-/// The same of what is stored, which takes a device next to nothing.
-const STORED_PART_LEN: u64 = 64 << 10;
 
 /// The index of a method in the list, to which it is added if need be.
 fn index_of(methods: &mut Vec<Method>, method: &Method) -> u32 {
@@ -418,15 +398,23 @@ fn kept(
     let plain = &plain[..plain_len];
     let (plain_len, correction_len) = (plain_len as u64, correction.len() as u64);
     let (offset, len) = (block.offset, packed_len as u64);
-    let target = TargetBlock { offset, len, view_offset: 0, plain_len, correction_len, method: 0 };
+    let packed = TargetBlock {
+        offset,
+        len,
+        view_offset: 0,
+        plain_len,
+        correction_len,
+        front_len: 0,
+        method: 0,
+    };
     let methods = [method];
     let is_small = correction_len <= BLOCK_LEN_MAX && correction_len < len / 2;
-    if !is_small || packing_memory(&methods, &target) > limits.memory {
+    if !is_small || packing_memory(&methods, &packed) > limits.memory {
         return Ok(Fate::Passed);
     }
     let [method] = methods;
     let stored = scratch.append(&[plain, &correction]).map_err(DiffError::Scratch)?;
-    Ok(Fate::Rebuilt(Box::new(Kept { method, len, plain_len, correction_len, stored })))
+    Ok(Fate::Rebuilt(Box::new(Kept { method, packed, stored })))
 }
 
 /// The bytes of a block, unless it is too long.
@@ -449,7 +437,8 @@ impl Limits {
     }
 }
 
-/// The blocks that are rebuilt, at most so many, and where their views are kept.
+/// The blocks that are rebuilt, at most so many, and where their plain bytes are kept, with their
+/// corrections behind them.
 fn level(
     methods: &mut Vec<Method>,
     room: usize,
@@ -458,7 +447,7 @@ fn level(
     seen: &mut Seen,
 ) -> (Vec<TargetBlock>, Vec<u64>) {
     let (mut level, mut stored): (Vec<TargetBlock>, Vec<u64>) = Default::default();
-    for (Block { offset, len, codec }, fate) in found.into_iter().zip(fates) {
+    for (Block { len, codec, .. }, fate) in found.into_iter().zip(fates) {
         let tally = seen.tally(codec);
         let is_listed = |kept: &Kept| {
             level.len() < room
@@ -475,13 +464,10 @@ fn level(
                 continue;
             }
         };
-        let method = index_of(methods, &kept.method);
-        let Kept { len, plain_len, correction_len, .. } = *kept;
-        tally.rebuilt.add(len);
-        tally.corrections_len += correction_len;
-        let before = level.last();
-        let view_offset = before.map_or(offset, |last| offset - last.end() + last.view_end());
-        level.push(TargetBlock { offset, len, view_offset, plain_len, correction_len, method });
+        let block = TargetBlock { method: index_of(methods, &kept.method), ..kept.packed };
+        tally.rebuilt.add(block.len);
+        tally.corrections_len += block.correction_len;
+        level.push(block);
         stored.push(kept.stored);
     }
     (level, stored)

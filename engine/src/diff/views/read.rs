@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Part, Unpacked, index_of};
+use super::parts::Part;
+use super::{Unpacked, index_of};
 use crate::format::unpack::{view_size, view_start};
 use crate::format::{SourceBlock, TargetBlock};
 use crate::io::scratch::Scratch;
@@ -100,7 +101,15 @@ impl Source for SourceView<'_> {
 pub(super) struct TargetViews<'a> {
     pub(super) image: &'a dyn Source,
     pub(super) levels: Vec<Vec<TargetBlock>>,
-    pub(super) store: Store<Vec<u64>>,
+    pub(super) store: Store<Vec<Stored>>,
+}
+
+/// Where the bytes are kept that the view has for a block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    pub(super) plain: u64,
+    /// The corrections of the run that it begins, if it does.
+    pub(super) front: u64,
 }
 
 /// One of the views: of so many levels.
@@ -119,20 +128,25 @@ impl TargetViews<'_> {
         let level = &self.levels[outer];
         while !into.is_empty() {
             let next = level.partition_point(|block| block.view_end() <= offset);
-            let block = level.get(next);
-            let within = block.and_then(|block| offset.checked_sub(block.view_offset));
-            let len = if let (Some(block), Some(within)) = (block, within) {
-                let len = in_memory(block.view_end() - offset).min(into.len());
-                let stored = self.store.stored[outer][next] + within;
-                self.store.scratch.read_at(stored, &mut into[..len])?;
-                len
-            } else {
-                let before = next.checked_sub(1).map(|index| &level[index]);
-                let place = before.map_or(offset, |last| offset - last.view_end() + last.end());
-                let room = block.map_or(u64::MAX, |block| block.view_offset - offset);
-                let len = in_memory(room).min(into.len());
-                self.read_at(outer, place, &mut into[..len])?;
-                len
+            let room = |end: u64| in_memory(end - offset).min(into.len());
+            let len = match level.get(next) {
+                Some(block) if offset >= block.front() => {
+                    let Stored { plain, front } = self.store.stored[outer][next];
+                    let (start, end, stored) = match offset < block.view_offset {
+                        true => (block.front(), block.view_offset, front),
+                        false => (block.view_offset, block.view_end(), plain),
+                    };
+                    let len = room(end);
+                    self.store.scratch.read_at(stored + (offset - start), &mut into[..len])?;
+                    len
+                }
+                block => {
+                    let before = next.checked_sub(1).map(|index| &level[index]);
+                    let place = before.map_or(offset, |last| offset - last.view_end() + last.end());
+                    let len = room(block.map_or(u64::MAX, TargetBlock::front));
+                    self.read_at(outer, place, &mut into[..len])?;
+                    len
+                }
             };
             into = &mut into[len..];
             offset += len as u64;
@@ -148,21 +162,5 @@ impl Source for TargetView<'_> {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), Error> {
         self.views.read_at(self.depth, offset, into)
-    }
-}
-
-/// An image from a byte on.
-pub(super) struct Behind<'a> {
-    pub(super) image: &'a dyn Source,
-    pub(super) start: u64,
-}
-
-impl Source for Behind<'_> {
-    fn size(&self) -> u64 {
-        self.image.size() - self.start
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), Error> {
-        self.image.read_at(self.start + offset, into)
     }
 }

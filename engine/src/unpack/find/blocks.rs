@@ -9,13 +9,15 @@ use crate::unpack::{Block, Codec};
 #[derive(Debug)]
 pub(super) struct Blocks {
     by_offset: BTreeMap<u64, (u64, Codec)>,
+    /// Where the first blocks of files are.
+    files: Vec<u64>,
     image_size: u64,
 }
 
 impl Blocks {
     /// None yet, of an image of so many bytes.
     pub(super) fn new(image_size: u64) -> Self {
-        Self { by_offset: BTreeMap::new(), image_size }
+        Self { by_offset: BTreeMap::new(), files: Vec::new(), image_size }
     }
 
     /// How many there are.
@@ -43,6 +45,18 @@ impl Blocks {
         }
         self.by_offset.insert(offset, (len, codec));
         true
+    }
+
+    /// Adds where the first blocks of files are, as far as there is room for them.
+    pub(super) fn add_files(&mut self, files: &[u64]) {
+        let count_max = usize::try_from(count_max(self.image_size)).unwrap_or(usize::MAX);
+        let room = count_max - self.files.len();
+        self.files.extend(&files[..room.min(files.len())]);
+    }
+
+    /// Where the first blocks of files are, in no order.
+    pub(super) fn files(&self) -> &[u64] {
+        &self.files
     }
 
     /// All of them, in order.

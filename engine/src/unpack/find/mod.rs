@@ -49,6 +49,8 @@ pub struct Found {
     pub blocks: Vec<Block>,
     /// What contains them, in order, for people.
     pub containers: Vec<Container>,
+    /// Where the first blocks of files are, as far as file systems tell, in order.
+    pub files: Vec<u64>,
     /// Where superblocks of dm-verity are, for [`regions`].
     pub superblocks: Vec<u64>,
 }
@@ -191,6 +193,7 @@ impl<'a> Search<'a> {
             return Ok(());
         }
         self.stretches.add(hit.stretches);
+        self.blocks.add_files(hit.blocks.files());
         let added = hit.blocks.iter().filter(|block| self.blocks.add(*block)).count();
         hit.container.block_count = added as u64;
         match self.containers.last_mut() {
@@ -207,8 +210,10 @@ impl<'a> Search<'a> {
     fn found(mut self) -> Found {
         self.containers.retain(|container| container.block_count > 0);
         self.containers.sort_by_key(|container| container.offset);
+        let mut files = self.blocks.files().to_vec();
+        files.sort_unstable();
         let (blocks, containers) = (self.blocks.iter().collect(), self.containers);
-        Found { blocks, containers, superblocks: self.superblocks }
+        Found { blocks, containers, files, superblocks: self.superblocks }
     }
 }
 

@@ -188,7 +188,11 @@ impl Walk<'_, '_> {
         for _ in 0..self.superblock.fragment_count {
             let entry = table.take(self.reader, 16)?;
             let (start, size) = (le64(entry, 0), le32(entry, 8));
-            self.data_block(sum(self.superblock.start, start)?, size)?;
+            // What is stored is no part of a file of which others are packed.
+            let block = self.data_block(sum(self.superblock.start, start)?, size)?;
+            if let Some(block) = block.filter(|block| block.codec != Codec::Stored) {
+                self.blocks.add(block);
+            }
         }
         Ok(())
     }
@@ -249,24 +253,33 @@ impl Walk<'_, '_> {
         let block_len = 1 << self.superblock.block_log2;
         let count = if fragment == NO_FRAGMENT { len.div_ceil(block_len) } else { len / block_len };
         let mut at = sum(self.superblock.start, start)?;
+        if count > 0 {
+            self.blocks.add_files(&[at]);
+        }
+        let mut blocks = Vec::new();
         for _ in 0..count {
             let size = le32(table.take(self.reader, 4)?, 0);
-            self.data_block(at, size)?;
+            blocks.extend(self.data_block(at, size)?);
             at = sum(at, u64::from(size & !DATA_STORED))?;
+        }
+        // A file that is stored whole is looked through like bytes of no file system.
+        if blocks.iter().any(|block| block.codec != Codec::Stored) {
+            // Files that are alike have their blocks in common.
+            for block in blocks {
+                self.blocks.add(block);
+            }
         }
         Ok(())
     }
 
-    /// Adds a data block; the size has a bit for one that is stored, and is 0 for a hole.
-    fn data_block(&mut self, offset: u64, size: u32) -> Parsed<()> {
+    /// A data block; the size has a bit for one that is stored, and is 0 for a hole.
+    fn data_block(&self, offset: u64, size: u32) -> Parsed<Option<Block>> {
         let len = u64::from(size & !DATA_STORED);
         check(len <= 1 << self.superblock.block_log2)?;
         check(len == 0 || sum(offset, len)? <= self.superblock.end())?;
         let is_stored = size & DATA_STORED != 0;
         let codec = if is_stored { Codec::Stored } else { self.superblock.codec };
-        // Files that are alike have their blocks in common.
-        self.blocks.add(Block { offset, len, codec });
-        Ok(())
+        Ok((len > 0).then_some(Block { offset, len, codec }))
     }
 }
 

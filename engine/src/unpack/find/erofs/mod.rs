@@ -132,6 +132,9 @@ fn add_file(
         return Ok(());
     }
     let clusters = index::clusters(reader, superblock, &inode)?;
+    if let Some(first) = clusters.first() {
+        blocks.add_files(&[first.offset]);
+    }
     add_runs(superblock, &clusters, blocks);
     // What is stored counts where it is a part of a file of which others are packed.
     if clusters.iter().any(|cluster| cluster.codec != index::STORED) {
