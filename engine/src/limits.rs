@@ -116,7 +116,7 @@ pub const UNPACKED_KEPT: u64 = 16 << 20;
 pub const UNPACK_WORK: u64 = 256;
 
 /// Memory of blocks that are packed at once, in bytes, beside the last one.
-pub const PACKED_AT_ONCE: u64 = 16 << 20;
+pub const PACKED_AT_ONCE: u64 = 8 << 20;
 
 /// Most threads that pack.
 pub const PACKERS_MAX: usize = 8;

@@ -403,6 +403,7 @@ pub(super) fn hash_groups(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::BODY_LEN_MAX;
 
     /// A copy that agrees by a map of the whole image, but not by that of its frame, came back
     /// with more differences than a frame holds: the coder `cm` made one body of them all.
@@ -432,5 +433,38 @@ mod tests {
             assert_eq!(plans.iter().map(|plan| plan.target_len).sum::<u64>(), len);
             assert_eq!(plans.len() > 1, !regions.is_empty());
         }
+    }
+
+    /// What a large executable comes to under `cm` is an estimate: of noise it is too low, and the
+    /// body was longer than a frame may have.
+    #[test]
+    fn frames_of_a_large_executable_that_come_out_too_long_are_made_anew() {
+        const LEN: usize = 6 << 20;
+        let mut source = b"\x7fELF\x02\x01\x01".to_vec();
+        source.resize(64, 0);
+        (source[32], source[54], source[56]) = (64, 56, 1);
+        let load = [1_u64 | 5 << 32, 0, 0x40_0000, 0, LEN as u64, LEN as u64, 4096];
+        source.extend(load.iter().flat_map(|word| word.to_le_bytes()));
+        source.resize(LEN, 0);
+        let mut noise = blake3::Hasher::new().finalize_xof();
+        let mut target = source.clone();
+        noise.fill(&mut target[4096..]);
+        let segment = Segment { target: 0, len: LEN as u64, from: From::Source { diagonal: 0 } };
+        let mut islands = Islands::default();
+        islands.extend(0, &source, &target);
+        let pieces = vec![Piece { segment, islands }];
+        let regions = Regions::find(&source, &target, &pieces, Worth::NONE, &|_| ());
+        let regions = &regions.expect("images in memory can be read");
+        let (source, target) = (&source, &target);
+        let (moves, price, room) = (Worth::CM, &Price::CM, Room::MIXED);
+        let planner = Planner { source, target, regions, moves, price, room };
+        let made = Candidate::new(pieces, &planner).expect("images in memory can be read");
+        let mut spool = Vec::new();
+        let options = Options { coder: Coder::Cm, ..Options::default() };
+        let packed = made.pack(Coder::Cm, source, target, &options, &mut spool, &|_| ());
+        let packed = packed.expect("memory does not fail");
+        assert!(packed.len > LEN as u64 / 10 * 9, "it is noise");
+        let drafts = Drafts::of_plan(&made.plans[0], Room::MIXED);
+        assert!(drafts[0].len() > BODY_LEN_MAX, "a frame was to hold more than it can");
     }
 }
