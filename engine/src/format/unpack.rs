@@ -46,7 +46,7 @@ pub struct SourceBlock {
 }
 
 /// A block of the target, or of the view before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TargetBlock {
     /// Where the packed bytes start in the target or the view before.
     pub offset: u64,
@@ -310,16 +310,15 @@ impl Blocks {
             end = bounded("block_end", offset + len, 0, size)?;
             let correction_len = correction / 2;
             let method = u32::try_from(method).expect("methods are few");
-            let (view_offset, front_len) = (0, 0);
-            level.push(TargetBlock {
+            let told = TargetBlock {
                 offset,
                 len,
-                view_offset,
                 plain_len,
                 correction_len,
-                front_len,
                 method,
-            });
+                ..Default::default()
+            };
+            level.push(told);
             begins_run.push(correction % 2 == 1);
         }
         columns.close()?;

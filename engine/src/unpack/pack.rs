@@ -222,11 +222,9 @@ mod tests {
         let block = |offset, len, plain_len, correction_len| TargetBlock {
             offset,
             len,
-            view_offset: 0,
             plain_len,
             correction_len,
-            front_len: 0,
-            method: 0,
+            ..Default::default()
         };
         let mut first = vec![block(10, 5, 19, 1), block(15, 5, 9, 1), block(30, 2, 3, 1)];
         lay_out(&mut first, &[true, false, true]);

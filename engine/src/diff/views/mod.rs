@@ -398,15 +398,7 @@ fn kept(
     let plain = &plain[..plain_len];
     let (plain_len, correction_len) = (plain_len as u64, correction.len() as u64);
     let (offset, len) = (block.offset, packed_len as u64);
-    let packed = TargetBlock {
-        offset,
-        len,
-        view_offset: 0,
-        plain_len,
-        correction_len,
-        front_len: 0,
-        method: 0,
-    };
+    let packed = TargetBlock { offset, len, plain_len, correction_len, ..Default::default() };
     let methods = [method];
     let is_small = correction_len <= BLOCK_LEN_MAX && correction_len < len / 2;
     if !is_small || packing_memory(&methods, &packed) > limits.memory {

@@ -17,16 +17,7 @@ fn level(told: &[Told], size: u64) -> Vec<TargetBlock> {
         if offset + len > size {
             break;
         }
-        let (view_offset, front_len, method) = (0, 0, 0);
-        level.push(TargetBlock {
-            offset,
-            len,
-            view_offset,
-            plain_len,
-            correction_len,
-            front_len,
-            method,
-        });
+        level.push(TargetBlock { offset, len, plain_len, correction_len, ..Default::default() });
         begins_run.push(begins);
         end = offset + len;
     }

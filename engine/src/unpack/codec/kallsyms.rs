@@ -133,13 +133,7 @@ impl Kallsyms {
             if symbol.is_multiple_of(MARKED) {
                 names.marked.push(u32::try_from(at).ok()?);
             }
-            let (len, len_len) = match *packed.get(at..)? {
-                [low, high, ..] if low >= 0x80 => {
-                    (usize::from(low & 0x7f) | usize::from(high) << 7, 2)
-                }
-                [len, ..] => (usize::from(len), 1),
-                [] => return None,
-            };
+            let (len, len_len) = name_len(packed.get(at..)?)?;
             let codes = packed.get(at + len_len..at + len_len + len)?;
             names.starts.push(names.bytes.len());
             let start = names.bytes.len();
@@ -165,6 +159,17 @@ impl Kallsyms {
             *token = &rest[..len];
         }
         Some(tokens)
+    }
+}
+
+/// How many tokens the name that starts here has, and in how many bytes it says so.
+pub(crate) fn name_len(bytes: &[u8]) -> Option<(usize, usize)> {
+    match *bytes {
+        [low, high, ..] if low >= 0x80 => {
+            Some((usize::from(low & 0x7f) | usize::from(high) << 7, 2))
+        }
+        [len, ..] => Some((usize::from(len), 1)),
+        [] => None,
     }
 }
 

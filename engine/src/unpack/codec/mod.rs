@@ -27,6 +27,7 @@ mod zstd;
 pub use ext4::Inodes;
 pub use family::{Families, Family};
 pub use kallsyms::Kallsyms;
+pub(super) use kallsyms::name_len;
 pub use method::{Method, Rebuilt};
 pub use methods::Methods;
 

@@ -9,7 +9,7 @@
 use super::blocks::Blocks;
 use super::reader::{Parsed, Reader, Stop, check, le16, le32};
 use super::{Container, Hit};
-use crate::unpack::codec::Kallsyms;
+use crate::unpack::codec::{Kallsyms, name_len};
 use crate::unpack::{Block, Codec};
 
 /// Tokens, and which of them is the digit 0.
@@ -143,13 +143,9 @@ fn is_marked(bytes: &[u8], count: usize, marks: &[u32]) -> bool {
         {
             return false;
         }
-        at += match bytes.get(at..) {
-            Some([low, high, ..]) if *low >= 0x80 => {
-                2 + (usize::from(*low & 0x7f) | usize::from(*high) << 7)
-            }
-            Some([len, ..]) if *len > 0 => 1 + usize::from(*len),
-            _ => return false,
-        };
+        let name = bytes.get(at..).and_then(name_len);
+        let Some((len, len_len)) = name.filter(|(len, _)| *len > 0) else { return false };
+        at += len_len + len;
     }
     at <= bytes.len() && bytes.len() - at < 8
 }
