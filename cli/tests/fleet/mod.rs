@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::fs;
+use std::sync::OnceLock;
 
 use crate::common;
 use crate::signing::Town;
@@ -20,7 +21,13 @@ pub(crate) fn image(version: u64) -> Vec<u8> {
 pub(crate) struct Fleet(pub(crate) Town);
 
 impl Fleet {
+    /// Founded once, and copied.
     pub(crate) fn new() -> Self {
+        static FOUNDED: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
+        Self(Town::unpacked(FOUNDED.get_or_init(|| Self::founded().0.packed())))
+    }
+
+    fn founded() -> Self {
         let fleet = Self(Town::published());
         let desk = &fleet.0.depot;
         desk.run("key new coast").expect_code(0);

@@ -4,9 +4,11 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::common::Run;
 
@@ -26,6 +28,29 @@ impl Desk {
         desk.secret("pass", "correct horse");
         desk.secret("pin", "1234");
         desk
+    }
+
+    /// All that is on it, to begin other desks with.
+    fn packed(&self) -> Vec<u8> {
+        let mut tar = Command::new("tar");
+        tar.arg("-C").arg(self.folder.path()).args(["-cf", "-", "."]);
+        let output = tar.output().expect("tar starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
+    fn unpacked(packed: &[u8]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let mut tar = Command::new("tar")
+            .arg("-C")
+            .arg(folder.path())
+            .args(["-xpf", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("tar starts");
+        tar.stdin.take().expect("piped").write_all(packed).expect("tar reads");
+        assert!(tar.wait().expect("tar ends").success());
+        Self { folder, variables: Vec::new() }
     }
 
     /// A desk with a token on it. Without SoftHSM there is none, and the test says so.
@@ -127,8 +152,23 @@ impl Town {
         town
     }
 
-    /// A town with a repository that is published, and a group `fleet` that both sign for.
+    /// A town with a repository that is published, and a group `fleet` that both sign for. It is
+    /// founded once, and copied.
     pub(crate) fn published() -> Self {
+        static FOUNDED: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
+        Self::unpacked(FOUNDED.get_or_init(|| Self::founded().packed()))
+    }
+
+    pub(crate) fn packed(&self) -> [Vec<u8>; 3] {
+        [&self.alice, &self.bob, &self.depot].map(Desk::packed)
+    }
+
+    pub(crate) fn unpacked([alice, bob, depot]: &[Vec<u8>; 3]) -> Self {
+        let [alice, bob, depot] = [alice, bob, depot].map(|packed| Desk::unpacked(packed));
+        Self { alice, bob, depot }
+    }
+
+    fn founded() -> Self {
         let bob = Desk::new();
         bob.run("key new bob").expect_code(0);
         let town = Self::of(bob);
