@@ -171,7 +171,7 @@ impl Blob {
         if end > self.len {
             return Err(BlobError::PastEnd { end, len: self.len });
         }
-        let mut group = vec![0; GROUP_LEN];
+        let mut group = Vec::new();
         let (mut at, mut rest) = (offset, bytes);
         while !rest.is_empty() {
             let index = at / GROUP_LEN as u64;
@@ -183,7 +183,8 @@ impl Blob {
             if wanted == len {
                 self.group(index, now)?;
             } else {
-                self.group(index, &mut group[..len])?;
+                group.resize(len, 0);
+                self.group(index, &mut group)?;
                 now.copy_from_slice(&group[skip..skip + wanted]);
             }
             at += wanted as u64;

@@ -28,7 +28,7 @@
 //!   editor of a repository on it.
 //! - [`version`], [`plan`]: which release a device should take, and on which way.
 //! - [`release`]: makes the files of one, by [`spool`]. [`sbom`]: what changed in it.
-//! - [`partial`]: blobs that come in any order. [`mirror`]: metadata read elsewhere, kept.
+//! - [`groups`]: sets of groups. [`partial`]: blobs that come in any order. [`mirror`]: metadata read elsewhere, kept.
 //! - [`fsck`] finds and names damage. [`gc`] removes what nothing names.
 //!
 //! # Guarantees
@@ -50,6 +50,7 @@ mod driver;
 pub mod files;
 pub mod fsck;
 pub mod gc;
+pub mod groups;
 pub mod limits;
 pub mod memory;
 pub mod mirror;

@@ -3,11 +3,12 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use neap_engine::digest::Digest;
 
 use crate::blob::{self, BlobError};
+use crate::groups::Groups;
 use crate::limits::{BLOB_LEN_MAX, GROUP_LEN};
 use crate::name::Name;
 use crate::store::Edit;
@@ -19,10 +20,27 @@ pub struct Partial<'a> {
     writer: &'a Writer<'a>,
     digest: Digest,
     len: u64,
-    files: Vec<(Name, Box<dyn Edit>)>,
+    files: Arc<Files>,
+    /// The way down to what was put last: what comes next lies beside it.
+    path: Mutex<Vec<Node>>,
+    /// Groups that were verified since this began, as they came or where they were found.
+    there: Mutex<Groups>,
+}
+
+/// The files of a blob that is coming: for whoever makes them durable while more comes.
+pub struct Files {
+    data: Vec<(Name, Box<dyn Edit>)>,
     tree: Box<dyn Edit>,
-    /// The way down to what was put last, with verified values: what comes next lies beside it.
-    path: Mutex<Vec<(Subtree, Value)>>,
+    has_failed: Mutex<bool>,
+}
+
+/// A verified node of the tree.
+#[derive(Clone, Copy)]
+struct Node {
+    at: Subtree,
+    value: Value,
+    /// The values of its halves, once its pair was seen.
+    below: Option<(Value, Value)>,
 }
 
 /// A chaining value.
@@ -38,14 +56,21 @@ impl Writer<'_> {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let store = &*self.depot.store;
-        let mut files = Vec::new();
+        let mut data = Vec::new();
         for (name, _) in blob::files(digest, len, self.depot.part_len) {
             let file = store.edit(&name.partial())?;
-            files.push((name, file));
+            data.push((name, file));
         }
         let tree = store.edit(&Name::tree(digest).partial())?;
         tree.write_at(tree::tree_len(len) - LEN_LEN as u64, &len.to_le_bytes())?;
-        Ok(Partial { writer: self, digest: *digest, len, files, tree, path: Mutex::default() })
+        Ok(Partial {
+            writer: self,
+            digest: *digest,
+            len,
+            files: Arc::new(Files { data, tree, has_failed: Mutex::default() }),
+            path: Mutex::default(),
+            there: Mutex::default(),
+        })
     }
 }
 
@@ -62,33 +87,51 @@ impl Partial<'_> {
         pair: &[u8; PAIR_LEN],
     ) -> Result<bool, BlobError> {
         let wrong = || BlobError::TreeDamaged { offset: first.saturating_mul(GROUP_LEN as u64) };
-        let Some((at, value)) = self.subtree(first, groups)? else { return Ok(false) };
-        let offset = at.pair_offset().ok_or_else(wrong)?;
-        tree::split(pair, &value, at.is_root).ok_or_else(wrong)?;
-        self.tree.write_at(offset, pair)?;
+        let Some(node) = self.node(first, groups)? else { return Ok(false) };
+        let offset = node.at.pair_offset().ok_or_else(wrong)?;
+        let below = tree::split(pair, &node.value, node.at.is_root).ok_or_else(wrong)?;
+        self.files.tree.write_at(offset, pair)?;
+        if let Some(last) = self.path().last_mut().filter(|last| last.at == node.at) {
+            last.below = Some(below);
+        }
         Ok(true)
     }
 
-    /// The subtree that has `groups` groups from the group `first`, and its value; nothing if the
-    /// pairs above it did not come.
-    fn subtree(&self, first: u64, groups: u64) -> Result<Option<(Subtree, Value)>, BlobError> {
-        let mut path = self.path.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_in = |at: &Subtree| {
+    /// The node that has `groups` groups from the group `first` below it; nothing if the pairs
+    /// above it did not come.
+    fn node(&self, first: u64, groups: u64) -> Result<Option<Node>, BlobError> {
+        let mut path = self.path();
+        let is_in = |Node { at, .. }: &Node| {
             at.first <= first && first.saturating_add(groups) <= at.first + at.groups
         };
-        while path.last().is_some_and(|(at, _)| !is_in(at)) {
+        while path.last().is_some_and(|node| !is_in(node)) {
             path.pop();
         }
-        let whole = (Subtree::whole(self.len), self.digest.0);
-        let (mut at, mut value) = path.last().copied().unwrap_or(whole);
-        while (at.first, at.groups) != (first, groups) {
-            let offset = first.saturating_mul(GROUP_LEN as u64);
-            let (left, right) = at.halves().ok_or(BlobError::TreeDamaged { offset })?;
-            let Some(below) = self.pair(&at, &value)? else { return Ok(None) };
-            (at, value) = if first < right.first { (left, below.0) } else { (right, below.1) };
-            path.push((at, value));
+        if path.is_empty() {
+            path.push(Node { at: Subtree::whole(self.len), value: self.digest.0, below: None });
         }
-        Ok(Some((at, value)))
+        loop {
+            let node = path.last_mut().expect("the root at least is there");
+            if (node.at.first, node.at.groups) == (first, groups) {
+                return Ok(Some(*node));
+            }
+            let offset = first.saturating_mul(GROUP_LEN as u64);
+            let (left, right) = node.at.halves().ok_or(BlobError::TreeDamaged { offset })?;
+            if node.below.is_none() {
+                node.below = self.pair(&node.at, &node.value)?;
+            }
+            let Some(below) = node.below else { return Ok(None) };
+            let (at, value) = if first < right.first { (left, below.0) } else { (right, below.1) };
+            path.push(Node { at, value, below: None });
+        }
+    }
+
+    fn path(&self) -> MutexGuard<'_, Vec<Node>> {
+        self.path.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn there(&self) -> MutexGuard<'_, Groups> {
+        self.there.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a group, if the pairs above it came before: `false` if they did not.
@@ -100,7 +143,7 @@ impl Partial<'_> {
             let end = index.saturating_add(1).saturating_mul(GROUP_LEN as u64);
             return Err(BlobError::PastEnd { end, len: self.len });
         }
-        let Some((_, value)) = self.subtree(index, 1)? else { return Ok(false) };
+        let Some(Node { value, .. }) = self.node(index, 1)? else { return Ok(false) };
         let offset = index * GROUP_LEN as u64;
         let expected = (self.len - offset).min(GROUP_LEN as u64);
         if bytes.len() as u64 != expected || !tree::is_group(bytes, index, self.len, &value) {
@@ -108,6 +151,7 @@ impl Partial<'_> {
         }
         let (file, inside) = self.place(offset);
         file.write_at(inside, bytes)?;
+        self.there().insert(index..index + 1);
         Ok(true)
     }
 
@@ -127,12 +171,14 @@ impl Partial<'_> {
     ) -> Result<Option<Vec<u64>>, BlobError> {
         let offset = at.first * GROUP_LEN as u64;
         let wrong = || BlobError::TreeDamaged { offset };
-        let Some((at, value)) = self.subtree(at.first, at.groups)? else { return Ok(None) };
+        let Some(Node { at, value, .. }) = self.node(at.first, at.groups)? else {
+            return Ok(None);
+        };
         let values = at.values(value, pairs);
         assert_eq!(bytes.len().div_ceil(GROUP_LEN).max(1), values.len(), "groups of a subtree");
         let values: Option<Vec<_>> = values.into_iter().collect();
         let values = values.ok_or_else(wrong)?;
-        self.tree.write_at(at.base * PAIR_LEN as u64, pairs)?;
+        self.files.tree.write_at(at.base * PAIR_LEN as u64, pairs)?;
         let mut refused = Vec::new();
         let mut good: Range<usize> = 0..0;
         let groups = bytes.chunks(GROUP_LEN).zip((at.first..).zip(&values));
@@ -146,6 +192,9 @@ impl Partial<'_> {
             good = good.end + group.len()..good.end + group.len();
         }
         self.write_across(offset, bytes, &good)?;
+        let mut there = self.there();
+        there.insert(at.first..at.first + at.groups);
+        refused.iter().for_each(|index| there.remove(&(*index..*index + 1)));
         Ok(Some(refused))
     }
 
@@ -172,7 +221,7 @@ impl Partial<'_> {
     pub fn pair_at(&self, at: &Subtree) -> io::Result<Option<[u8; PAIR_LEN]>> {
         let Some(offset) = at.pair_offset() else { return Ok(None) };
         let mut pair = [0; PAIR_LEN];
-        Ok(read_there(&*self.tree, offset, &mut pair)?.then_some(pair))
+        Ok(read_there(&*self.files.tree, offset, &mut pair)?.then_some(pair))
     }
 
     /// Fills `bytes` with a group as it was put, not verified again.
@@ -201,7 +250,7 @@ impl Partial<'_> {
                 _ => missing.push(start..end),
             }
         };
-        let mut group = vec![0; GROUP_LEN];
+        let (mut group, mut there) = (vec![0; GROUP_LEN], Groups::default());
         let mut open = vec![(Subtree::whole(self.len), self.digest.0)];
         while let Some((at, value)) = open.pop() {
             if let Some((left, right)) = at.halves() {
@@ -214,11 +263,14 @@ impl Partial<'_> {
             let offset = at.first * GROUP_LEN as u64;
             let len = usize::try_from(self.len - offset).unwrap_or(GROUP_LEN).min(GROUP_LEN);
             let (file, inside) = self.place(offset);
-            let there = read_there(file, inside, &mut group[..len])?;
-            if !there || !tree::is_group(&group[..len], at.first, self.len, &value) {
+            let is_read = read_there(file, inside, &mut group[..len])?;
+            if !is_read || !tree::is_group(&group[..len], at.first, self.len, &value) {
                 lacks(&at);
+                continue;
             }
+            there.insert(at.first..at.first + 1);
         }
+        *self.there() = there;
         Ok(missing)
     }
 
@@ -227,21 +279,28 @@ impl Partial<'_> {
     /// # Errors
     /// If the store fails.
     pub fn sync(&self) -> io::Result<()> {
-        self.files.iter().try_for_each(|(_, file)| file.sync())?;
-        self.tree.sync()
+        self.files.sync()
+    }
+
+    /// Its files.
+    #[must_use]
+    pub fn files(&self) -> &Arc<Files> {
+        &self.files
     }
 
     /// Makes it a blob, once all of it is there and verified: `false` if something is missing.
+    /// What was verified since this began is not read again: whoever reads the blob verifies it.
     ///
     /// # Errors
     /// If the store fails.
     pub fn finish(self) -> Result<bool, BlobError> {
-        if !self.missing()?.is_empty() {
+        let is_there = self.there().covers(&(0..tree::groups(self.len)));
+        if !is_there && !self.missing()?.is_empty() {
             return Ok(false);
         }
         self.sync()?;
         let store = &*self.writer.depot.store;
-        for (name, _) in &self.files {
+        for (name, _) in &self.files.data {
             store.promote(&name.partial(), name)?;
         }
         let tree = Name::tree(&self.digest);
@@ -252,15 +311,34 @@ impl Partial<'_> {
     fn place(&self, offset: u64) -> (&dyn Edit, u64) {
         let part_len = self.writer.depot.part_len;
         let index = usize::try_from(offset / part_len).unwrap_or(usize::MAX);
-        (&*self.files[index].1, offset % part_len)
+        (&*self.files.data[index].1, offset % part_len)
     }
 
     /// The values below a subtree, if its pair came.
     fn pair(&self, at: &Subtree, value: &[u8; 32]) -> io::Result<Option<([u8; 32], [u8; 32])>> {
         let Some(offset) = at.pair_offset() else { return Ok(None) };
         let mut pair = [0; PAIR_LEN];
-        let there = read_there(&*self.tree, offset, &mut pair)?;
+        let there = read_there(&*self.files.tree, offset, &mut pair)?;
         Ok(tree::split(&pair, value, at.is_root).filter(|_| there))
+    }
+}
+
+impl Files {
+    /// Makes what was written through a power cut. Once that has failed it fails for good: the
+    /// system says only once that it could not write, and forgets what.
+    ///
+    /// # Errors
+    /// If the store fails, or did.
+    pub fn sync(&self) -> io::Result<()> {
+        // One at a time: else the error could go to whoever does not need it.
+        let mut has_failed = self.has_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *has_failed {
+            return Err(io::Error::other("what was written before could not be made durable"));
+        }
+        let synced = self.data.iter().try_for_each(|(_, file)| file.sync());
+        let synced = synced.and_then(|()| self.tree.sync());
+        *has_failed = synced.is_err();
+        synced
     }
 }
 

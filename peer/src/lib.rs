@@ -23,7 +23,6 @@ pub mod allowance;
 pub mod budget;
 pub mod config;
 pub mod congestion;
-pub mod groups;
 mod latest;
 pub mod limits;
 pub mod link;
@@ -35,3 +34,5 @@ pub mod slice;
 pub mod swarm;
 pub mod tls;
 pub mod wire;
+
+pub use neap_depot::groups;

@@ -12,7 +12,7 @@ use neap_depot::blob::{Blob, BlobError};
 use neap_depot::depot::Depot;
 use neap_depot::limits::GROUP_LEN;
 use neap_depot::name::Device;
-use neap_depot::partial::Partial;
+use neap_depot::partial::{Files, Partial};
 use neap_depot::tree::PAIR_LEN;
 use neap_depot::writer::Writer;
 use neap_engine::digest::Digest;
@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::groups::Groups;
 use crate::latest;
-use crate::slice::Step;
+use crate::slice::{SliceError, Step};
 
 /// To the thread. Copies speak to the same one.
 #[derive(Clone)]
@@ -29,25 +29,22 @@ pub struct Shelf {
     jobs: mpsc::SyncSender<Job>,
 }
 
-/// A piece of a blob that was verified and is to be kept.
+/// A piece of a blob that came from somewhere. It is verified before it is kept.
 #[derive(Debug)]
-pub enum Piece {
-    /// The pair of the subtree that has `groups` groups from the group `first`.
-    Pair {
-        /// Its first group.
-        first: u64,
-        /// How many it has.
-        groups: u64,
-        /// The pair.
-        pair: [u8; PAIR_LEN],
-    },
-    /// A group.
-    Group {
-        /// Its number.
-        index: u64,
-        /// Its bytes.
-        bytes: Vec<u8>,
-    },
+pub struct Piece {
+    /// Which.
+    pub step: Step,
+    /// Its bytes, as many as the step says.
+    pub bytes: Vec<u8>,
+}
+
+/// What became of pieces.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Groups that were right.
+    pub groups: Groups,
+    /// The first piece that was wrong; none behind it was looked at.
+    pub wrong: Option<SliceError>,
 }
 
 /// Whether this node writes to its depot, for as long as it runs, or only reads it.
@@ -66,7 +63,7 @@ enum Job {
     BlobLen(Digest, Reply<Option<u64>>),
     Steps(Digest, Vec<Step>, Reply<Option<Vec<u8>>>),
     Begin(Digest, u64, Reply<Groups>),
-    Keep(Digest, Vec<Piece>, Reply<()>),
+    Keep(Digest, Vec<Piece>, Reply<Kept>),
     Finish(Digest, Reply<bool>),
     Metadata(String, u64, Reply<Option<Vec<u8>>>),
     Latest(Vec<String>, Vec<String>, Reply<Vec<(String, Vec<u8>)>>),
@@ -144,11 +141,12 @@ impl Shelf {
         self.ask(|reply| Job::Begin(blob, len, reply)).await
     }
 
-    /// Keeps pieces of a blob that was begun, pairs before what is below them.
+    /// Verifies pieces of a blob that was begun, pairs before what is below them, and keeps them up
+    /// to the first that is wrong.
     ///
     /// # Errors
-    /// If the depot fails, or a piece is wrong after all.
-    pub async fn keep(&self, blob: Digest, pieces: Vec<Piece>) -> io::Result<()> {
+    /// If the depot fails.
+    pub async fn keep(&self, blob: Digest, pieces: Vec<Piece>) -> io::Result<Kept> {
         self.ask(|reply| Job::Keep(blob, pieces, reply)).await
     }
 
@@ -259,11 +257,21 @@ struct Thread<'a> {
     partials: BTreeMap<Digest, Coming<'a>>,
     /// Blobs that were read last, the newest first.
     open: VecDeque<(Digest, Arc<Blob>)>,
+    /// To the thread that waits for the disk.
+    syncs: mpsc::SyncSender<Arc<Files>>,
 }
 
 impl<'a> Thread<'a> {
     fn new(depot: &'a Depot, writer: Option<&'a Writer<'a>>) -> Self {
-        Self { depot, writer, partials: BTreeMap::new(), open: VecDeque::new() }
+        let (syncs, files) = mpsc::sync_channel::<Arc<Files>>(1);
+        // Where there is no thread, nothing takes what is sent, and it is synced at the end alone.
+        drop(thread::Builder::new().name("sync".into()).spawn(move || {
+            for files in files {
+                // What failed once fails again where it is asked for at the end.
+                drop(files.sync());
+            }
+        }));
+        Self { depot, writer, partials: BTreeMap::new(), open: VecDeque::new(), syncs }
     }
 
     /// Works until nobody can ask any more. Who asked and has gone is not waited for.
@@ -377,28 +385,47 @@ impl<'a> Thread<'a> {
         Ok(have)
     }
 
-    fn keep(&mut self, digest: &Digest, pieces: &[Piece]) -> io::Result<()> {
+    fn keep(&mut self, digest: &Digest, pieces: &[Piece]) -> io::Result<Kept> {
+        let mut kept = Kept::default();
         // It may have become whole while this was on its way.
-        let Some(coming) = self.partials.get_mut(digest) else { return Ok(()) };
-        let Coming { partial, have, unsynced, synced, .. } = coming;
-        for piece in pieces {
-            let put = match piece {
-                Piece::Pair { first, groups, pair } => partial.put_pair(*first, *groups, pair),
-                Piece::Group { index, bytes } => partial.put_group(*index, bytes),
+        let Some(coming) = self.partials.get_mut(digest) else { return Ok(kept) };
+        for Piece { step, bytes } in pieces {
+            let (put, wrong) = match step {
+                Step::Pair(at) => {
+                    let pair =
+                        bytes.first_chunk::<PAIR_LEN>().ok_or(io::ErrorKind::InvalidInput)?;
+                    let put = coming.partial.put_pair(at.first, at.groups, pair);
+                    (put, SliceError::Pair { first: at.first })
+                }
+                Step::Group { index, .. } => {
+                    let put = coming.partial.put_group(*index, bytes);
+                    (put, SliceError::Group { index: *index })
+                }
             };
-            if !put.map_err(damaged)? {
-                return Err(io::Error::other("a piece came before the pairs above it"));
+            match put {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Err(io::Error::other("a piece came before the pairs above it"));
+                }
+                Err(BlobError::Io(error)) => return Err(error),
+                Err(_) => {
+                    kept.wrong = Some(wrong);
+                    break;
+                }
             }
-            if let Piece::Group { index, bytes } = piece {
-                have.insert(*index..index + 1);
-                *unsynced += bytes.len() as u64;
+            if let Step::Group { index, len } = step {
+                kept.groups.insert(*index..index + 1);
+                coming.unsynced += *len as u64;
             }
         }
-        if *unsynced >= SYNC_EVERY && synced.elapsed() >= SYNC_TIME {
-            (*unsynced, *synced) = (0, Instant::now());
-            partial.sync()?;
+        coming.have.extend(&kept.groups);
+        if coming.unsynced >= SYNC_EVERY
+            && coming.synced.elapsed() >= SYNC_TIME
+            && self.syncs.try_send(Arc::clone(coming.partial.files())).is_ok()
+        {
+            (coming.unsynced, coming.synced) = (0, Instant::now());
         }
-        Ok(())
+        Ok(kept)
     }
 
     fn finish(&mut self, digest: &Digest) -> io::Result<bool> {

@@ -3,8 +3,9 @@
 //! `bao-tree` crate, which a test compares): down the tree, the pair of each node that has any of
 //! what is asked for, then the left and then the right of it, and groups as they are.
 //!
-//! [`Steps`] is the order of what is sent; [`Decoder`] takes the bytes in any pieces and gives
-//! nothing that it has not verified against the digest.
+//! [`Steps`] is the order of what is sent; [`Splitter`] takes the bytes apart again, for a
+//! `neap_depot::partial` that verifies what it keeps; [`Decoder`] gives nothing that it has not
+//! verified against the digest.
 
 use std::fmt;
 
@@ -57,14 +58,26 @@ pub enum Verified<'a> {
     },
 }
 
+/// Takes a slice apart into its pieces, in whatever portions it comes. Nothing is verified.
+#[derive(Debug)]
+pub struct Splitter {
+    steps: Steps,
+    step: Option<Step>,
+    buffer: Vec<u8>,
+}
+
 /// Takes a slice and verifies it, piece by piece. Memory: one group and the way down the tree.
 #[derive(Debug)]
 pub struct Decoder {
-    steps: Steps,
-    /// The value that each open subtree must have, in the order of the steps' own.
-    values: Vec<[u8; 32]>,
-    step: Option<Step>,
-    buffer: Vec<u8>,
+    splitter: Splitter,
+    values: Values,
+}
+
+/// The value that each open subtree must have, in the order of the steps.
+#[derive(Debug)]
+struct Values {
+    open: Vec<[u8; 32]>,
+    wanted: Groups,
     len: u64,
 }
 
@@ -108,10 +121,6 @@ impl Steps {
             return Some((Step::Pair(at), at));
         }
     }
-
-    fn wants(&self, at: &Subtree) -> bool {
-        self.wanted.within(at.first..at.first + at.groups).next().is_some()
-    }
 }
 
 impl Iterator for Steps {
@@ -126,17 +135,17 @@ impl Decoder {
     /// For the slice of these groups of the blob with this digest, `len` bytes long.
     #[must_use]
     pub fn new(digest: &Digest, len: u64, wanted: Groups) -> Self {
-        let mut steps = Steps::new(len, wanted);
-        let whole = Subtree::whole(len);
-        let values = if steps.wants(&whole) { vec![digest.0] } else { Vec::new() };
-        let step = steps.next();
-        Self { steps, values, step, buffer: Vec::new(), len }
+        let mut values = Values { open: Vec::new(), wanted: wanted.clone(), len };
+        if values.wants(&Subtree::whole(len)) {
+            values.open.push(digest.0);
+        }
+        Self { splitter: Splitter::new(len, wanted), values }
     }
 
     /// Whether all of it came.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.step.is_none()
+        self.splitter.is_done()
     }
 
     /// Takes bytes; gives what they complete, verified, to `sink`.
@@ -149,33 +158,60 @@ impl Decoder {
     /// Never: it has one value for each step.
     pub fn push<E: From<SliceError>>(
         &mut self,
-        mut bytes: &[u8],
+        bytes: &[u8],
         sink: &mut dyn FnMut(Verified<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let values = &mut self.values;
+        self.splitter.push(bytes, &mut |step, piece| values.take(step, &piece, sink))
+    }
+}
+
+impl Splitter {
+    /// For the slice of these groups of a blob of `len` bytes.
+    #[must_use]
+    pub fn new(len: u64, wanted: Groups) -> Self {
+        let mut steps = Steps::new(len, wanted);
+        let step = steps.next();
+        Self { steps, step, buffer: Vec::new() }
+    }
+
+    /// Whether all of it came.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.step.is_none()
+    }
+
+    /// Takes bytes; gives the pieces that they complete to `sink`.
+    ///
+    /// # Errors
+    /// If there are more than were asked for, and what `sink` returns. Nothing more is taken then.
+    pub fn push<E: From<SliceError>>(
+        &mut self,
+        mut bytes: &[u8],
+        sink: &mut dyn FnMut(Step, Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         while let Some(step) = self.step {
             let needed = match step {
                 Step::Pair(_) => PAIR_LEN,
                 Step::Group { len, .. } => len,
             };
-            // A whole piece is verified where it lies; only what is torn apart is gathered.
-            if self.buffer.is_empty() && bytes.len() >= needed {
-                let (piece, rest) = bytes.split_at(needed);
-                self.take(step, piece, sink)?;
-                bytes = rest;
-                continue;
-            }
+            self.buffer.reserve_exact(needed - self.buffer.len());
             let (now, rest) = bytes.split_at(bytes.len().min(needed - self.buffer.len()));
             self.buffer.extend_from_slice(now);
             bytes = rest;
             if self.buffer.len() < needed {
                 return Ok(());
             }
-            let piece = std::mem::take(&mut self.buffer);
-            self.take(step, &piece, sink)?;
-            self.buffer = piece;
-            self.buffer.clear();
+            sink(step, std::mem::take(&mut self.buffer))?;
+            self.step = self.steps.next();
         }
         if bytes.is_empty() { Ok(()) } else { Err(SliceError::Longer.into()) }
+    }
+}
+
+impl Values {
+    fn wants(&self, at: &Subtree) -> bool {
+        self.wanted.within(at.first..at.first + at.groups).next().is_some()
     }
 
     fn take<E: From<SliceError>>(
@@ -184,29 +220,27 @@ impl Decoder {
         piece: &[u8],
         sink: &mut dyn FnMut(Verified<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let value = self.values.pop().expect("each open subtree has its value");
+        let value = self.open.pop().expect("each open subtree has its value");
         match step {
             Step::Pair(at) => {
                 let wrong = SliceError::Pair { first: at.first };
                 let (left, right) = tree::split(piece, &value, at.is_root).ok_or(wrong)?;
                 let halves = at.halves().expect("a subtree with a pair has halves");
                 for (half, value) in [(halves.1, right), (halves.0, left)] {
-                    if self.steps.wants(&half) {
-                        self.values.push(value);
+                    if self.wants(&half) {
+                        self.open.push(value);
                     }
                 }
                 let pair = piece.first_chunk().expect("a pair was awaited");
-                sink(Verified::Pair { first: at.first, groups: at.groups, pair })?;
+                sink(Verified::Pair { first: at.first, groups: at.groups, pair })
             }
             Step::Group { index, .. } => {
                 if !tree::is_group(piece, index, self.len, &value) {
                     return Err(SliceError::Group { index }.into());
                 }
-                sink(Verified::Group { index, bytes: piece })?;
+                sink(Verified::Group { index, bytes: piece })
             }
         }
-        self.step = self.steps.next();
-        Ok(())
     }
 }
 

@@ -257,7 +257,7 @@ async fn slice(
             begun = true;
         }
         served.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        send.write_all(&bytes).await.ok()?;
+        send.write_chunk(bytes.into()).await.ok()?;
     }
     if begun { Some(()) } else { say(send, Status::None).await }
 }

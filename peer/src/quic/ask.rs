@@ -61,7 +61,7 @@ pub async fn blob(
     let mut chunks: [Bytes; 32] = std::array::from_fn(|_| Bytes::new());
     let mut batch = Batch::default();
     // The one group of an empty blob is there without a byte of it.
-    let mut ended = taker.verify(&mut chunks[..1], &mut batch);
+    let mut ended = taker.split(&mut chunks[..1], &mut batch);
     // One batch is on its way to the disk while the next one comes: many short ones would cost more
     // in waking threads than in bytes.
     let mut keeping = None;
@@ -73,14 +73,16 @@ pub async fn blob(
         tokio::select! {
             kept = async { keeping.as_mut().expect("it is some").await }, if keeping.is_some() => {
                 keeping = None;
-                match kept {
-                    Ok(new) if new.is_empty() => {}
-                    Ok(new) => came(Came(new)),
-                    Err((end, why)) => return (end, Some(why)),
+                let (new, wrong) = kept;
+                if !new.is_empty() {
+                    came(Came(new));
+                }
+                if let Some((end, why)) = wrong {
+                    return (end, Some(why));
                 }
             }
             read = answer.read_chunks(&mut chunks), if may_read => match read {
-                Ok(Some(count)) => ended = taker.verify(&mut chunks[..count], &mut batch),
+                Ok(Some(count)) => ended = taker.split(&mut chunks[..count], &mut batch),
                 Ok(None) if taker.is_done() => ended = Some((End::Done, String::new())),
                 Ok(None) => ended = Some((End::Lacking, String::new())),
                 Err(_) => ended = Some((End::Lost, String::new())),

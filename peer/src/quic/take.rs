@@ -4,58 +4,49 @@ use bytes::Bytes;
 use neap_engine::digest::Digest;
 
 use crate::groups::Groups;
-use crate::shelf::{Piece, Shelf};
-use crate::slice::{Decoder, SliceError, Verified};
+use crate::shelf::{Kept, Piece, Shelf};
+use crate::slice::{SliceError, Splitter, Step};
 use crate::swarm::End;
 
 /// Takes the slice of some groups of a blob.
 pub(super) struct Taker<'a> {
     shelf: &'a Shelf,
     blob: Digest,
-    decoder: Decoder,
+    splitter: Splitter,
 }
+
+/// How an answer ended, and why if that is to be said.
+pub(super) type Ended = (End, String);
 
 impl<'a> Taker<'a> {
     pub(super) fn new(shelf: &'a Shelf, (blob, len): (Digest, u64), groups: Groups) -> Self {
-        Self { shelf, blob, decoder: Decoder::new(&blob, len, groups) }
+        Self { shelf, blob, splitter: Splitter::new(len, groups) }
     }
 
     /// Whether all of it came.
     pub(super) fn is_done(&self) -> bool {
-        self.decoder.is_done()
+        self.splitter.is_done()
     }
 
     /// Takes bytes and keeps what they complete: which groups, and how it ended if it did.
-    pub(super) async fn take(&mut self, chunks: &mut [Bytes]) -> (Groups, Option<(End, String)>) {
+    pub(super) async fn take(&mut self, chunks: &mut [Bytes]) -> (Groups, Option<Ended>) {
         let mut batch = Batch::default();
-        let wrong = self.verify(chunks, &mut batch);
-        match self.keep(batch).await {
-            Ok(new) => (new, wrong),
-            Err(lost) => (Groups::default(), Some(lost)),
-        }
+        let longer = self.split(chunks, &mut batch);
+        let (groups, wrong) = self.keep(batch).await;
+        (groups, wrong.or(longer))
     }
 
-    /// Adds what these bytes complete to a batch; says what is wrong with them if anything is.
-    pub(super) fn verify(
-        &mut self,
-        chunks: &mut [Bytes],
-        batch: &mut Batch,
-    ) -> Option<(End, String)> {
-        let Batch { pieces, new, len } = batch;
+    /// Adds what these bytes complete to a batch; says if there are more than were asked for.
+    pub(super) fn split(&mut self, chunks: &mut [Bytes], batch: &mut Batch) -> Option<Ended> {
         for chunk in chunks {
-            let pushed = self.decoder.push::<SliceError>(&std::mem::take(chunk), &mut |verified| {
-                pieces.push(match verified {
-                    Verified::Pair { first, groups, pair } => {
-                        Piece::Pair { first, groups, pair: *pair }
+            let pushed =
+                self.splitter.push::<SliceError>(&std::mem::take(chunk), &mut |step, bytes| {
+                    if let Step::Group { .. } = step {
+                        batch.len += bytes.len();
                     }
-                    Verified::Group { index, bytes } => {
-                        new.insert(index..index + 1);
-                        *len += bytes.len();
-                        Piece::Group { index, bytes: bytes.to_vec() }
-                    }
+                    batch.pieces.push(Piece { step, bytes });
+                    Ok(())
                 });
-                Ok(())
-            });
             if let Err(error) = pushed {
                 return Some((End::Wrong, error.to_string()));
             }
@@ -63,28 +54,31 @@ impl<'a> Taker<'a> {
         None
     }
 
-    /// Keeps a batch: which groups those are, or how it ended. What is polled does not borrow the
-    /// taker, so that the next batch is verified meanwhile.
+    /// Verifies and keeps a batch: which groups, and how it ended if it did. What is polled does
+    /// not borrow the taker, so that the next batch comes meanwhile.
     pub(super) fn keep(
         &self,
         batch: Batch,
-    ) -> impl Future<Output = Result<Groups, (End, String)>> + use<> {
+    ) -> impl Future<Output = (Groups, Option<Ended>)> + use<> {
         let (shelf, blob) = (self.shelf.clone(), self.blob);
         async move {
-            if !batch.pieces.is_empty() {
-                let kept = shelf.keep(blob, batch.pieces).await;
-                kept.map_err(|error| (End::Lost, error.to_string()))?;
+            if batch.is_empty() {
+                return (Groups::default(), None);
             }
-            Ok(batch.new)
+            match shelf.keep(blob, batch.pieces).await {
+                Ok(Kept { groups, wrong }) => {
+                    (groups, wrong.map(|error| (End::Wrong, error.to_string())))
+                }
+                Err(error) => (Groups::default(), Some((End::Lost, error.to_string()))),
+            }
         }
     }
 }
 
-/// Pieces that were verified and are not kept yet.
+/// Pieces that are neither verified nor kept yet.
 #[derive(Default)]
 pub(super) struct Batch {
     pieces: Vec<Piece>,
-    new: Groups,
     /// Bytes of its groups.
     pub(super) len: usize,
 }
