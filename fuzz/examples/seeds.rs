@@ -132,7 +132,8 @@ fn peer(seeds: &Path) -> io::Result<()> {
     let blob = Digest([7; 32]);
     let groups: Groups = [0..3, 5..6, 900..4000].into_iter().collect();
     let at = ([10, 0, 0, 7], 4747).into();
-    let hello = Hello { version: 1, same_site: true, site: "MV Aurora".into(), port: 4747 };
+    let site = "MV Aurora".to_owned();
+    let hello = Hello { version: 1, same_site: true, site, port: 4747, rate_kbit: 2_000 };
     for (name, notice) in [
         ("hello", Notice::Hello(hello)),
         ("have", Notice::Have { blob, may_fetch: true, groups: groups.clone() }),

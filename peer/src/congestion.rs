@@ -24,6 +24,7 @@ use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// Congestion control for links with long round trips, random loss and a price for each byte.
@@ -68,7 +69,16 @@ impl Default for Satellite {
 
 impl ControllerFactory for Satellite {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        Box::new(SatelliteController { model: Model::new(&self, now, current_mtu), config: self })
+        let model = Model::new(&self, now, current_mtu);
+        Box::new(SatelliteController { config: self, model, told: Arc::default() })
+    }
+}
+
+/// Tells a controller what the peer's link takes at the most, in bit/s: as [`Satellite::rate`], and
+/// the lower of both counts. Any copy of the controller will do; one of another kind is not told.
+pub fn tell_rate(controller: Box<dyn Controller>, bits_per_second: u64) {
+    if let Ok(satellite) = controller.into_any().downcast::<SatelliteController>() {
+        satellite.told.store(bits_per_second, Ordering::Relaxed);
     }
 }
 
@@ -77,6 +87,8 @@ impl ControllerFactory for Satellite {
 struct SatelliteController {
     config: Arc<Satellite>,
     model: Model,
+    /// What the peer said that its link takes, in bit/s; 0 if it said nothing. Copies share it.
+    told: Arc<AtomicU64>,
 }
 
 impl Controller for SatelliteController {
@@ -103,6 +115,10 @@ impl Controller for SatelliteController {
         _app_limited: bool,
         _largest_packet_num_acked: Option<u64>,
     ) {
+        let told = self.told.load(Ordering::Relaxed);
+        if told > 0 {
+            self.model.bound_rate(told);
+        }
         self.model.end_batch(now, in_flight);
     }
 

@@ -206,7 +206,8 @@ async fn requests_that_come_byte_by_byte_are_cut_off() {
 async fn malformed_and_too_long_frames_and_a_second_hello_end_the_session() {
     let world = World::new();
     let len = |len: usize| u32::try_from(len).expect("short").to_le_bytes().to_vec();
-    let hello = Hello { version: 1, same_site: true, site: "MV Aurora".into(), port: 0 };
+    let site = "MV Aurora".to_owned();
+    let hello = Hello { version: 1, same_site: true, site, port: 0, rate_kbit: 0 };
     let frame = |body: &[u8]| [len(body.len()), body.to_vec()].concat();
     for (byte, (what, bytes)) in (10..).zip([
         ("too long", len(FRAME_LEN_MAX + 1)),

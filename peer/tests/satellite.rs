@@ -7,9 +7,10 @@
 mod link;
 
 use link::{FlowPlan, Link, Loss, Report, Sim, Wake};
-use neap_peer::congestion::Satellite;
+use neap_peer::congestion::{Satellite, tell_rate};
+use quinn_proto::congestion::{Controller, ControllerFactory};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -175,15 +176,37 @@ fn after_an_outage_the_rate_is_back_once_anything_is_heard() {
     assert!(report.goodput(0, s(100), s(180)) >= 80.0);
 }
 
+/// Controllers of senders that are told by the other side what its link takes.
+struct Told(Arc<Satellite>);
+
+impl ControllerFactory for Told {
+    fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        let controller = Arc::clone(&self.0).build(now, current_mtu);
+        tell_rate(controller.clone_box(), 2_000_000);
+        controller
+    }
+}
+
 #[test]
 fn a_configured_rate_is_kept_and_begun_with() {
-    let plan = FlowPlan::new(Arc::new(Satellite::default().rate(2_000_000)));
+    let configured = Satellite::default().rate(2_000_000);
+    keeps_two_megabit(&FlowPlan::new(Arc::new(configured)));
+}
+
+#[test]
+fn a_rate_that_the_other_side_tells_is_kept_and_begun_with() {
+    for own in [Satellite::default(), Satellite::default().rate(8_000_000)] {
+        keeps_two_megabit(&FlowPlan::new(Arc::new(Told(Arc::new(own)))));
+    }
+}
+
+fn keeps_two_megabit(plan: &FlowPlan) {
     let report = Sim::new(Link::new(10_000, 600, 10), vec![plan.clone()], 1).run(60);
     for second in 2..50 {
         let sent = report.flows[0].sent_between(s(second), s(second + 10));
         assert!(sent * 8 <= 2_000_000 * 10, "{sent} bytes in ten seconds from {second}");
     }
-    let report = Sim::new(Link::new(2_000, 600, 10), vec![plan], 1).run(60);
+    let report = Sim::new(Link::new(2_000, 600, 10), vec![plan.clone()], 1).run(60);
     // Two round trips for the handshake, and one for the first data, that are 1.5 s; then a second.
     assert!(report.start_up(0).is_some_and(|at| at <= Duration::from_millis(2_600)));
     assert!(report.goodput_after_start(0) >= 85.0);

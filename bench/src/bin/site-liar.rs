@@ -49,6 +49,7 @@ async fn lie(options: &Options) -> Result<(), Failure> {
             same_site: true,
             site: config.site.clone(),
             port: listen.port(),
+            rate_kbit: 0,
         };
         let len = options.len;
         tokio::spawn(async move {

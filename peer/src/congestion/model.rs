@@ -92,6 +92,12 @@ impl Model {
         self.rate_bound().map_or(believed, |bound| believed.min(bound))
     }
 
+    /// The link takes no more than this, in bit/s with IPv4 and UDP headers.
+    pub(super) fn bound_rate(&mut self, bits_per_second: u64) {
+        let bound = bits_per_second / 8;
+        self.rate_max = Some(self.rate_max.map_or(bound, |known| known.min(bound)));
+    }
+
     pub(super) fn set_mtu(&mut self, mtu: u16) {
         self.mtu = u64::from(mtu);
         self.window = self.window.max(WINDOW_DATAGRAMS_MIN * self.mtu);

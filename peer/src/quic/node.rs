@@ -19,6 +19,7 @@ pub use super::error::DialError;
 use super::notices::{self, Broken};
 use super::transport;
 use crate::allowance::Allowance;
+use crate::congestion::tell_rate;
 use crate::limits::{
     ADDRESS_COUNT_MAX, BLOBS_PER_PEER_MAX, CONNECTION_COUNT_MAX, CONNECTIONS_PER_PEER_MAX,
     HELLO_MS_MAX, NOTICES_BURST, NOTICES_PER_S, REQUEST_MS_MAX, TELLS_MAX,
@@ -287,14 +288,17 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hello(&self, same_site: bool) -> Notice {
+    /// What is said first, to whoever we dialled over a link or who dialled us.
+    fn hello(&self, dialled: Option<&Profile>) -> Notice {
         let listens = self.settings.listen.is_some();
         let port = self.endpoint.local_addr().map_or(0, |address| address.port());
+        let rate_kbit = dialled.and_then(|link| link.rate_bps).map(|rate| rate / 1000);
         Notice::Hello(Hello {
             version: VERSION,
-            same_site,
+            same_site: dialled.is_some_and(|link| link.class == Class::Lan),
             site: self.settings.site.clone(),
             port: if listens { port } else { 0 },
+            rate_kbit: rate_kbit.and_then(|rate| u32::try_from(rate).ok()).unwrap_or(0),
         })
     }
 
@@ -415,7 +419,7 @@ async fn hellos(
     let counted = coming(inner, Origin::Device(name.clone())).ok_or(DialError::Superfluous)?;
     let near = dialled.is_some_and(|link| link.class == Class::Lan);
     let mut said = connection.open_uni().await.map_err(|error| mistaken(&error))?;
-    if !notices::send(&mut said, &inner.hello(near)).await {
+    if !notices::send(&mut said, &inner.hello(dialled)).await {
         return Err(mistaken(&"the connection ended"));
     }
     let mut heard = connection.accept_uni().await.map_err(|error| mistaken(&error))?;
@@ -426,6 +430,9 @@ async fn hellos(
         Err(Broken::Ended) => return Err(mistaken(&"the connection ended")),
     };
     drop(counted);
+    if dialled.is_none() && hello.rate_kbit > 0 {
+        tell_rate(connection.congestion_state(), u64::from(hello.rate_kbit) * 1000);
+    }
     let from = connection.remote_address();
     let same_site = (near || (dialled.is_none() && hello.same_site))
         && hello.site == inner.settings.site

@@ -304,6 +304,13 @@ impl Site {
         Err(last)
     }
 
+    /// Whether a costly place is connected: we got the metadata there, and go on at once, before
+    /// another member is first in the order and has to dial.
+    fn is_at_shore(&self) -> bool {
+        let mut connected = self.costly.iter().filter_map(|costly| costly.peer.as_ref());
+        connected.any(|peer| peer.is_open())
+    }
+
     /// Whether nobody is connected but over links that cost.
     #[must_use]
     pub fn is_alone(&self) -> bool {

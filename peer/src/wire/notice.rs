@@ -56,6 +56,9 @@ pub struct Hello {
     pub site: String,
     /// Where it listens; 0 if it does not.
     pub port: u16,
+    /// What its link takes at the most, in 1,000 bit/s, so that the other begins at that and never
+    /// sends faster; 0 if it does not know.
+    pub rate_kbit: u32,
 }
 
 /// Where a peer can be reached.
@@ -81,6 +84,7 @@ impl Notice {
                 out.extend_from_slice(&hello.version.to_le_bytes());
                 out.push(u8::from(hello.same_site));
                 out.extend_from_slice(&hello.port.to_le_bytes());
+                out.extend_from_slice(&hello.rate_kbit.to_le_bytes());
                 put_text(&hello.site, &mut out);
             }
             Self::Have { blob, may_fetch, groups } => {
@@ -136,6 +140,7 @@ impl Notice {
                 version: reader.u16()?,
                 same_site: flag(reader.u8()?)?,
                 port: reader.u16()?,
+                rate_kbit: reader.u32()?,
                 site: reader.text("site", SITE_LEN_MAX)?,
             }),
             KIND_HAVE => Self::Have {
@@ -210,7 +215,13 @@ mod tests {
         let groups: Groups = [0..3, 5..6, 900..4000].into_iter().collect();
         let v4 = Address { device: "pump-1".into(), at: ([10, 0, 0, 7], 4747).into() };
         let v6 = Address { device: "pump-2".into(), at: (Ipv6Addr::LOCALHOST, 1).into() };
-        let hello = Hello { version: 1, same_site: true, site: "MV Aurora".into(), port: 4747 };
+        let hello = Hello {
+            version: 1,
+            same_site: true,
+            site: "MV Aurora".into(),
+            port: 4747,
+            rate_kbit: 2_000,
+        };
         vec![
             Notice::Hello(hello),
             Notice::Have { blob, may_fetch: true, groups: groups.clone() },

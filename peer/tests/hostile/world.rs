@@ -172,7 +172,8 @@ impl World {
         let connected = connect(self.at, self.tls(name, byte), transport).await;
         let (connection, endpoint) = connected.expect("it is admitted");
         let mut said = connection.open_uni().await.expect("a stream");
-        let hello = Hello { version: 1, same_site, site: "MV Aurora".into(), port: 0 };
+        let site = "MV Aurora".to_owned();
+        let hello = Hello { version: 1, same_site, site, port: 0, rate_kbit: 0 };
         said.write_all(&Notice::Hello(hello).encode()).await.expect("it is taken");
         let heard = connection.accept_uni().await.expect("the node's notices");
         Raw { connection, said, heard, _endpoint: endpoint }
