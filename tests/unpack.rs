@@ -119,7 +119,7 @@ fn executables_are_rewritten_in_frames_and_in_frames_across_frames() {
 
 #[test]
 fn target_is_made_from_any_window_on_by_both_appliers() {
-    for (seed, coder) in (10..16).zip([Coder::Zstd, Coder::Cm].into_iter().cycle()) {
+    for (seed, coder) in (10..14).zip([Coder::Zstd, Coder::Cm].into_iter().cycle()) {
         let pair = diffed(500_000, seed, coder, true);
         assert!(pair.header.blocks.is_some(), "seed {seed}");
         let expected = neap_reference::apply(&pair.patch, &pair.source);
@@ -173,7 +173,7 @@ fn target_with_cut_streams_is_made_from_any_window_on_by_both_appliers() {
 #[test]
 fn power_cuts_end_in_the_target_where_blocks_are_packed_again() {
     let mut cuts = 0;
-    for (seed, coder) in (20..24).zip([Coder::Zstd, Coder::Cm].into_iter().cycle()) {
+    for (seed, coder) in (20..22).zip([Coder::Zstd, Coder::Cm]) {
         cuts += sweep(&diffed(WINDOW * 3, seed, coder, true), seed);
     }
     println!("{cuts} power cuts survived");

@@ -442,7 +442,7 @@ fn install_of_packed_blocks_needs_what_inspect_names_on_top() {
                 let seen = if file == 3 && i.is_multiple_of(997) { version } else { "quiet" };
                 format!("{i} {seen} {:x}\n", i.wrapping_mul(2_654_435_761).rotate_left(file))
             };
-            let text: String = (0..60_000).map(line).collect();
+            let text: String = (0..15_000).map(line).collect();
             desk.write(&format!("tree/{file}"), text.as_bytes());
         }
         let packed = std::process::Command::new("mksquashfs")
@@ -490,7 +490,7 @@ fn install_needs_little_memory_and_no_copy() {
     let fleet = Fleet::new();
     fleet.device("radar-7", 1);
     let desk = &fleet.0.depot;
-    desk.write("big.img", &common::noise(9, 40 << 20));
+    desk.write("big.img", &common::noise(9, 33 << 20));
     fleet.run(
         "release create depot --group fleet --product radar --version 2.0 --image big.img --quiet \
          --from none",

@@ -91,7 +91,7 @@ fn streams_in_erofs_are_seen_up_to_where_their_ends_lie_elsewhere() {
     for (name, file, line) in STREAMS {
         let mut tree: Vec<(String, Vec<u8>)> = Vec::new();
         for index in 0..6 {
-            let content = text(500_000 + 777 * index, index as u64);
+            let content = text(250_000 + 777 * index, index as u64);
             let Some(packed) = packed(&content, file, line) else { continue };
             tree.push((format!("{index}"), packed));
         }
@@ -106,7 +106,7 @@ fn streams_in_erofs_are_seen_up_to_where_their_ends_lie_elsewhere() {
             let is_each = name == "zip" || in_files.count() == tree.len();
             assert!(is_left_out || is_each, "{name} {line}");
             let plain_len: usize = view(&image, &found.blocks).len();
-            let share = plain_len as f64 / 3_000_000.0;
+            let share = plain_len as f64 / 1_500_000.0;
             println!("{name}: {share:.2} of the plain bytes are seen: {line}");
             assert!(is_left_out || share > if name == "zstd" { 0.7 } else { 0.9 }, "{name} {line}");
         }
@@ -220,8 +220,12 @@ fn stream_ends_where_its_file_ends_whatever_follows() {
 #[test]
 fn kernel_payload_ends_before_the_size_behind_it() {
     // A kernel is packed as one stream, and its plain length comes right behind.
-    for (name, file, line) in STREAMS.into_iter().filter(|(name, ..)| *name != "zip") {
-        for len in [3000, 700_001, (8 << 20) + 5] {
+    let streams = || STREAMS.into_iter().filter(|(name, ..)| *name != "zip");
+    for (name, file, line) in streams() {
+        let is_first = streams().find(|(first, ..)| *first == name).is_some_and(|s| s.2 == line);
+        // A long one takes most tools seconds: one of each kind.
+        let lens = [3000, 700_001, (8 << 20) + 5].into_iter().take(if is_first { 3 } else { 2 });
+        for len in lens {
             let content = text(len, 5);
             let Some(packed) = packed(&content, file, line) else { continue };
             let size = u32::try_from(len).expect("it is small").to_le_bytes();

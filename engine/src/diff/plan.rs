@@ -439,7 +439,7 @@ mod tests {
     /// body was longer than a frame may have.
     #[test]
     fn frames_of_a_large_executable_that_come_out_too_long_are_made_anew() {
-        const LEN: usize = 6 << 20;
+        const LEN: usize = 5 << 19;
         let mut source = b"\x7fELF\x02\x01\x01".to_vec();
         source.resize(64, 0);
         (source[32], source[54], source[56]) = (64, 56, 1);

@@ -1,9 +1,11 @@
 //! Images that the real tools make of a small tree, and what is in a view.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 use neap_engine::unpack::Block;
 use neap_engine::unpack::find::{Found, find};
@@ -54,9 +56,16 @@ pub(crate) fn run(folder: &Path, line: &str) -> Option<()> {
     }
 }
 
-/// An image that a tool makes of the tree: the line names them `image` and `tree`.
-pub(crate) fn image_of_tree(line: &str) -> Option<Vec<u8>> {
-    image_of(&tree(), line)
+/// An image that a tool makes of the tree: the line names them `image` and `tree`. Made once.
+pub(crate) fn image_of_tree(line: &'static str) -> Option<Vec<u8>> {
+    type Made = Mutex<HashMap<&'static str, Option<Vec<u8>>>>;
+    static MADE: LazyLock<Made> = LazyLock::new(Made::default);
+    let known = MADE.lock().expect("no test fails in here").get(line).cloned();
+    known.unwrap_or_else(|| {
+        let image = image_of(&tree(), line);
+        MADE.lock().expect("no test fails in here").insert(line, image.clone());
+        image
+    })
 }
 
 /// The same of other files.

@@ -21,6 +21,8 @@ pub(super) struct Model {
     trains: Trains,
     /// Shortest round trip, and when it was last measured.
     rtt_min: Option<(Duration, Instant)>,
+    /// Round trip of the latest packets on average.
+    rtt_mean: Duration,
     phase: Phase,
     /// Rates of the latest rounds, in bytes per second.
     rates: VecDeque<u64>,
@@ -68,6 +70,7 @@ impl Model {
             sampler: Sampler::new(),
             trains: Trains::new(),
             rtt_min: None,
+            rtt_mean: Duration::ZERO,
             phase: START_UP,
             rates: VecDeque::new(),
             round: Round::new(now),
@@ -119,8 +122,12 @@ impl Model {
                 *at = now;
             }
             Some(_) => {}
-            None => self.rtt_min = Some((rtt, now)),
+            None => {
+                self.rtt_min = Some((rtt, now));
+                self.rtt_mean = rtt;
+            }
         }
+        self.rtt_mean = self.rtt_mean * (MEAN_PACKETS - 1) / MEAN_PACKETS + rtt / MEAN_PACKETS;
         self.sampler.ack(sent, bytes);
         self.round.ack(sent, rtt, bytes, self.sampler.sample(now, sent));
         self.round.is_app_limited |= is_app_limited;
@@ -315,8 +322,11 @@ impl Model {
             Phase::Compete(compete) if compete.is_looking() => carried / 8 * 7,
             Phase::Compete(compete) => compete.window(now, self.mtu).max(carried + headroom),
         };
-        // One datagram more, as quinn sends only while the window would not be full afterwards.
-        let bound = self.rate_bound().map(|bound| bytes_in(bound, rtt_min) + self.mtu);
+        // What is sent in a round trip as it is, late acknowledgements included, is the rate; of a
+        // queue only a little counts. One datagram more, as quinn sends only while the window would
+        // not be full afterwards.
+        let rtt = self.rtt_mean.clamp(rtt_min, rtt_min + rtt_min / MEAN_PART_MAX);
+        let bound = self.rate_bound().map(|bound| bytes_in(bound, rtt) + self.mtu);
         let window = window.min(bound.unwrap_or(u64::MAX));
         self.window = window.max(WINDOW_DATAGRAMS_MIN * self.mtu);
     }
@@ -356,6 +366,12 @@ const START_UP: Phase = Phase::StartUp { best: 0, rounds_without_gain: 0 };
 
 /// IPv4 and UDP headers, in bytes: metered, but not in quinn's count.
 const IP_UDP_HEADERS: u64 = 28;
+
+/// Packets that the mean of round trips reaches back.
+const MEAN_PACKETS: u32 = 32;
+
+/// The mean of round trips counts up to so much above the shortest: 75 ms of 600.
+const MEAN_PART_MAX: u32 = 8;
 
 /// Fewer would leave the receiver's delayed acknowledgement to set the pace.
 const WINDOW_DATAGRAMS_MIN: u64 = 4;

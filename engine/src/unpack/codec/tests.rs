@@ -132,15 +132,15 @@ fn flush(plain: &[u8], level: u32) -> Vec<u8> {
 fn texts_of_edge_lengths_are_packed_again() {
     let (_, gzip, ..) = GOLDEN[1];
     let text = Codec::Deflate.unpack(gzip, TEXT_LEN).expect("golden");
-    for len in [0, 1, 2, 4, 11, 12, 13, 255, 256, 4095, 4096, 4097] {
-        let plain = &text[..len];
-        for (name, packed, codec, ..) in GOLDEN {
-            let whole = codec.unpack(packed, TEXT_LEN).expect(name);
-            let method = Methods::default().find(codec, packed, &whole).expect(name).method;
+    for (name, packed, codec, ..) in GOLDEN {
+        if codec == Codec::Zlib {
+            continue;
+        }
+        let whole = codec.unpack(packed, TEXT_LEN).expect(name);
+        let method = Methods::default().find(codec, packed, &whole).expect(name).method;
+        for len in [0, 1, 2, 4, 11, 12, 13, 255, 256, 4095, 4096, 4097] {
+            let plain = &text[..len];
             let Some(made) = method.predict(plain, TEXT_LEN) else { continue };
-            if codec == Codec::Zlib {
-                continue;
-            }
             let again = codec.unpack(&made, len);
             assert_eq!(again.as_deref(), Ok(plain), "{name}, {len} bytes");
             let found = Methods::default().find(codec, &made, plain);
