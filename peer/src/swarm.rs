@@ -22,6 +22,7 @@ use neap_engine::digest::Digest;
 use crate::groups::Groups;
 use crate::limits::HAVE_RANGES_MAX;
 use crate::wire::Notice;
+pub use elect::draw;
 pub use source::Kind;
 use source::Source;
 

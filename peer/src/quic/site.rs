@@ -20,7 +20,7 @@ use crate::groups::Groups;
 use crate::limits::SPAN_GROUPS;
 use crate::link::{Class, Profile};
 use crate::shelf::Shelf;
-use crate::swarm::{End, Fault, Kind, RequestId, SourceId, Swarm, Taken};
+use crate::swarm::{self, End, Fault, Kind, RequestId, SourceId, Swarm, Taken};
 use crate::wire::Notice;
 
 /// A source behind a link, at an address that was told.
@@ -260,9 +260,8 @@ impl Site {
     /// Our place among the members of the site: 0 asks the shore first.
     #[must_use]
     pub fn place(&self) -> usize {
-        let draw = |name: &str| *blake3::hash(name.as_bytes()).as_bytes();
-        let ours = draw(self.node.me());
-        self.members.values().filter(|peer| draw(&peer.name) < ours).count()
+        let ours = swarm::draw(self.node.me());
+        self.members.values().filter(|peer| swarm::draw(&peer.name) < ours).count()
     }
 
     /// Waits, and hears what members of the site say meanwhile.
@@ -302,13 +301,6 @@ impl Site {
             }
         }
         Err(last)
-    }
-
-    /// Whether a costly place is connected: we got the metadata there, and go on at once, before
-    /// another member is first in the order and has to dial.
-    fn is_at_shore(&self) -> bool {
-        let mut connected = self.costly.iter().filter_map(|costly| costly.peer.as_ref());
-        connected.any(|peer| peer.is_open())
     }
 
     /// Whether nobody is connected but over links that cost.

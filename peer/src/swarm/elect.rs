@@ -4,8 +4,6 @@
 //! in the order stands. A member that is first and brings nothing is passed over; if that was the
 //! link's fault, the next one's turn ends the same way, and all get another.
 
-use neap_engine::digest::Digest;
-
 use super::source::{Kind, Source};
 use super::{Action, Fault, Swarm};
 use crate::groups::Groups;
@@ -98,7 +96,7 @@ impl Swarm {
     }
 
     /// A member's place in the order: whoever is at it stays, for what is under way to it would be
-    /// lost; else it is another one for each blob, so that all carry the load.
+    /// lost; else it is the order in which the shore is asked for metadata: the first is connected.
     fn place(&self, name: &str) -> (u32, bool, [u8; 32]) {
         let passed_over = self.passed_over.get(name).copied().unwrap_or(0);
         let claims = if name == self.plan.me {
@@ -107,12 +105,12 @@ impl Swarm {
             let mut members = self.sources.values().filter(|source| source.kind == Kind::Site);
             members.any(|source| source.name == name && !source.claims.is_empty())
         };
-        (passed_over, !claims, draw(&self.plan.blob, name))
+        (passed_over, !claims, draw(name))
     }
 }
 
-fn draw(blob: &Digest, name: &str) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&blob.0).update(name.as_bytes());
-    *hasher.finalize().as_bytes()
+/// What members are ordered by, where nothing else tells them apart.
+#[must_use]
+pub fn draw(name: &str) -> [u8; 32] {
+    *blake3::hash(name.as_bytes()).as_bytes()
 }
