@@ -5,11 +5,14 @@
 //! cargo bench -p neap-peer --bench lan [-- MEBIBYTES]
 //! ```
 //!
-//! Plain quinn reads a stream and drops it; the fetch verifies every group on both sides and keeps
-//! it in a depot on $TMPDIR. Prints the median of five, alternating.
+//! Plain quinn reads a stream and drops it. The second row is the same stream read from a file on
+//! $TMPDIR, hashed on both sides, written to a file there and synced: what no fetch can do without.
+//! The fetch verifies every group on both sides and keeps it in a depot. Prints the median of five,
+//! alternating.
 
 use std::error::Error;
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,18 +40,26 @@ fn main() -> Result<(), Failure> {
     let folder = tempfile::tempdir()?;
     let fleet = Ca::new(1);
     let blob = source(&folder.path().join("source"), len)?;
-    let (mut plain, mut fetched) = (Vec::new(), Vec::new());
+    let (mut plain, mut kept, mut fetched) = (Vec::new(), Vec::new(), Vec::new());
+    let file = folder.path().join("file");
+    std::fs::write(&file, noise(len))?;
     for run in 0..5 {
-        plain.push(move_plain(&fleet, len)?);
+        plain.push(move_stream(&fleet, len, None)?);
+        kept.push(move_stream(&fleet, len, Some(&file))?);
         fetched.push(fetch(&fleet, folder.path(), run, blob, len as u64)?);
     }
     let rate = |times: &mut Vec<Duration>| {
         times.sort_unstable();
         mebibytes as f64 / times[times.len() / 2].as_secs_f64()
     };
-    let (plain, fetched) = (rate(&mut plain), rate(&mut fetched));
-    println!("plain quinn  {plain:7.0} MiB/s");
-    println!("neap fetch   {fetched:7.0} MiB/s   {:.2} of it", fetched / plain);
+    let (plain, kept, fetched) = (rate(&mut plain), rate(&mut kept), rate(&mut fetched));
+    println!("plain quinn               {plain:7.0} MiB/s");
+    println!("and hashed, written       {kept:7.0} MiB/s   {:.2} of plain", kept / plain);
+    println!(
+        "neap fetch                {fetched:7.0} MiB/s   {:.2} of plain, {:.2} of hashed, written",
+        fetched / plain,
+        fetched / kept
+    );
     Ok(())
 }
 
@@ -56,10 +67,16 @@ fn lan() -> Profile {
     Profile::of_class("lan", Class::Lan)
 }
 
-/// A depot with one blob of bytes that no two groups share.
-fn source(path: &Path, len: usize) -> Result<Digest, Failure> {
+/// Bytes that no two groups share.
+fn noise(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(b"bench").finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// A depot with one blob.
+fn source(path: &Path, len: usize) -> Result<Digest, Failure> {
+    let bytes = noise(len);
     let depot = Depot::make(&path.to_string_lossy())?;
     let writer = depot.writer("the bench").map_err(|error| error.to_string())?;
     let added = writer.add(&mut Cursor::new(bytes), Present::Verify);
@@ -87,8 +104,8 @@ fn settings(fleet: &Ca, name: &str) -> Settings {
     Settings { listen, site, identity, admission, incoming: lan.clone(), lan, peer_day_bytes: None }
 }
 
-/// One stream, as fast as it goes.
-fn move_plain(fleet: &Ca, len: usize) -> Result<Duration, Failure> {
+/// One stream, as fast as it goes; from a file into another one beside it, hashed, if one is named.
+fn move_stream(fleet: &Ca, len: usize, file: Option<&Path>) -> Result<Duration, Failure> {
     let (here, there) = (two_threads()?, two_threads()?);
     let (identity, admission) = identity(fleet, "sender");
     let tls = neap_peer::tls::server(&identity, &admission)?;
@@ -101,12 +118,18 @@ fn move_plain(fleet: &Ca, len: usize) -> Result<Duration, Failure> {
         quinn::Endpoint::server(server, any)?
     };
     let at = sender.local_addr()?;
+    let mut input = file.map(File::open).transpose()?;
+    let mut output = file.map(|file| File::create(file.with_extension("copy"))).transpose()?;
     there.spawn(async move {
         let Some(incoming) = sender.accept().await else { return };
         let Ok(connection) = incoming.await else { return };
         let Ok(mut stream) = connection.open_uni().await else { return };
-        let piece = vec![7; 1 << 16];
+        let (mut piece, mut hasher) = (vec![7; 1 << 16], blake3::Hasher::new());
         for _ in 0..len >> 16 {
+            if let Some(input) = &mut input {
+                input.read_exact(&mut piece).expect("it was written");
+                hasher.update(&piece);
+            }
             if stream.write_all(&piece).await.is_err() {
                 return;
             }
@@ -124,8 +147,21 @@ fn move_plain(fleet: &Ca, len: usize) -> Result<Duration, Failure> {
         let mut stream = connection.accept_uni().await?;
         let (begun, mut got) = (Instant::now(), 0);
         let mut chunks: [bytes::Bytes; 32] = std::array::from_fn(|_| bytes::Bytes::new());
+        let (mut piece, mut hasher) = (Vec::new(), blake3::Hasher::new());
         while let Some(count) = stream.read_chunks(&mut chunks).await? {
             got += chunks[..count].iter().map(bytes::Bytes::len).sum::<usize>();
+            let Some(output) = &mut output else { continue };
+            chunks[..count].iter().for_each(|chunk| piece.extend_from_slice(chunk));
+            if piece.len() >= 1 << 16 {
+                hasher.update(&piece);
+                output.write_all(&piece)?;
+                piece.clear();
+            }
+        }
+        if let Some(output) = &mut output {
+            hasher.update(&piece);
+            output.write_all(&piece)?;
+            output.sync_all()?;
         }
         assert_eq!(got, len >> 16 << 16, "all of it came");
         Ok(begun.elapsed())
