@@ -91,6 +91,10 @@ pub const REQUEST_COST_BURST: u64 = 4_096;
 /// Receipts that one connection may leave: 32 MiB of disk. Whoever carries more comes again.
 pub const RECEIPTS_PER_CONNECTION_MAX: u64 = 4_096;
 
+/// Certificates that receipts are verified by: all that an authority may have issued. Each takes
+/// about a kilobyte.
+pub const CERTIFICATE_COUNT_MAX: usize = neap_trust::limits::ISSUED_MAX;
+
 /// Peers whose bytes of a day are counted, where that is bounded.
 pub const QUOTA_PEERS_MAX: usize = 4_096;
 
