@@ -6,6 +6,10 @@ use neap_depot::limits::{BLOB_LEN_MAX, GROUP_LEN};
 /// satellite link; a single long stream would not (each stream has a small window of its own).
 pub const SPAN_GROUPS: u64 = 16;
 
+/// Most that is asked for at a time over a link that costs: four times what 10 Mbit/s hold at
+/// geostationary round trips, and what is asked for where the rate is not known.
+pub const ASKED_LEN_MAX: u64 = 4 << 20;
+
 /// Most groups of a blob; their numbers take four bytes on the wire.
 pub const GROUP_COUNT_MAX: u64 = BLOB_LEN_MAX / GROUP_LEN as u64;
 const _: () = assert!(GROUP_COUNT_MAX <= u32::MAX as u64);
