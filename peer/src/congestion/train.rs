@@ -60,7 +60,7 @@ impl Trains {
     }
 
     /// The fastest of the latest trains, in bytes per second.
-    pub(super) fn bound(&self, mtu: u64) -> Option<u64> {
+    pub(super) fn bound(&self) -> Option<u64> {
         self.rates.iter().copied().max()
     }
 }
@@ -88,17 +88,17 @@ mod tests {
     fn ten_packets_at_once_show_the_rate() {
         let epoch = Instant::now();
         let mut trains = Trains::new();
-        assert_eq!(trains.bound(1_000), None);
+        assert_eq!(trains.bound(), None);
         // Two at a time, 2 ms apart: 1 MB/s.
         for pair in 0..5 {
             let now = epoch + Duration::from_millis(600 + pair * 2);
             trains.ack(now, epoch, 1_000, 1_000);
             trains.ack(now, epoch, 1_000, 1_000);
         }
-        assert_eq!(trains.bound(1_000), None, "more of it may come");
+        assert_eq!(trains.bound(), None, "more of it may come");
         let next = epoch + Duration::from_millis(700);
         trains.ack(next + Duration::from_millis(600), next, 1_000, 1_000);
-        assert_eq!(trains.bound(1_000), Some(1_000_000));
+        assert_eq!(trains.bound(), Some(1_000_000));
     }
 
     /// The last acknowledgement of a train was lost, and its end acknowledged with the next train, a
@@ -115,6 +115,6 @@ mod tests {
         trains.ack(at(1_202), epoch, 1_000, 1_000);
         trains.ack(at(1_202), epoch, 1_000, 1_000);
         trains.ack(at(1_202), at(600), 1_000, 1_000);
-        assert_eq!(trains.bound(1_000), Some(1_000_000));
+        assert_eq!(trains.bound(), Some(1_000_000));
     }
 }
