@@ -66,32 +66,54 @@ fn a_folder_of_somebody_else_is_not_emptied() {
     assert!(folder.join("letter").exists());
 }
 
+/// Runs peers on a site, with the `neap` of `NEAP` or the one beside site-bench: the record and
+/// what was said. Nothing where there is none.
+fn peers(folder: &Path, arguments: &str) -> Option<(serde_json::Value, String)> {
+    let neap = Path::new(env!("CARGO_BIN_EXE_site-bench")).with_file_name("neap");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_site-bench"));
+    if std::env::var_os("NEAP").is_none() {
+        if !neap.exists() {
+            println!("SKIPPED: neap is not built beside site-bench");
+            return None;
+        }
+        command.env("NEAP", neap);
+    }
+    command.args("--method neap --json".split(' ')).args(arguments.split_whitespace());
+    let output = command.arg("--output").arg(folder).output().expect("site-bench starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let record: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(record["complete"], true, "{said}");
+    Some((record, said))
+}
+
+#[test]
+fn members_that_were_told_of_nobody_find_each_other_and_the_blob_crosses_once() {
+    if is_skipped() {
+        return;
+    }
+    let ran = peers(
+        &folder("site-discover"),
+        "--devices 3 --rate-kbit 4000 --delay-ms 50 --blob-bytes 2500000 --discover \
+         --time-limit 60",
+    );
+    let Some((record, said)) = ran else { return };
+    let down = record["down"]["delivered"]["bytes"].as_u64().expect("a count");
+    // Each for itself would be 7.5 MB.
+    assert!((2_500_000..3_700_000).contains(&down), "{down}: {said}");
+}
+
 #[test]
 fn a_liar_is_named_by_all_and_a_changed_address_costs_no_second_download() {
     if is_skipped() {
         return;
     }
-    let neap = Path::new(env!("CARGO_BIN_EXE_site-bench")).with_file_name("neap");
-    if std::env::var_os("NEAP").is_none() && !neap.exists() {
-        println!("SKIPPED: neap is not built beside site-bench");
-        return;
-    }
-    let folder = folder("site-liar");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_site-bench"));
-    command.args(
-        "--method neap --devices 4 --rate-kbit 4000 --delay-ms 50 --blob-bytes 2500000 --liar 2 \
-         --readdress-at 3:4 --time-limit 60 --json --output"
-            .split_whitespace(),
+    let ran = peers(
+        &folder("site-liar"),
+        "--devices 4 --rate-kbit 4000 --delay-ms 50 --blob-bytes 2500000 --liar 2 \
+         --readdress-at 3:4 --time-limit 60",
     );
-    command.arg(&folder);
-    if std::env::var_os("NEAP").is_none() {
-        command.env("NEAP", neap);
-    }
-    let output = command.output().expect("site-bench starts");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    let record: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(record["complete"], true, "{said}");
+    let Some((record, said)) = ran else { return };
     assert_eq!(record["blamed"]["dev2"], 3, "{said}");
     let down = record["down"]["delivered"]["bytes"].as_u64().expect("a count");
     // Once, with headers and what was under way to old addresses.

@@ -32,6 +32,7 @@ use crate::ca;
 use crate::check;
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::receipt::keys::certificates_at;
 use metrics::Counts;
 
 /// A node that was started.
@@ -161,6 +162,8 @@ fn identity(config: &Config, counts: Counts) -> Result<(Identity, Arc<Admission>
     let authority = ca::authority(&files.authority)?;
     let (certificate, key) = own(files, &authority)?;
     let crl = files.crl.as_ref().map(|path| ca::list_of(path, &authority)).transpose()?;
+    let known = files.certificates.as_ref().map(|path| certificates_at(path, &authority));
+    let known = known.transpose()?.unwrap_or_default();
     let admission = Admission::new(
         authority,
         crl,
@@ -170,6 +173,7 @@ fn identity(config: &Config, counts: Counts) -> Result<(Identity, Arc<Admission>
             eprintln!("refused: {refused}");
         }),
     );
+    known.into_iter().for_each(|certificate| admission.add(certificate));
     Ok((Identity { certificate, signer: Arc::new(key) }, Arc::new(admission)))
 }
 

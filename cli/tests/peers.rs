@@ -143,6 +143,20 @@ impl Ship {
         serde_json::from_slice(&self.desk().read(&format!("{log}.out"))).expect("JSON")
     }
 
+    /// A device's first receipt, in a depot.
+    fn receipt(&self, depot: &str, device: &str) {
+        let create = format!(
+            "receipt create {depot}/receipts/{device} --device {device} --key {device}.key \
+             --outcome inventory --product radar --version 1.0"
+        );
+        self.desk().run(&create).expect_code(0);
+    }
+
+    fn sync(&self, device: &str) -> Value {
+        let sync = format!("sync --config {device}.toml --json --quiet");
+        self.desk().run(&sync).expect_code(0).json()
+    }
+
     /// The one blob that a fetch brought.
     fn blob(&self, fetched: &Value) -> String {
         fetched["files"][0]["blake3"].as_str().expect("a digest").to_owned()
@@ -237,14 +251,44 @@ fn a_spent_budget_stops_a_fetch_before_it_begins_and_fleets_do_not_mix() {
 fn a_ship_that_passes_takes_releases_and_leaves_receipts() {
     let ship = Ship::new();
     let _shore = ship.serve();
-    let create = "receipt create dev1.depot/receipts/dev1 --device dev1 --key dev1.key --outcome \
-                  inventory --product radar --version 1.0";
-    ship.desk().run(create).expect_code(0);
-    let synced = ship.desk().run("sync --config dev1.toml --json --quiet").expect_code(0).json();
+    ship.receipt("dev1.depot", "dev1");
+    let synced = ship.sync("dev1");
     assert_eq!(synced["receipts_given"], 1, "{synced}");
     // Two whole images and a patch between them.
     assert_eq!(synced["files"].as_array().map(Vec::len), Some(3), "{synced}");
     assert!(ship.desk().path("depot/receipts/dev1/1.cose").exists());
-    let again = ship.desk().run("sync --config dev1.toml --json --quiet").expect_code(0).json();
+    let again = ship.sync("dev1");
     assert_eq!((&again["bytes"], &again["receipts_given"]), (&0.into(), &0.into()));
+}
+
+#[test]
+fn receipts_go_both_ways_and_what_nobody_vouches_for_goes_neither() {
+    let ship = Ship::new();
+    // Where the shore has the certificates of its fleet, a ship may bring receipts of others.
+    let known = format!("authority = {:?}\n", ship.desk().path("ca/ca.pem"));
+    let folder = format!("{known}certificates = {:?}\n", ship.desk().path("ca/certificates"));
+    for node in ["shore.toml", "dev1.toml"] {
+        let text = ship.desk().text(node).replace(&known, &folder);
+        ship.desk().write(node, text.as_bytes());
+    }
+    ship.receipt("dev1.depot", "dev1");
+    ship.receipt("dev1.depot", "dev2");
+    ship.receipt("depot", "shore");
+    ship.receipt("depot", "dev3");
+    // Signed by a key that has no certificate.
+    ship.desk().run("ca request dev4 --new-key dev4.key -o dev4.csr").expect_code(0);
+    ship.receipt("dev1.depot", "dev4");
+    ship.desk().run("ca request dev5 --new-key dev5.key -o dev5.csr").expect_code(0);
+    ship.receipt("depot", "dev5");
+
+    let _shore = ship.serve();
+    let synced = ship.sync("dev1");
+    let counts = ["receipts_taken", "receipts_given", "receipts_refused"];
+    assert_eq!(counts.map(|count| synced[count].as_u64()), [Some(2); 3], "{synced}");
+    for device in ["shore", "dev1", "dev2", "dev3"] {
+        let receipt = |depot: &str| ship.desk().read(&format!("{depot}/receipts/{device}/1.cose"));
+        assert_eq!(receipt("depot"), receipt("dev1.depot"), "{device}");
+    }
+    assert!(!ship.desk().path("depot/receipts/dev4").exists());
+    assert!(!ship.desk().path("dev1.depot/receipts/dev5").exists());
 }

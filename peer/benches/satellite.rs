@@ -14,6 +14,7 @@ use std::time::Duration;
 fn main() {
     let only = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).unwrap_or_default();
     alone(&only);
+    asked(&only);
     shares(&only);
     changes(&only);
     outages(&only);
@@ -79,7 +80,34 @@ fn waits_after_start(report: &Report) -> (f64, f64) {
     (mean, p95)
 }
 
-/// Two flows over one link of 10 Mbit/s, four seeds, from 30 s to 150 s.
+/// How much is asked for at a time, and taken by the receiver, in products of the link: ten seeds,
+/// 60 s, median and worst.
+fn asked(only: &str) {
+    println!("\n| asked for at a time, loss | start-up s | goodput % from 12 s on |");
+    println!("|---|---|---|");
+    for (products, loss) in [2, 3, 4].into_iter().flat_map(|n| [10, 30, 50].map(|loss| (n, loss))) {
+        let name = format!("{products} products, {} %", loss / 10);
+        if !name.contains(only) {
+            continue;
+        }
+        let bytes: u32 = products * 750_000 + (512 << 10);
+        let streams = usize::try_from(bytes >> 18).expect("few");
+        let plan = FlowPlan::satellite().parallel(streams).receive_window(bytes);
+        let run = |seed| Sim::new(Link::new(10_000, 600, loss), vec![plan.clone()], seed).run(60);
+        let reports: Vec<Report> = (1..=10).map(run).collect();
+        let start_up = |report: &Report| report.start_up(0).unwrap_or(report.duration);
+        let mut starts: Vec<_> = reports.iter().map(|it| start_up(it).as_secs_f64()).collect();
+        let mut goodputs: Vec<_> = reports.iter().map(|it| it.goodput(0, s(12), s(60))).collect();
+        starts.sort_by(f64::total_cmp);
+        goodputs.sort_by(f64::total_cmp);
+        println!(
+            "| {name} | {:.1}, {:.1} | {:.1}, {:.1} |",
+            starts[5], starts[9], goodputs[5], goodputs[0]
+        );
+    }
+}
+
+/// Two flows over one link of 10 Mbit/s, eight seeds, from 30 s to 150 s.
 fn shares(only: &str) {
     let (ours, cubic) = (FlowPlan::satellite, FlowPlan::cubic);
     let rows = [
@@ -97,14 +125,14 @@ fn shares(only: &str) {
         ("600 ms, ours and ours 10 s later", 600, 100, ours(), ours().from(s(10))),
         ("100 ms, ours and ours 10 s later", 100, 100, ours(), ours().from(s(10))),
     ];
-    println!("\n| two flows | shares % (four seeds) | least | surplus % |");
+    println!("\n| two flows | shares % (eight seeds) | least | surplus % |");
     println!("|---|---|---|---|");
     for (name, rtt_ms, queue, one, other) in rows.into_iter().filter(|row| row.0.contains(only)) {
         let run = |seed| {
             let link = Link::new(10_000, rtt_ms, 0).queue_percent(queue);
             Sim::new(link, vec![one.clone(), other.clone()], seed).run(150)
         };
-        let reports: Vec<Report> = (1..=4).map(run).collect();
+        let reports: Vec<Report> = (1..=8).map(run).collect();
         let share = |report: &Report, flow| report.goodput(flow, s(30), s(150));
         let pairs = reports.iter().map(|report| (share(report, 0), share(report, 1)));
         let least = pairs.clone().map(|(one, other)| one.min(other)).fold(100.0, f64::min);

@@ -9,7 +9,7 @@
 //! - [`link`]: links by what a byte costs. [`budget`]: what may still cross them.
 //! - [`config`]: the configuration of a node. [`metrics`]: what it counts.
 //! - [`tls`]: who may speak to whom. [`allowance`]: how much a peer may ask and tell.
-//! - [`quota`]: what it may be sent in a day.
+//! - [`quota`]: what it may be sent in a day. [`receipts`]: which it may bring.
 //! - [`shelf`]: the depot, in a thread of its own.
 //! - [`quic`]: the network; only its files know sockets.
 //!
@@ -29,6 +29,7 @@ pub mod link;
 pub mod metrics;
 pub mod quic;
 pub mod quota;
+pub mod receipts;
 pub mod shelf;
 pub mod slice;
 pub mod swarm;

@@ -6,6 +6,10 @@ use neap_depot::limits::{BLOB_LEN_MAX, GROUP_LEN};
 /// satellite link; a single long stream would not (each stream has a small window of its own).
 pub const SPAN_GROUPS: u64 = 16;
 
+/// Most that is asked for at a time over a link that costs: four times what 10 Mbit/s hold at
+/// geostationary round trips, and what is asked for where the rate is not known.
+pub const ASKED_LEN_MAX: u64 = 4 << 20;
+
 /// Most groups of a blob; their numbers take four bytes on the wire.
 pub const GROUP_COUNT_MAX: u64 = BLOB_LEN_MAX / GROUP_LEN as u64;
 const _: () = assert!(GROUP_COUNT_MAX <= u32::MAX as u64);
@@ -90,6 +94,10 @@ pub const REQUEST_COST_BURST: u64 = 4_096;
 
 /// Receipts that one connection may leave: 32 MiB of disk. Whoever carries more comes again.
 pub const RECEIPTS_PER_CONNECTION_MAX: u64 = 4_096;
+
+/// Certificates that receipts are verified by: all that an authority may have issued. Each takes
+/// about a kilobyte.
+pub const CERTIFICATE_COUNT_MAX: usize = neap_trust::limits::ISSUED_MAX;
 
 /// Peers whose bytes of a day are counted, where that is bounded.
 pub const QUOTA_PEERS_MAX: usize = 4_096;

@@ -16,6 +16,7 @@ pub use hours::Hours;
 pub use price::{Price, money};
 
 use crate::budget::Limits;
+use crate::limits::{ASKED_LEN_MAX, SPAN_GROUPS};
 
 /// What kind of link it is, the cheapest first.
 ///
@@ -139,6 +140,18 @@ impl Profile {
         (!self.metered).then(|| self.idle_timeout() / 3)
     }
 
+    /// Bytes to ask for at a time, so that the sender never waits for us. A question takes a round
+    /// trip, and what was lost of an answer another one, in which nothing behind it counts as come;
+    /// some is lost again. With 3 % loss four times what the link holds fill it, and twice do not
+    /// (docs/congestion.md).
+    #[must_use]
+    pub fn window(&self) -> u64 {
+        let Some(rate) = self.rate_bps else { return ASKED_LEN_MAX };
+        let held = u128::from(rate / 8) * self.rtt().as_millis() / 1000;
+        let held = u64::try_from(held).unwrap_or(u64::MAX);
+        held.saturating_mul(4).saturating_add(2 * SPAN_LEN).min(ASKED_LEN_MAX)
+    }
+
     /// Whether it may be used now.
     #[must_use]
     pub fn is_open(&self, now: Timestamp) -> bool {
@@ -189,6 +202,9 @@ pub(crate) fn shown(text: &str) -> String {
     }
     shown
 }
+
+/// What is asked for in one question, in bytes.
+const SPAN_LEN: u64 = SPAN_GROUPS * neap_depot::limits::GROUP_LEN as u64;
 
 /// Characters of a text from outside that a message repeats.
 const SHOWN_COUNT_MAX: usize = 64;

@@ -19,6 +19,7 @@ use rustls::{
     SignatureScheme,
 };
 
+use crate::receipts::{Bearer, Certificates, NotKept};
 use crate::wire::ALPN;
 
 /// What this node shows: its certificate and the signer of its key.
@@ -34,6 +35,8 @@ pub struct Identity {
 pub struct Admission {
     authority: Authority,
     crl: Mutex<Option<Crl>>,
+    /// Of all devices that were admitted, and those that we were given.
+    certificates: Mutex<Certificates>,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     refused: Box<dyn Fn(&Refused) + Send + Sync>,
     provider: Arc<CryptoProvider>,
@@ -75,7 +78,14 @@ impl Admission {
         now: Box<dyn Fn() -> Timestamp + Send + Sync>,
         refused: Box<dyn Fn(&Refused) + Send + Sync>,
     ) -> Self {
-        Self { authority, crl: Mutex::new(crl), now, refused, provider: Arc::new(provider()) }
+        Self {
+            authority,
+            crl: Mutex::new(crl),
+            certificates: Mutex::default(),
+            now,
+            refused,
+            provider: Arc::new(provider()),
+        }
     }
 
     /// Takes a newer list of revoked certificates; an older one is left.
@@ -91,7 +101,24 @@ impl Admission {
     /// # Errors
     /// [`Refused`], which `refused` is told as well.
     pub fn admit(&self, der: &[u8]) -> Result<Certificate, Refused> {
-        self.judge(der).inspect_err(|refused| (self.refused)(refused))
+        let certificate = self.judge(der).inspect_err(|refused| (self.refused)(refused))?;
+        self.add(certificate.clone());
+        Ok(certificate)
+    }
+
+    /// Takes a certificate of the authority that receipts are to be verified by, expired or not.
+    pub fn add(&self, certificate: Certificate) {
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).add(certificate);
+    }
+
+    /// Whether a receipt from this bearer is kept.
+    ///
+    /// # Errors
+    /// [`NotKept`]: why it is not.
+    pub fn receipt(&self, bytes: &[u8], bearer: &Bearer<'_>) -> Result<(), NotKept> {
+        let crl = self.crl.lock().unwrap_or_else(PoisonError::into_inner);
+        let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        certificates.judge(bytes, bearer, crl.as_ref())
     }
 
     fn judge(&self, der: &[u8]) -> Result<Certificate, Refused> {

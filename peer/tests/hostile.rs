@@ -26,7 +26,7 @@ use neap_peer::quic::ask::{self, AskError};
 use neap_peer::quic::node::{Event, Patience};
 use neap_peer::tls;
 use neap_peer::wire::{Hello, Notice, Request, Status};
-use neap_trust::fixture::identity::{Ca, at, device, request};
+use neap_trust::fixture::identity::{Ca, at, device, receipts, request};
 use neap_trust::identity::issuer::Span;
 use neap_trust::identity::{Number, Reason, Revocation};
 use quinn::{TransportConfig, VarInt};
@@ -379,7 +379,7 @@ async fn what_is_no_receipt_of_its_device_and_number_is_not_kept() {
     let world = World::new();
     let raw = world.raw("litter-1", 5, false).await;
     let key = device(neap_trust::device_key::file::Kind::Ed25519, 5);
-    let [first, _] = neap_trust::fixture::identity::receipts("litter-1", &key);
+    let [first, _] = receipts("litter-1", &key);
     let other = Device::new("litter-2").expect("a name");
     let name = Device::new("litter-1").expect("a name");
     for (what, device, sequence, bytes) in [
@@ -394,6 +394,36 @@ async fn what_is_no_receipt_of_its_device_and_number_is_not_kept() {
     }
     let put = Request::PutReceipt { device: name, sequence: 1, bytes: first };
     assert_eq!(raw.ask(&put.encode()).await, Some(vec![Status::Ok.byte()]), "a receipt");
+    world.serves_the_honest().await;
+}
+
+/// A device of the fleet puts a receipt of its own making in another's place.
+#[tokio::test]
+async fn receipt_in_the_name_of_another_device_does_not_take_its_place() {
+    let mut world = World::new();
+    let _events = world.drain();
+    let key = |byte| device(neap_trust::device_key::file::Kind::Ed25519, byte);
+    let [forged, _] = receipts("radar-7", &key(5));
+    let [first, second] = receipts("radar-7", &key(7));
+    let name = Device::new("radar-7").expect("a name");
+    let put = |sequence, bytes: &[u8]| {
+        let bytes = bytes.to_vec();
+        Request::PutReceipt { device: name.clone(), sequence, bytes }.encode()
+    };
+    let (kept, refused) = (Some(vec![Status::Ok.byte()]), Some(vec![Status::Refused.byte()]));
+    let ferry = world.raw("ferry-1", 6, false).await;
+    assert_eq!(ferry.ask(&put(1, &first)).await, refused, "a key that nobody knows here");
+    let thief = world.raw("litter-1", 5, true).await;
+    assert_eq!(thief.ask(&put(1, &forged)).await, refused, "its key is known for another's");
+    // From now on the true key is known, whoever brings what it signed.
+    let itself = world.raw("radar-7", 7, false).await;
+    assert_eq!(itself.ask(&put(1, &first)).await, kept);
+    assert_eq!(thief.ask(&put(2, &forged)).await, refused);
+    let mut changed = second.clone();
+    *changed.last_mut().expect("a signature") ^= 1;
+    assert_eq!(thief.ask(&put(2, &changed)).await, refused, "a member of the site");
+    assert_eq!(itself.ask(&put(2, &changed)).await, refused, "even itself");
+    assert_eq!(ferry.ask(&put(2, &second)).await, kept, "a ship that passes");
     world.serves_the_honest().await;
 }
 

@@ -153,11 +153,14 @@ fn neap(scenario: &Scenario, folder: &Path) -> io::Result<Plan> {
             // The shore over the satellite, the others over the LAN.
             peers.push((Node::Shore, "sat"));
             let others = (1..=scenario.devices).filter(|other| *other != index);
+            let others = others.filter(|_| !scenario.discover);
             peers.extend(others.map(|other| (Node::Device(other), "lan")));
         }
         let file = folder.join(format!("{name}.toml"));
         let link = if index > 0 { link.as_str() } else { "" };
-        fs::write(&file, config(folder, &name, node, certificate, &peers) + link)?;
+        let config = config(folder, &name, node, certificate, &peers);
+        let found = format!("\n[discovery]\nmdns = {}\n", scenario.discover && index > 0);
+        fs::write(&file, config + &found + link)?;
         let fetch = [&neap, "fetch", "--config", &text(&file), "--json", "--patience", "300"];
         devices.push(DevicePlan {
             fetch: fetch.map(str::to_owned).to_vec(),
@@ -193,8 +196,7 @@ fn config(
     let mut text = format!(
         "depot = {depot:?}\nstate = {:?}\nsite = \"{site}\"\nlisten = \"[::]:{QUIC_PORT}\"\n\
          groups = [\"{GROUP}\"]\nproduct = \"{PRODUCT}\"\nroot = {:?}\n\n\
-         [identity]\ncertificate = {certificate:?}\nkey = {:?}\nauthority = {:?}\n\n\
-         [discovery]\nmdns = false\n",
+         [identity]\ncertificate = {certificate:?}\nkey = {:?}\nauthority = {:?}\n",
         folder.join(format!("{name}.state")),
         folder.join("depot/metadata/1.root.json"),
         folder.join(format!("{name}.key")),

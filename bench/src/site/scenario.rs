@@ -32,6 +32,9 @@ pub struct Scenario {
     /// Give a device another address at a second, as 2:30; may be given more than once
     #[arg(long, value_name = "DEVICE:SECOND")]
     pub readdress_at: Vec<Kill>,
+    /// Tell devices of the shore alone; they find each other by multicast DNS (neap)
+    #[arg(long)]
+    pub discover: bool,
     /// Let this device say that it has everything and give wrong bytes (neap)
     #[arg(long, value_name = "DEVICE")]
     pub liar: Option<u32>,

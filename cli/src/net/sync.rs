@@ -1,7 +1,7 @@
 //! `neap sync`: a whole depot from a peer, newest first, and receipts both ways: what a ship that
 //! passes in port does for another.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +9,15 @@ use clap::Args as Group;
 use neap_depot::name::Device;
 use neap_depot::version;
 use neap_engine::digest::Digest;
-use neap_peer::quic::ask;
+use neap_peer::quic::ask::{self, AskError};
+use neap_peer::quic::mdns;
 use neap_peer::quic::metadata::{self, Wanted};
 use neap_peer::quic::node::Peer;
 use neap_peer::quic::site::{Site, Want};
+use neap_peer::receipts::Bearer;
 use neap_peer::shelf::{Shelf, Use};
+use neap_peer::tls::Admission;
+use neap_peer::wire::Status;
 use neap_trust::client::Offer;
 use neap_trust::client::directory::StateFolder;
 use serde_json::json;
@@ -55,8 +59,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
     let purse = Purse::open(&config.state)?;
     runtime()?.block_on(async {
         let started = start(config, Use::Writes)?;
-        let shelf = started.shelf.clone();
+        let (shelf, admission) = (started.shelf.clone(), Arc::clone(&started.admission));
         let (mut site, config) = started.site(Box::new(purse.clone()));
+        let _discovery = config.mdns.then(|| mdns::begin(site.node(), &config.site));
         site.gather(QUIET, config.mdns).await;
         let near = site.neighbours().into_iter().next();
         let member = site.node().peers().into_iter().find(|peer| peer.same_site);
@@ -67,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
                 Failure::new(Exit::Interrupted, why, "look at the link, and run it again")
             })?,
         };
-        let receipts = receipts(&peer, &shelf).await?;
+        let receipts = receipts(&peer, &shelf, &admission).await?;
         let mut taken = Vec::new();
         if !args.receipts_only {
             let root = config.root.as_ref().map(|path| check::read_root(path)).transpose()?;
@@ -84,20 +89,22 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
         site.node().close().await;
         let bytes: u64 = taken.iter().map(|(_, len)| len).sum();
         let text = format!(
-            "{}: {} files, {} bytes; {} receipts taken, {} given\n",
+            "{}: {} files, {} bytes; {} receipts taken, {} given, {} refused\n",
             peer.name,
             taken.len(),
             exact(bytes),
-            receipts.0,
-            receipts.1
+            receipts.taken,
+            receipts.given,
+            receipts.refused
         );
         let json = json!({
             "schema": "neap.sync.v1",
             "peer": peer.name,
             "files": taken.iter().map(|(path, _)| path).collect::<Vec<_>>(),
             "bytes": bytes,
-            "receipts_taken": receipts.0,
-            "receipts_given": receipts.1,
+            "receipts_taken": receipts.taken,
+            "receipts_given": receipts.given,
+            "receipts_refused": receipts.refused,
         });
         Ok(Outcome { text, json })
     })
@@ -136,40 +143,87 @@ async fn blobs(
     Ok(taken)
 }
 
-/// Exchanges receipts: how many came, how many went. Each device's are numbered from 1 on without
-/// gaps, so the highest number says what is missing.
-async fn receipts(peer: &Arc<Peer>, shelf: &Shelf) -> Result<(u64, u64), Failure> {
+/// What an exchange of receipts brought.
+#[derive(Default)]
+struct Exchanged {
+    taken: u64,
+    given: u64,
+    /// By the peer or by us.
+    refused: u64,
+}
+
+/// Exchanges receipts. Each device's are numbered from 1 on without gaps, so the highest number
+/// says what is missing. One that is refused is named, and the others are exchanged all the same.
+async fn receipts(
+    peer: &Arc<Peer>,
+    shelf: &Shelf,
+    admission: &Admission,
+) -> Result<Exchanged, Failure> {
     let failed = |error: &dyn std::fmt::Display| {
         let next = "the same command goes on from there";
         Failure::new(Exit::Interrupted, format!("{}: receipts: {error}", peer.name), next)
     };
     let theirs = ask::receipts(&peer.connection).await.map_err(|error| failed(&error))?;
     let ours = shelf.receipts().await.map_err(|error| failed(&error))?;
-    let highest = |list: &[(Device, u64)], device: &Device| {
-        list.iter().find(|(name, _)| name == device).map_or(0, |(_, number)| *number)
-    };
-    let (mut came, mut went) = (0, 0);
-    for (device, last) in &theirs {
-        let first = highest(&ours, device) + 1;
-        for number in first..=(*last).min(first + RECEIPTS_MAX) {
-            let found = ask::receipt(&peer.connection, device.clone(), number).await;
-            let Some(bytes) = found.map_err(|error| failed(&error))? else { continue };
-            let kept = shelf.put_receipt(device.clone(), number, bytes).await;
-            came += u64::from(kept.map_err(|error| failed(&error))?);
+    let bearer = Bearer { name: &peer.name, same_site: peer.same_site };
+    let mut exchanged = Exchanged::default();
+    for (device, number) in missing(&theirs, &ours) {
+        let found = ask::receipt(&peer.connection, device.clone(), number).await;
+        let Some(bytes) = found.map_err(|error| failed(&error))? else { continue };
+        if let Err(why) = admission.receipt(&bytes, &bearer) {
+            eprintln!("{}: receipt {number} of {device} is not taken: {why}", peer.name);
+            exchanged.refused += 1;
+            continue;
+        }
+        let kept = shelf.put_receipt(device, number, bytes).await;
+        exchanged.taken += u64::from(kept.map_err(|error| failed(&error))?);
+    }
+    for (device, number) in missing(&ours, &theirs) {
+        let found = shelf.receipt(device.clone(), number).await;
+        let Some(bytes) = found.map_err(|error| failed(&error))? else { continue };
+        match ask::put_receipt(&peer.connection, device.clone(), number, bytes).await {
+            Ok(()) => exchanged.given += 1,
+            Err(AskError::Status(Status::Refused)) => {
+                eprintln!("{} does not take receipt {number} of {device}", peer.name);
+                exchanged.refused += 1;
+            }
+            Err(error) => return Err(failed(&error)),
         }
     }
-    for (device, last) in &ours {
-        let first = highest(&theirs, device) + 1;
-        for number in first..=(*last).min(first + RECEIPTS_MAX) {
-            let found = shelf.receipt(device.clone(), number).await;
-            let Some(bytes) = found.map_err(|error| failed(&error))? else { continue };
-            let given = ask::put_receipt(&peer.connection, device.clone(), number, bytes).await;
-            given.map_err(|error| failed(&error))?;
-            went += 1;
-        }
-    }
-    Ok((came, went))
+    Ok(exchanged)
+}
+
+/// The receipts that one side has and the other lacks, by the highest number of each device.
+fn missing(
+    has: &[(Device, u64)],
+    lacks: &[(Device, u64)],
+) -> impl Iterator<Item = (Device, u64)> + use<> {
+    let known: BTreeMap<_, _> = lacks.iter().cloned().collect();
+    has.to_vec().into_iter().flat_map(move |(device, last)| {
+        let first = known.get(&device).map_or(1, |number| number.saturating_add(1));
+        let last = last.min(first.saturating_add(RECEIPTS_MAX - 1));
+        (first..=last).map(move |number| (device.clone(), number))
+    })
 }
 
 /// Most receipts of a device in one exchange; the next one goes on.
 const RECEIPTS_MAX: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_has_and_the_other_lacks_is_missing() {
+        let list = |list: &[(&str, u64)]| -> Vec<(Device, u64)> {
+            let named = list.iter().map(|(name, number)| (Device::new(name), *number));
+            named.map(|(name, number)| (name.expect("a name"), number)).collect()
+        };
+        let (ours, theirs) = (list(&[("a", 3), ("b", 1)]), list(&[("a", 1), ("b", 2), ("c", 1)]));
+        let of = |one, other| missing(one, other).collect::<Vec<_>>();
+        assert_eq!(of(&ours, &theirs), list(&[("a", 2), ("a", 3)]));
+        assert_eq!(of(&theirs, &ours), list(&[("b", 2), ("c", 1)]));
+        let most = usize::try_from(RECEIPTS_MAX).expect("few");
+        assert_eq!(missing(&list(&[("a", u64::MAX)]), &[]).count(), most);
+    }
+}

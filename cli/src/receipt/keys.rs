@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use neap_trust::device_key::DeviceKey;
 use neap_trust::identity::standing::{self, Standing, Within};
-use neap_trust::identity::{Certificate, Crl, What};
+use neap_trust::identity::{Authority, Certificate, Crl, What};
 use neap_trust::receipt::{Receipt, ReceiptError, Verified};
 use neap_trust::repo::changes::plain;
 use serde_json::{Value, json};
@@ -69,10 +69,7 @@ impl By {
         let authority = ca::authority(ca)?;
         let crl = self.crl.as_ref().map(|path| ca::list_of(path, &authority)).transpose()?;
         let mut certificates = HashMap::new();
-        for path in below(path)? {
-            let bytes = ca::limited(&path, What::Certificate.file_len_max())?;
-            let certificate = authority.certificate(&bytes);
-            let certificate = certificate.map_err(|error| ca::of_identity(&path, error))?;
+        for certificate in certificates_at(path, &authority)? {
             let id = certificate.key().id().to_vec();
             // Of two for one key, that which was revoked first: the key counts no longer. Else the
             // one that is valid for longer says the same and more.
@@ -174,6 +171,19 @@ pub(super) fn fields(args: &Select, worths: &[Worth]) -> Value {
         })
     });
     list.collect()
+}
+
+/// The certificates of an authority in a file or folder.
+pub(crate) fn certificates_at(
+    path: &Path,
+    authority: &Authority,
+) -> Result<Vec<Certificate>, Failure> {
+    let read = |path: PathBuf| {
+        let bytes = ca::limited(&path, What::Certificate.file_len_max())?;
+        let certificate = authority.certificate(&bytes);
+        certificate.map_err(|error| ca::of_identity(&path, error))
+    };
+    below(path)?.into_iter().map(read).collect()
 }
 
 /// The file itself, or the certificates in a folder.

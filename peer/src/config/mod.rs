@@ -115,6 +115,8 @@ pub struct Identity {
     pub authority: PathBuf,
     /// The list of revoked certificates, if it was given one.
     pub crl: Option<PathBuf>,
+    /// A folder with certificates of devices, whose receipts others may bring.
+    pub certificates: Option<PathBuf>,
 }
 
 /// A peer at a known address.
@@ -213,10 +215,10 @@ impl Config {
 
 /// All or nothing of an identity.
 fn identity(raw: RawIdentity, layers: &Layers) -> Result<Option<Identity>, ConfigError> {
-    let RawIdentity { certificate, key, authority, crl } = raw;
-    if certificate.is_none() && key.is_none() && authority.is_none() && crl.is_none() {
+    if raw == RawIdentity::default() {
         return Ok(None);
     }
+    let RawIdentity { certificate, key, authority, crl, certificates } = raw;
     let needed = |name: &str, path: Option<value::AbsolutePath>| {
         let missing = || layers.wrong(&["identity"], format!("`{name}` is missing"));
         path.map(PathBuf::from).ok_or_else(missing)
@@ -226,6 +228,7 @@ fn identity(raw: RawIdentity, layers: &Layers) -> Result<Option<Identity>, Confi
         key: needed("key", key)?,
         authority: needed("authority", authority)?,
         crl: crl.map(PathBuf::from),
+        certificates: certificates.map(PathBuf::from),
     }))
 }
 

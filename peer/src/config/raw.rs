@@ -62,13 +62,14 @@ pub(super) struct RawStick {
     pub(super) console: Option<AbsolutePath>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawIdentity {
     pub(super) certificate: Option<AbsolutePath>,
     pub(super) key: Option<AbsolutePath>,
     pub(super) authority: Option<AbsolutePath>,
     pub(super) crl: Option<AbsolutePath>,
+    pub(super) certificates: Option<AbsolutePath>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -264,12 +264,14 @@ impl Model {
     fn end_braked_round(&mut self, now: Instant, rtt_min: Duration) {
         let queue = self.round.rtt_min.saturating_sub(rtt_min);
         let limit = self.queue_limit(self.rate(), rtt_min);
+        let share = self.share();
         let Some(braked) = &mut self.braked else { return };
         braked.rounds += 1;
         if queue <= limit / 2 {
             self.braked = None;
         } else if queue > limit && braked.rounds >= BRAKED_ROUNDS_MAX {
-            self.phase = Phase::Compete(Compete::new(now, braked.window, self.mtu));
+            let window = braked.window.max(share / 2);
+            self.phase = Phase::Compete(Compete::new(now, window, self.mtu));
         }
     }
 
@@ -295,11 +297,15 @@ impl Model {
     }
 
     fn end_compete_round(&mut self, now: Instant, rtt_min: Duration, sample: u64) {
+        let share = self.share();
+        let is_full = self.rate_of_link().is_some_and(|link| sample >= link / 8 * 7);
         let Phase::Compete(compete) = &mut self.phase else { return };
+        compete.take_share(now, share, self.mtu);
         self.met = Some((compete.window(now, self.mtu), now));
         self.rates.clear();
         self.rates.push_back(sample);
-        if compete.end_round(self.queue < rtt_min / QUEUE_EMPTY_PART) {
+        if compete.end_round(self.queue < rtt_min / QUEUE_EMPTY_PART, is_full) {
+            self.met = self.met.filter(|_| !compete.has_had_all());
             self.phase = Phase::Cruise;
             self.braked = None;
         }
@@ -312,7 +318,7 @@ impl Model {
         let headroom = self.search.headroom(self.usual_headroom(rate, rtt_min));
         let window = match &self.phase {
             Phase::StartUp { .. } => {
-                let bound = self.trains.bound(self.mtu).map_or(u64::MAX, |rate| {
+                let bound = self.trains.bound().map_or(u64::MAX, |rate| {
                     bytes_in(rate, rtt_min) + self.usual_headroom(rate, rtt_min)
                 });
                 self.window.min(bound)
@@ -338,7 +344,12 @@ impl Model {
 
     /// What the link is known to carry at least, whoever's it is, in bytes per second.
     fn rate_of_link(&self) -> Option<u64> {
-        self.trains.bound(self.mtu).max(self.rate_bound())
+        self.trains.bound().max(self.rate_bound())
+    }
+
+    /// Half of what the link holds, its queue included: what is ours where one other is there.
+    fn share(&self) -> u64 {
+        self.rate_of_link().map_or(0, |link| bytes_in(link, self.round.rtt_min) / 2)
     }
 
     /// Headroom in bytes where there is nothing to search for, at a rate of ours.

@@ -16,8 +16,10 @@ use crate::limits::{
     REQUEST_LEN_MAX,
 };
 use crate::quota::Quota;
+use crate::receipts::Bearer;
 use crate::shelf::Shelf;
 use crate::slice::{Step, Steps};
+use crate::tls::Admission;
 use crate::wire::{Request, Status, encode_files, encode_receipts};
 
 /// What answering counts.
@@ -42,6 +44,10 @@ pub(super) struct Asker {
     pub(super) name: String,
     /// What it may be sent in a day, if that is bounded.
     pub(super) quota: Option<Arc<Mutex<Quota>>>,
+    /// Whether it is a member of the site.
+    pub(super) same_site: bool,
+    /// What receipts are judged by.
+    pub(super) admission: Arc<Admission>,
     /// How long its requests may take to arrive.
     pub(super) patience: Duration,
 }
@@ -79,7 +85,7 @@ pub(super) async fn answer_all(
             let read =
                 tokio::time::timeout(asker.patience, asked.read_to_end(REQUEST_LEN_MAX)).await;
             let request = match read {
-                Ok(Ok(bytes)) => Request::decode(&bytes).ok().filter(is_fair),
+                Ok(Ok(bytes)) => Request::decode(&bytes).ok().filter(|it| is_fair(it, &asker)),
                 _ => None,
             };
             account.pay(request.as_ref().map_or(1, Request::cost)).await;
@@ -131,12 +137,14 @@ impl Account {
     }
 }
 
-/// Whether a receipt is one, of the device and with the number that are said: what it says is for
-/// whoever reads it to verify, but a disk is not for anything at all.
-fn is_fair(request: &Request) -> bool {
+/// Whether a receipt is one, of the device and with the number that are said, and the asker may bring
+/// it: one that is kept cannot be replaced by the true one.
+fn is_fair(request: &Request, asker: &Asker) -> bool {
     let Request::PutReceipt { device, sequence, bytes } = request else { return true };
+    let bearer = Bearer { name: &asker.name, same_site: asker.same_site };
     let claimed = Receipt::claimed(bytes);
     claimed.is_ok_and(|it| it.device == device.as_str() && it.sequence == *sequence)
+        && asker.admission.receipt(bytes, &bearer).is_ok()
 }
 
 /// Answers one request; nothing if the stream is gone.

@@ -386,6 +386,8 @@ pub(super) async fn greet(
     let asker = Asker {
         name: peer.name.clone(),
         quota: inner.quota.clone().filter(|_| !peer.same_site),
+        same_site: peer.same_site,
+        admission: Arc::clone(&inner.settings.admission),
         patience: inner.patience.request,
     };
     let (shelf, served) = (inner.shelf.clone(), Arc::clone(&inner.served));

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use neap_engine::digest::Digest;
+use quinn::VarInt;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::mirror::{Mirror, Mirrors};
 use super::node::{DialError, Event, Node, Peer};
 use crate::groups::Groups;
-use crate::limits::SPAN_GROUPS;
 use crate::link::{Class, Profile};
 use crate::shelf::Shelf;
 use crate::swarm::{self, End, Fault, Kind, RequestId, SourceId, Swarm, Taken};
@@ -452,7 +452,7 @@ impl Site {
         self.count();
         for costly in &mut self.costly {
             if let Some(peer) = costly.peer.take() {
-                peer.connection.close(quinn::VarInt::from_u32(0), b"done");
+                peer.connection.close(VarInt::from_u32(0), b"done");
             }
         }
     }
@@ -470,14 +470,8 @@ impl Costly {
     }
 }
 
-/// What may be asked for at a time over a link: twice what is under way on it, so that the sender
-/// never waits for us.
 fn window_groups(link: &Profile) -> u64 {
-    let group = neap_depot::limits::GROUP_LEN as u64;
-    let Some(rate) = link.rate_bps else { return WINDOW_GROUPS };
-    let rtt_ms = u64::try_from(link.rtt().as_millis()).unwrap_or(u64::MAX);
-    let held = rate / 8 * rtt_ms / 1000;
-    (2 * held / group + 2 * SPAN_GROUPS).min(WINDOW_GROUPS)
+    link.window() / neap_depot::limits::GROUP_LEN as u64
 }
 
 async fn dial(node: &Node, place: &Place) -> Result<Arc<Peer>, DialError> {
@@ -487,7 +481,15 @@ async fn dial(node: &Node, place: &Place) -> Result<Arc<Peer>, DialError> {
     let mut last = DialError::Connect(format!("{}: no address", place.address));
     for at in found {
         match node.dial(at, &place.link, place.device.as_deref()).await {
-            Ok(peer) => return Ok(peer),
+            Ok(peer) => {
+                if place.link.class != Class::Lan {
+                    // All that was asked for may come, whatever is missing between.
+                    let window = place.link.window() + ASKED_ELSE;
+                    let window = VarInt::from_u64(window).unwrap_or(VarInt::MAX);
+                    peer.connection.set_receive_window(window);
+                }
+                return Ok(peer);
+            }
             Err(error) => last = error,
         }
     }
@@ -533,8 +535,8 @@ const RANGES_MAX: usize = 4096;
 /// Sources below this number are costly places.
 const PEERS: u32 = 1 << 16;
 
-/// Under way over a costly link whose rate is not known: 2 MiB.
-const WINDOW_GROUPS: u64 = 128;
+/// Bytes that come beside blobs at a time: what proves them, notices, metadata.
+const ASKED_ELSE: u64 = 128 << 10;
 
 /// Headers of IPv4 and UDP, which the link carries and its owner pays for.
 const HEADERS_LEN: u64 = 28;

@@ -6,8 +6,9 @@ use quinn_proto::congestion::{ControllerFactory, CubicConfig, NewRenoConfig};
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
     ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
-    Event, ServerConfig, StreamEvent, StreamId, TransportConfig,
+    Event, ServerConfig, StreamEvent, StreamId, TransportConfig, VarInt, WriteError,
 };
+use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ pub(crate) struct FlowPlan {
     pub(crate) stop: Duration,
     /// Streams under way at once.
     pub(crate) parallel: usize,
+    /// Bytes that the receiver takes before they are read.
+    pub(crate) receive_window: Option<u32>,
     pub(crate) wake: Wake,
 }
 
@@ -46,6 +49,7 @@ impl FlowPlan {
             start: Duration::ZERO,
             stop: Duration::MAX,
             parallel: 16,
+            receive_window: None,
             wake: Wake::Nothing,
         }
     }
@@ -77,6 +81,11 @@ impl FlowPlan {
         self
     }
 
+    pub(crate) fn receive_window(mut self, bytes: u32) -> Self {
+        self.receive_window = Some(bytes);
+        self
+    }
+
     pub(crate) fn wake(mut self, wake: Wake) -> Self {
         self.wake = wake;
         self
@@ -100,6 +109,8 @@ pub(crate) struct Flow {
     client_addr: SocketAddr,
     parallel: usize,
     open: usize,
+    /// Streams that are not written to their end, and how far they are.
+    writing: VecDeque<(StreamId, usize)>,
     stopped: bool,
     payload: Vec<u8>,
     /// Bytes of streams that the client read.
@@ -120,7 +131,11 @@ impl Flow {
         let mut server_config = ServerConfig::with_crypto(server_tls);
         server_config.transport_config(Arc::new(sender));
         let mut client_config = ClientConfig::new(client_tls);
-        client_config.transport_config(Arc::new(transport()));
+        let mut receiver = transport();
+        if let Some(bytes) = plan.receive_window {
+            receiver.receive_window(VarInt::from_u32(bytes));
+        }
+        client_config.transport_config(Arc::new(receiver));
         let server_addr = address(443);
         let client_addr = address(1000);
         Self {
@@ -130,6 +145,7 @@ impl Flow {
             client_addr,
             parallel: plan.parallel,
             open: 0,
+            writing: VecDeque::new(),
             stopped: false,
             payload: vec![0x5a; STREAM_LEN],
             delivered: 0,
@@ -200,11 +216,21 @@ impl Flow {
         }
         while !self.stopped && !connection.is_handshaking() && self.open < self.parallel {
             let Some(id) = connection.streams().open(Dir::Uni) else { return };
-            let mut stream = connection.send_stream(id);
-            let written = stream.write(&self.payload).expect("the stream is new");
-            assert_eq!(written, self.payload.len(), "windows are larger than a stream");
-            stream.finish().expect("the stream is new");
+            self.writing.push_back((id, 0));
             self.open += 1;
+        }
+        // In order, as what was asked first is sent first; windows may be full.
+        while let Some((id, written)) = self.writing.front_mut() {
+            let mut stream = connection.send_stream(*id);
+            match stream.write(&self.payload[*written..]) {
+                Ok(count) => *written += count,
+                Err(WriteError::Blocked) => return,
+                Err(error) => unreachable!("the receiver reads all: {error}"),
+            }
+            if *written == self.payload.len() {
+                stream.finish().expect("it is open");
+                self.writing.pop_front();
+            }
         }
     }
 }
@@ -271,7 +297,7 @@ impl End {
     }
 }
 
-/// Reads whatever has come, in any order, and says how much.
+/// Reads what has come in the order of each stream, as what is asked for is read, and says how much.
 fn read_streams(connection: &mut Connection) -> u64 {
     let mut readable: Vec<StreamId> = Vec::new();
     while let Some(event) = connection.poll() {
@@ -289,7 +315,7 @@ fn read_streams(connection: &mut Connection) -> u64 {
     let mut bytes = 0;
     for id in readable {
         let mut stream = connection.recv_stream(id);
-        let Ok(mut chunks) = stream.read(false) else { continue };
+        let Ok(mut chunks) = stream.read(true) else { continue };
         while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
             bytes += chunk.bytes.len() as u64;
         }
