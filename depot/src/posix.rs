@@ -211,8 +211,10 @@ impl Files for Posix {
             }
             Err(error) => return Err(io::Error::from(error).into()),
         }
-        file.set_len(0)?;
-        file.write_all_at(who.as_bytes(), 0)?;
+        // It is never made shorter: FAT would give its cluster back while an entry leads there.
+        let before = file.metadata()?.len().min(HOLDER_LEN_MAX as u64);
+        let width = usize::try_from(before).unwrap_or(HOLDER_LEN_MAX);
+        file.write_all_at(format!("{who:width$}").as_bytes(), 0)?;
         Ok(Box::new(Flock { _file: file }))
     }
 
@@ -264,5 +266,30 @@ impl Edit for PosixFile {
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer that is named shorter than the one before made the lock's file shorter: on FAT its
+    /// cluster was free before the entry that leads there was written, and a stick that was pulled
+    /// in between could not be written again.
+    #[test]
+    fn lock_never_shrinks_and_tells_who_has_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = Posix::open(folder.path()).expect("opened");
+        let len = || std::fs::metadata(folder.path().join("lock")).expect("made").len();
+        drop(files.lock("lock", "neap stick export, captain@bridge").expect("free"));
+        let before = len();
+        let held = files.lock("lock", "neap").expect("free again");
+        assert_eq!(len(), before);
+        match files.lock("lock", "another") {
+            Err(LockError::Held(who)) => assert_eq!(who, "neap"),
+            other => panic!("{:?}", other.map(drop)),
+        }
+        drop(held);
+        assert_eq!(len(), before, "who was refused wrote nothing");
     }
 }
