@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -240,6 +241,14 @@ impl Object for PosixFile {
 
     fn forget(&self) -> io::Result<()> {
         Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
+    }
+
+    fn ahead(&self, offset: u64, len: u64) {
+        if let Some(len) = NonZeroU64::new(len) {
+            // A hint: where it is not taken, the read itself says what is wrong.
+            rustix::fs::fadvise(&self.file, offset, Some(len), Advice::WillNeed)
+                .unwrap_or_default();
+        }
     }
 }
 
