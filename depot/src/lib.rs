@@ -50,6 +50,7 @@ mod driver;
 pub mod files;
 pub mod fsck;
 pub mod gc;
+mod held;
 pub mod limits;
 pub mod memory;
 pub mod mirror;
