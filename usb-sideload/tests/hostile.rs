@@ -36,7 +36,7 @@ fn any_blob(neap: &Path, shore: &Shore) -> PathBuf {
 
 fn many(folder: &Path) {
     fs::create_dir_all(folder).expect("made");
-    for index in 0..40_000 {
+    for index in 0..100_000 {
         File::create(folder.join(format!("{index}"))).expect("made");
     }
 }
@@ -47,27 +47,27 @@ fn long(file: &Path, len: u64) {
 
 const CASES: &[Case] = &[
     Case {
-        name: "metadata with 40,000 entries",
+        name: "metadata with 100,000 entries",
         spoil: |neap, _| many(&neap.join("metadata")),
         says: Some("metadata: more than 32768 entries"),
     },
     Case {
-        name: "blobs with 40,000 entries",
+        name: "blobs with 100,000 entries",
         spoil: |neap, _| many(&neap.join("blobs")),
         says: Some("blobs: more than 32768 entries"),
     },
     Case {
-        name: "receipts of 40,000 devices",
+        name: "receipts of 100,000 devices",
         spoil: |neap, _| many(&neap.join("receipts")),
         says: Some("receipts: more than 32768 entries"),
     },
     Case {
-        name: "a device with 40,000 receipts",
+        name: "a device with 100,000 receipts",
         spoil: |neap, _| many(&neap.join("receipts/radar-7")),
         says: Some("receipts/radar-7: more than 32768 entries"),
     },
     Case {
-        name: "40,000 encrypted receipts",
+        name: "100,000 encrypted receipts",
         spoil: |neap, _| many(&neap.join("sealed")),
         says: Some("sealed: more than 32768 entries"),
     },
