@@ -1,6 +1,8 @@
 //! A machine with a USB bus: QEMU without KVM, Debian's kernel, and one stick that can be plugged
 //! in and pulled at any moment. It owns the wires; what is done with them is the test's.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
