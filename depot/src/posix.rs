@@ -294,10 +294,8 @@ mod tests {
         let before = len();
         let held = files.lock("lock", "neap").expect("free again");
         assert_eq!(len(), before);
-        match files.lock("lock", "another") {
-            Err(LockError::Held(who)) => assert_eq!(who, "neap"),
-            other => panic!("{:?}", other.map(drop)),
-        }
+        let refused = files.lock("lock", "another").map(drop).expect_err("it is held");
+        assert_eq!(refused.to_string(), "another writer is at work: neap");
         drop(held);
         assert_eq!(len(), before, "who was refused wrote nothing");
     }
