@@ -92,6 +92,7 @@ fn sweep_export(world: &World, lies: bool, tally: &mut Tally) {
 /// A device must see the first release or the second, whole; all receipts must be there; and the
 /// next export must come to its end.
 fn judge_stick(world: &World, left: &Memory, done: bool) -> Result<(), String> {
+    is_whole(&depot(left))?;
     let seen = release_on(left, world)?;
     if done && seen != 2 {
         return Err(format!("release {seen} is seen, and the second was reported written"));
@@ -155,18 +156,23 @@ fn judge_home(
     state: &mut neap_trust::state::MemoryState,
 ) -> Result<(), String> {
     let here = depot(home);
-    for digest in here.blobs().map_err(|error| error.to_string())? {
-        let blob = here.blob(&digest).map_err(|error| error.to_string())?.ok_or("no blob")?;
-        if !blob.check().map_err(|error| error.to_string())?.is_good() {
-            return Err(format!("blob {digest} is damaged"));
-        }
-    }
+    is_whole(&here)?;
+    is_whole(&depot(stick))?;
     world.has_receipts(stick)?;
     world.has_own_receipts(&here)?;
     imported(stick.clone(), &here, state, world).map_err(|why| format!("next import: {why}"))?;
     match release_on_depot(&here, world)? {
         2 => world.has_own_receipts_on(stick),
         other => Err(format!("in the end release {other}")),
+    }
+}
+
+/// What `neap depot fsck` finds.
+fn is_whole(depot: &Depot) -> Result<(), String> {
+    let report = depot.check(&mut |_| {}).map_err(|error| error.to_string())?;
+    match report.damage().next() {
+        Some(damage) => Err(format!("{depot:?} is damaged: {}", damage.what)),
+        None => Ok(()),
     }
 }
 

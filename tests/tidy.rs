@@ -184,8 +184,8 @@ fn fields_of_receipts_are_those_of_the_code() {
 }
 
 #[test]
-fn stick_tables_are_those_of_the_code() {
-    for path in ["docs/stick.md", "docs/field-guide.md"] {
+fn tables_of_depots_and_sticks_are_those_of_the_code() {
+    for path in ["docs/depot.md", "docs/stick.md", "docs/field-guide.md"] {
         let marked = marked(path);
         assert!(!marked.is_empty(), "{path}: no table is marked as repeated in code");
         assert_none(tables::differences(&marked, &sources()));

@@ -196,20 +196,44 @@ fn fsck(args: &Fsck) -> Result<Outcome, Failure> {
         return Err(Failure { state, found: lines.into(), ..failure });
     }
     let mut text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    let Report { blobs, bytes, targets, .. } = report;
-    text += &format!(
-        "whole: {blobs} blobs, {} bytes, {targets} targets; signatures were not looked at\n",
-        exact(bytes)
-    );
+    text += &whole(&report);
+    let Report { blobs, bytes, targets, is_published, not_here, .. } = &report;
     let json = json!({
         "schema": "neap.depot.fsck.v1",
         "depot": place,
         "blobs": blobs,
         "bytes": bytes,
         "targets": targets,
+        "published": is_published,
+        "not_here": {
+            "metadata": not_here.metadata.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "blobs": not_here.blobs,
+        },
         "found": report.findings.iter().map(finding).collect::<Vec<_>>(),
     });
     Ok(Outcome { text, json })
+}
+
+/// What is said of a depot without damage.
+fn whole(report: &Report) -> String {
+    let Report { blobs, bytes, targets, is_published, not_here, .. } = report;
+    let mut text = String::new();
+    if !is_published {
+        text += "nothing is published here\n";
+    }
+    if !not_here.metadata.is_empty() || not_here.blobs > 0 {
+        text += &format!(
+            "not here: blobs {}, metadata files {} (this depot takes what it needs, and never had \
+             them)\n",
+            not_here.blobs,
+            not_here.metadata.len()
+        );
+    }
+    let bytes = exact(*bytes);
+    text += &format!(
+        "whole: {blobs} blobs, {bytes} bytes, {targets} targets; signatures were not looked at\n"
+    );
+    text
 }
 
 fn gc(args: &Gc) -> Result<Outcome, Failure> {

@@ -104,6 +104,7 @@ fn a_release_comes_from_a_mirror_alone_and_is_counted() {
     assert!(metrics.contains("neap_info{verb=\"fetch\",version="), "{metrics}");
     let success = "neap_last_success_timestamp_seconds{verb=\"fetch\"} 1";
     assert!(metrics.contains(success), "{metrics}");
+    desk.run("depot fsck cache").expect_code(0);
 }
 
 #[test]
@@ -124,6 +125,7 @@ fn a_lying_mirror_alone_brings_nothing_that_is_wrong() {
     let desk = desk();
     let liar = served(&desk, Manner::Flips);
     fetch(&desk, &[liar.url()], "").expect_code(10);
+    desk.run("depot fsck cache").expect_code(0);
     liar.set(Manner::Honest);
     let fetched = fetch(&desk, &[liar.url()], "").expect_code(0).json();
     blob(&desk, &fetched);

@@ -137,6 +137,38 @@ fn older_and_foreign_and_expired_sticks_are_refused_by_name_and_reason() {
 }
 
 #[test]
+fn depot_of_a_device_is_whole_without_the_rest_and_damaged_when_it_loses_what_it_took() {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    fleet.inventory("radar-7", "1.0", "radar-7.a");
+    let nothing = fleet.run("depot fsck radar-7.depot").expect_code(0);
+    assert!(nothing.stdout.contains("nothing is published here"), "{nothing:?}");
+    fleet.run("stick export depot stick").expect_code(0);
+    fleet.run("stick import stick --config radar-7.toml --receipts-only").expect_code(0);
+    fleet.collect("stick").expect_code(0);
+    // Now shore knows what the device runs: the patch comes alone.
+    fs::create_dir(fleet.0.depot.path("other")).expect("a mount point");
+    fleet.run("stick export depot other --deltas-only").expect_code(0);
+    fleet.run("stick import other --config radar-7.toml").expect_code(0);
+    for place in ["stick/neap", "other/neap", "radar-7.depot"] {
+        let whole = fleet.run(&format!("depot fsck {place}")).expect_code(0);
+        assert!(whole.stdout.contains("not here: blobs "), "{place}: {}", whole.stdout);
+        fleet.run(&format!("depot list {place}")).expect_code(0);
+    }
+    let told = fleet.run("depot fsck radar-7.depot --json").expect_code(0).json();
+    assert!(told["not_here"]["blobs"].as_u64() > Some(0), "{told}");
+    let blobs = fleet.0.depot.path("radar-7.depot/blobs");
+    let largest = fs::read_dir(blobs).expect("listed").map(|entry| entry.expect("read").path());
+    let largest = largest.max_by_key(|path| fs::metadata(path).expect("there").len());
+    let largest = largest.expect("the patch");
+    fs::remove_file(largest.with_extension("obao")).expect("removed");
+    fs::remove_file(&largest).expect("removed");
+    fleet.run("depot fsck radar-7.depot").expect_error(13, &["it is missing"]);
+    fleet.run("stick import other --config radar-7.toml").expect_code(0);
+    fleet.run("depot fsck radar-7.depot").expect_code(0);
+}
+
+#[test]
 fn encrypted_images_and_receipts_are_for_their_own_key_alone() {
     let fleet = Fleet::new();
     fleet.device("radar-7", 1);
@@ -153,7 +185,8 @@ fn encrypted_images_and_receipts_are_for_their_own_key_alone() {
     fleet.run(&format!("{import} --identity shore.key")).expect_error(1, &["encrypted"]);
     let taken = fleet.run(&format!("{import} --json")).expect_code(0).json();
     assert!(taken["files"].as_array().is_some_and(|files| !files.is_empty()));
-    fleet.run("depot fsck radar-7.depot").expect_code(13);
+    fleet.run("depot fsck radar-7.depot").expect_code(0);
+    fleet.run("depot fsck stick/neap").expect_code(0);
     let install = format!(
         "stick install stick --config radar-7.toml --source radar-7.a --target b \
          --encrypt-to {shore}"

@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use fleet::Fleet;
-use machine::{Ended, Machine};
+use machine::{Ended, LONGEST, Machine, Moved};
 
 /// File systems of sticks: how one is made, and what the kernel calls it.
 const SYSTEMS: [(&str, &[&str]); 2] =
@@ -29,6 +29,13 @@ const RECEIPTS: (u32, u32) = (120, 20);
 
 /// A stick is pulled so often before it may stay in to the end.
 const PULLS: u32 = 2;
+
+/// Of the pulls of each deed, and of all, these parts at the least must cut it short: others come
+/// between its last byte and its end, or while it looks for the stick.
+const CUT_MIN: (f64, f64) = (0.5, 0.7);
+
+/// Bytes that a deed must move for a pull to hit each third of them: less cross the bus at once.
+const SPREAD_LEN: u64 = 1 << 20;
 
 /// What is done with a stick: each is pulled, goes on, and must come to its end.
 struct Deed {
@@ -75,6 +82,9 @@ type Receipts = BTreeMap<String, String>;
 #[derive(Default)]
 struct Row {
     pulls: u32,
+    /// How many pulls came in the first, the second and the last third of all bytes, and how many
+    /// after the end.
+    places: [u32; 4],
     /// How often each exit code came of a pull.
     ends: BTreeMap<String, u32>,
     lost_receipts: Vec<String>,
@@ -84,6 +94,13 @@ struct Row {
     stuck: Vec<String>,
     /// From the pull until neap ended.
     slowest: Duration,
+}
+
+/// When a stick is pulled: after so many bytes, of those that the whole deed moves.
+#[derive(Clone, Copy)]
+struct Mark {
+    at: u64,
+    of: Moved,
 }
 
 /// The site, the machine there, and what was seen.
@@ -228,28 +245,37 @@ impl Bed {
         Ok(lines.map(|(digest, path)| (path.to_owned(), digest.to_owned())).collect())
     }
 
-    /// A moment of something that takes so long: the `index`th of `count` parts, and where in it.
-    fn moment(&mut self, took: Duration, index: u32, count: u32) -> Duration {
-        let within = f64::from(self.random.pop().unwrap_or(128)) / 256.0;
-        took.mul_f64((f64::from(index) + within) / f64::from(count))
+    /// A number from 0 to below 1.
+    fn random(&mut self) -> f64 {
+        f64::from(self.random.pop().unwrap_or(128)) / 256.0
     }
 
-    /// Pulls the stick in the middle of a deed, puts it back, and looks at what is left.
-    fn pull(&mut self, deed: &Deed, image: &Path, after: Duration, row: &mut Row) {
+    /// Lets the next bytes come from the stick, and not from memory. Linux reads the whole table of
+    /// FAT once, when it is first asked for free room: that comes before.
+    fn uncache(&mut self) -> Moved {
+        self.run("stat -f /media/stick && sync && echo 3 >/proc/sys/vm/drop_caches").expect_code(0);
+        self.machine.moved()
+    }
+
+    /// Pulls the stick in the middle of a deed, once so many bytes have crossed the bus, puts it
+    /// back, and looks at what is left. Gives how many had crossed.
+    fn pull(&mut self, deed: &Deed, image: &Path, mark: Mark, row: &mut Row) -> Moved {
+        let before = self.uncache();
         let command = self.within(deed.command);
         let started = self.machine.start(&command);
-        std::thread::sleep(after);
+        let begun = Instant::now();
+        let (moved, is_done) = loop {
+            let moved = self.machine.moved().since(before);
+            let is_done = self.machine.is_done(&started);
+            if moved.all() >= mark.at || is_done || begun.elapsed() > LONGEST {
+                break (moved, is_done);
+            }
+        };
         let pulled = Instant::now();
         self.machine.pull();
         let ended = self.machine.wait(&started);
-        row.pulls += 1;
         row.slowest = row.slowest.max(pulled.elapsed());
-        let end = ended.code.map_or("hangs".into(), |code| code.to_string());
-        // Done before it was pulled; gone before it was found; interrupted; or read back otherwise.
-        if !matches!(ended.code, Some(0 | 1 | 10 | 13)) {
-            row.stuck.push(format!("{} pulled after {after:?}: {}", deed.name, ended.text));
-        }
-        *row.ends.entry(end).or_default() += 1;
+        row.count(deed, self.system, mark.of, moved, (is_done, &ended));
         self.machine.forget();
         if std::env::var_os("NEAP_QEMU_TRACE").is_some() {
             self.run("dmesg -c | grep -v usb");
@@ -258,6 +284,7 @@ impl Bed {
         if deed.name == "install" && ended.code == Some(0) && !self.is_installed() {
             row.wrong_installs.push(format!("done, and wrong: {}", ended.text));
         }
+        moved
     }
 
     /// Whether the device holds the new image, byte for byte.
@@ -298,29 +325,29 @@ impl Bed {
         if taken.code != Some(0) {
             row.damaged_depots.push(format!("{}: {}", deed.name, taken.text));
         }
-        for depot in ["t", "radar-7.depot"] {
-            // It holds what the device needs, and is not meant to hold all that is offered.
-            let fsck = self.run(&format!(
-                "neap depot fsck {depot} 2>&1 | grep 'damage: ' | grep -v 'it is missing'"
-            ));
-            if !fsck.text.is_empty() {
+        for depot in ["t", "radar-7.depot", "/media/stick/neap"] {
+            let fsck = self.run(&format!("neap depot fsck {depot}"));
+            if fsck.code != Some(0) {
                 row.damaged_depots.push(format!("{}, in {depot}: {}", deed.name, fsck.text));
             }
         }
     }
 
-    /// One deed, pulled twice, and then to its end.
-    fn turn(&mut self, deed: &Deed, moments: &[Duration], row: &mut Row) {
+    /// One deed, pulled twice, and then to its end: first at `part` of its bytes, then somewhere in
+    /// what was left.
+    fn turn(&mut self, deed: &Deed, of: Moved, part: f64, row: &mut Row) {
         let image = self.stick("used");
         fs::copy(self.stick(deed.stick), &image).expect("copied");
         self.reset();
         self.machine.plug(&image, self.system);
         let mut before =
             self.receipts("/media/stick/neap/receipts").expect("it was not pulled yet");
-        for moment in moments {
-            self.pull(deed, &image, *moment, row);
+        let mut at = bytes_of(part, of.all());
+        for _ in 0..PULLS {
+            let moved = self.pull(deed, &image, Mark { at, of }, row);
             self.look(deed, &before, row);
             before = self.receipts("/media/stick/neap/receipts").unwrap_or(before);
+            at = bytes_of(self.random() * 0.9, of.all().saturating_sub(moved.all()));
         }
         let last = self.run(deed.command);
         if std::env::var_os("NEAP_QEMU_TRACE").is_some() {
@@ -348,16 +375,91 @@ impl Bed {
         self.machine.eject();
     }
 
-    /// How long a deed takes if nobody pulls the stick.
-    fn unpulled(&mut self, deed: &Deed) -> Duration {
+    /// How long a deed takes if nobody pulls the stick, and what it moves.
+    fn unpulled(&mut self, deed: &Deed) -> (Duration, Moved) {
         let image = self.stick("used");
         fs::copy(self.stick(deed.stick), &image).expect("copied");
         self.reset();
         self.machine.plug(&image, self.system);
+        let before = self.uncache();
         let took = self.run(deed.command).expect_code(0).took;
+        let moved = self.machine.moved().since(before);
         self.machine.eject();
-        took
+        (took, moved)
     }
+}
+
+impl Row {
+    /// Counts a pull by where it came and how the deed ended.
+    fn count(
+        &mut self,
+        deed: &Deed,
+        system: &str,
+        of: Moved,
+        moved: Moved,
+        (was_done, ended): (bool, &Ended),
+    ) {
+        let end = ended.code.map_or("hangs".into(), |code| code.to_string());
+        let third = usize::try_from(moved.all() * 3 / of.all().max(1)).unwrap_or(2).min(2);
+        let place = if was_done { 3 } else { third };
+        let mb = |bytes: u64| bytes as f64 / 1e6;
+        let line = format!(
+            "pulled at {:.2} of {:.2} MB read, {:.2} of {:.2} MB written, exit code {end}",
+            mb(moved.read),
+            mb(of.read),
+            mb(moved.written),
+            mb(of.written),
+        );
+        say(&format!("  {system} {}: {line}{}", deed.name, if was_done { ", after" } else { "" }));
+        // Done before it was pulled; gone before it was found; interrupted; or read back otherwise.
+        if !matches!(ended.code, Some(0 | 1 | 10 | 13)) {
+            self.stuck.push(format!("{} {line}: {}", deed.name, ended.text));
+        }
+        self.pulls += 1;
+        self.places[place] += 1;
+        *self.ends.entry(end).or_default() += 1;
+    }
+
+    /// Pulls that cut the deed short.
+    fn cut(&self) -> u32 {
+        self.ends.get("10").copied().unwrap_or(0)
+    }
+
+    /// Why these pulls show too little; nothing if they do not.
+    fn is_spread(&self, of: Moved) -> Result<(), String> {
+        let (cut, Self { pulls, places, .. }) = (self.cut(), self);
+        let has_thirds = of.all() < SPREAD_LEN || !places[..3].contains(&0);
+        if f64::from(cut) < CUT_MIN.0 * f64::from(*pulls) || !has_thirds {
+            return Err(format!("{cut} of {pulls} pulls cut it short, by thirds {places:?}"));
+        }
+        Ok(())
+    }
+
+    fn told(&self, system: &str, deed: &Deed, took: Duration, of: Moved) -> String {
+        let ends = self.ends.iter().map(|(end, count)| format!("{end}: {count}"));
+        let places = self.places.map(|count| count.to_string());
+        format!(
+            "| {system} | {} | {:.1} | {:.1} | {:.1} | {} | {} | {} | {:.1} | {} | {} | {} | {} |",
+            deed.name,
+            took.as_secs_f64(),
+            of.read as f64 / 1e6,
+            of.written as f64 / 1e6,
+            self.pulls,
+            places.join(", "),
+            ends.collect::<Vec<_>>().join(", "),
+            self.slowest.as_secs_f64(),
+            self.lost_receipts.len(),
+            self.damaged_depots.len(),
+            self.wrong_installs.len(),
+            self.stuck.len()
+        )
+    }
+}
+
+/// A part of some bytes.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a u64")]
+fn bytes_of(part: f64, bytes: u64) -> u64 {
+    (part * bytes as f64) as u64
 }
 
 /// The code of a stick, in what a command said for programs.
@@ -382,39 +484,33 @@ fn say(line: &str) {
 fn stick_that_is_pulled_from_a_real_bus_loses_nothing_and_the_next_try_goes_on() {
     let Some(mut bed) = Bed::new() else { return };
     let mut faults = Vec::new();
-    let mut pulls = 0;
-    say("| file system | deed | s | pulls | exit codes | slowest end, s | lost receipts | \
-         damaged depots | wrong installs | stuck |\n|--|--|--:|--:|--|--:|--:|--:|--:|--:|");
+    let (mut pulls, mut cut) = (0, 0);
+    let mut table = vec![
+        "| file system | deed | s | MB read | MB written | pulls | in each third, after | \
+         exit codes | slowest end, s | lost receipts | damaged depots | wrong installs | stuck |"
+            .to_owned(),
+        "|--|--|--:|--:|--:|--:|--|--|--:|--:|--:|--:|--:|".to_owned(),
+    ];
     for (system, make) in SYSTEMS {
         bed.make_sticks(system, make);
         for deed in &DEEDS {
-            let took = bed.unpulled(deed);
+            let (took, of) = bed.unpulled(deed);
             let mut row = Row::default();
-            let count = turns() * PULLS;
             for turn in 0..turns() {
-                let moments = (0..PULLS).map(|pull| bed.moment(took, turn + pull * turns(), count));
-                let moments: Vec<_> = moments.collect();
-                bed.turn(deed, &moments, &mut row);
+                let part = (f64::from(turn) + bed.random()) / f64::from(turns());
+                bed.turn(deed, of, part, &mut row);
             }
             pulls += row.pulls;
-            let ends = row.ends.iter().map(|(end, count)| format!("{end}: {count}"));
-            say(&format!(
-                "| {system} | {} | {:.1} | {} | {} | {:.1} | {} | {} | {} | {} |",
-                deed.name,
-                took.as_secs_f64(),
-                row.pulls,
-                ends.collect::<Vec<_>>().join(", "),
-                row.slowest.as_secs_f64(),
-                row.lost_receipts.len(),
-                row.damaged_depots.len(),
-                row.wrong_installs.len(),
-                row.stuck.len()
-            ));
-            for list in [row.lost_receipts, row.damaged_depots, row.wrong_installs, row.stuck] {
-                faults.extend(list.into_iter().map(|fault| format!("{system}: {fault}")));
-            }
+            cut += row.cut();
+            table.push(row.told(system, deed, took, of));
+            let spread = row.is_spread(of).err().map(|why| format!("{}: {why}", deed.name));
+            let rows = [row.lost_receipts, row.damaged_depots, row.wrong_installs, row.stuck];
+            let rows = rows.into_iter().flatten().chain(spread);
+            faults.extend(rows.map(|fault| format!("{system}: {fault}")));
         }
     }
-    say(&format!("{pulls} pulls"));
+    say(&table.join("\n"));
+    say(&format!("{pulls} pulls, {cut} cut short what was being done"));
+    assert!(f64::from(cut) >= CUT_MIN.1 * f64::from(pulls), "too few of the pulls show anything");
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -8,7 +8,7 @@ use std::{error, fmt};
 use neap_engine::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::limits::{COPY_LEN, GROUP_LEN, SUBTREE_GROUPS};
+use crate::limits::{GROUP_LEN, SUBTREE_GROUPS};
 use crate::name::Name;
 use crate::store::{Object, Store, Take};
 use crate::tree::{self, LEN_LEN, PAIR_LEN, Subtree};
@@ -151,6 +151,11 @@ impl Blob {
     pub fn forget(&self) -> io::Result<()> {
         self.data.parts.iter().try_for_each(|part| part.forget())?;
         self.tree.forget()
+    }
+
+    /// Lets the medium begin to read what will be asked for next.
+    pub fn ahead(&self, offset: u64, len: u64) {
+        self.data.ahead(offset, len);
     }
 
     /// Gives bytes in order as they come, **not verified**: for transports whose receiver verifies.
@@ -336,6 +341,14 @@ impl Data {
         Ok(())
     }
 
+    /// As [`Object::ahead`], in the part where the range begins.
+    fn ahead(&self, offset: u64, len: u64) {
+        let index = usize::try_from(offset / self.part_len).unwrap_or(usize::MAX);
+        if let Some(part) = self.parts.get(index) {
+            part.ahead(offset % self.part_len, len);
+        }
+    }
+
     /// Gives a range as it comes, across parts.
     fn stream(&self, offset: u64, len: u64, take: &mut Take<'_>) -> io::Result<()> {
         let end = offset.checked_add(len).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -358,15 +371,7 @@ impl Data {
         len: u64,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut buffer = vec![0; COPY_LEN];
-        let mut offset = 0;
-        while offset < len {
-            let now = usize::try_from(len - offset).unwrap_or(COPY_LEN).min(COPY_LEN);
-            self.read_at(offset, &mut buffer[..now])?;
-            take(&buffer[..now])?;
-            offset += now as u64;
-        }
-        Ok(())
+        self.stream(0, len, &mut take)
     }
 }
 

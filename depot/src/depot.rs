@@ -9,6 +9,7 @@ use neap_trust::carrier::Carrier;
 use crate::blob::{Blob, BlobError};
 use crate::catalogue::{Catalogue, Fault, Walk};
 use crate::directory::Directory;
+use crate::held::Record;
 use crate::limits::{PART_LEN, RECEIPT_LEN_MAX};
 use crate::name::{Device, Folder, Meaning, Name};
 use crate::posix::Posix;
@@ -152,12 +153,16 @@ impl Depot {
     }
 
     /// What the published metadata names, and the first fault if it has any. Signatures are not
-    /// looked at.
+    /// looked at. The roles of groups that this depot never took are no fault: what they name is
+    /// left out.
     #[must_use]
     pub fn catalogue(&self) -> (Catalogue, Option<(Name, Fault)>) {
+        let record = self.record().unwrap_or(Record(None));
         let mut first = None;
-        let mut sink = |name, fault| {
-            if first.is_none() {
+        let mut sink = |name: Name, fault| {
+            let is_group = matches!(name.meaning(), Meaning::Role(_, role) if role != "targets");
+            let is_other = is_group && matches!(fault, Fault::Missing) && record.never_had(&name);
+            if !is_other && first.is_none() {
                 first = Some((name, fault));
             }
         };

@@ -9,6 +9,7 @@ use neap_engine::digest::Digest;
 use crate::blob::{self, BlobError};
 use crate::catalogue::{self, Catalogue, Entry, Fault, Walk};
 use crate::depot::Depot;
+use crate::held::{Held, Record};
 use crate::limits::{METADATA_LEN_MAX, STAGED_LEN_MAX};
 use crate::name::{Folder, Meaning, Name};
 use crate::store::{self, Kind, Listed};
@@ -26,6 +27,19 @@ pub struct Report {
     pub bytes: u64,
     /// Targets that the published release names.
     pub targets: u64,
+    /// Whether there is a timestamp that says what is published.
+    pub is_published: bool,
+    /// What the release names and this depot never had, since it takes only what it needs.
+    pub not_here: NotHere,
+}
+
+/// What a depot never had.
+#[derive(Debug, Default)]
+pub struct NotHere {
+    /// Metadata files.
+    pub metadata: Vec<Name>,
+    /// How many blobs.
+    pub blobs: u64,
 }
 
 /// One thing that is not as it should be.
@@ -89,7 +103,7 @@ pub enum What {
     Unnamed(Name),
     /// A blob that nothing names.
     BlobUnnamed(Digest),
-    /// A blob that nothing names and that was cut short while it was written.
+    /// A blob that was cut short while it was written, and that nothing needs yet.
     Unfinished(Digest),
     /// A blob that is still coming.
     Partial(Digest),
@@ -141,11 +155,18 @@ impl Depot {
     /// If a folder cannot be listed. Files that cannot be read are findings.
     pub fn check(&self, progress: &mut dyn FnMut(u64)) -> io::Result<Report> {
         let mut report = Report::default();
+        let record = self.expected(&mut report)?;
         let mut faults = Vec::new();
-        let mut sink = |name, fault| faults.push(What::Metadata(name, fault));
+        let mut sink = |name, fault| faults.push((name, fault));
         let catalogue = Walk { shelf: &*self.store, sink: &mut sink }.current();
-        faults.into_iter().for_each(|what| report.add(what));
+        for (name, fault) in faults {
+            match fault {
+                Fault::Missing if record.never_had(&name) => report.not_here.metadata.push(name),
+                fault => report.add(What::Metadata(name, fault)),
+            }
+        }
         report.targets = catalogue.entries.len() as u64;
+        report.is_published = catalogue.timestamp > 0;
         let mut blobs: BTreeMap<Digest, Vec<Listed>> = BTreeMap::new();
         for folder in self.folders()? {
             let entries = self.store.list(&folder)?;
@@ -154,9 +175,24 @@ impl Depot {
                 self.look_at(&folder, entry, &mut blobs, &mut report);
             }
         }
-        self.check_metadata(&catalogue, &mut report)?;
-        self.check_blobs(&catalogue, &blobs, &mut report, progress);
+        self.check_metadata(&catalogue, &record, &mut report)?;
+        self.check_blobs(&catalogue, &record, &blobs, &mut report, progress);
         Ok(report)
+    }
+
+    /// What should be here. Where there is neither a release nor a blob, nothing came yet.
+    fn expected(&self, report: &mut Report) -> io::Result<Record> {
+        let record = self.record().unwrap_or_else(|fault| {
+            report.add(What::Metadata(Name::mirror(), fault));
+            Record(None)
+        });
+        let is_release = |entry: &Listed| {
+            let meaning = Folder::Metadata.meaning(&entry.file);
+            matches!(meaning, Meaning::Timestamp | Meaning::Snapshot(_) | Meaning::Role(..))
+        };
+        let listed = self.store.list(&Folder::Metadata)?;
+        let is_empty = !listed.iter().any(is_release) && self.blobs()?.is_empty();
+        Ok(Record(record.0.or_else(|| is_empty.then(Held::default))))
     }
 
     fn folders(&self) -> io::Result<Vec<Folder>> {
@@ -210,12 +246,18 @@ impl Depot {
             | Meaning::Snapshot(_)
             | Meaning::Role(..)
             | Meaning::Receipt(_)
-            | Meaning::Lock => {}
+            | Meaning::Lock
+            | Meaning::Mirror => {}
         }
     }
 
     /// Roots must be there without gaps; other files belong to some kept snapshot.
-    fn check_metadata(&self, current: &Catalogue, report: &mut Report) -> io::Result<()> {
+    fn check_metadata(
+        &self,
+        current: &Catalogue,
+        record: &Record,
+        report: &mut Report,
+    ) -> io::Result<()> {
         let mut roots = BTreeSet::new();
         let mut others = BTreeSet::new();
         let mut named = current.files.clone();
@@ -242,12 +284,18 @@ impl Depot {
         }
         let unnamed = others.difference(&named).cloned();
         unnamed.for_each(|name| report.add(What::Unnamed(name)));
-        let last = roots.last().copied().unwrap_or(1);
+        // Who reads here begins with the first root that was taken, and follows from there.
+        let first = roots.first().copied().unwrap_or(u64::MAX);
+        let last = roots.last().copied().max(record.last_root()).unwrap_or(1);
         // A gap may be as wide as a version is large: name the first of each, not all.
         let missing = (1..=last).filter(|version| !roots.contains(version)).take(ROOTS_NAMED);
         for version in missing {
             let name = Name::metadata(&format!("{version}.root.json"));
-            report.add(What::RootMissing(name.expect("a number makes a name")));
+            let name = name.expect("a number makes a name");
+            match version < first && record.never_had(&name) {
+                true => report.not_here.metadata.push(name),
+                false => report.add(What::RootMissing(name)),
+            }
         }
         Ok(())
     }
@@ -255,6 +303,7 @@ impl Depot {
     fn check_blobs(
         &self,
         catalogue: &Catalogue,
+        record: &Record,
         blobs: &BTreeMap<Digest, Vec<Listed>>,
         report: &mut Report,
         progress: &mut dyn FnMut(u64),
@@ -264,6 +313,10 @@ impl Depot {
             entry.blob.iter().for_each(|blob| named.entry(*blob).or_default().push(entry));
         }
         for (digest, entries) in named.iter().filter(|(digest, _)| !blobs.contains_key(*digest)) {
+            if record.never_had_blob(digest) {
+                report.not_here.blobs += 1;
+                continue;
+            }
             let path = entries[0].path.clone();
             report.add(What::BlobMissing { digest: *digest, path });
         }
@@ -276,7 +329,7 @@ impl Depot {
             let name = Name::listed(&Folder::Blobs, &files[0].file);
             let is_unnamed = unnamed.contains(&name);
             match self.blob(digest) {
-                Err(BlobError::TreeMissing) if is_unnamed => {
+                Err(BlobError::TreeMissing) if is_unnamed || record.never_had_blob(digest) => {
                     report.add(What::Unfinished(*digest));
                 }
                 _ if is_unnamed => {
@@ -479,7 +532,7 @@ impl fmt::Display for What {
             Self::Unnamed(name) => write!(f, "{name}: no kept snapshot names it"),
             Self::BlobUnnamed(digest) => write!(f, "blobs/{digest}: nothing names it"),
             Self::Unfinished(digest) => {
-                write!(f, "blobs/{digest}: cut short while written, and nothing names it")
+                write!(f, "blobs/{digest}: cut short while it was written")
             }
             Self::Partial(digest) => write!(f, "blobs/{digest}: still coming"),
             Self::Foreign(name) => write!(f, "{name}: not a file of a depot, ignored"),

@@ -1,7 +1,8 @@
 //! Collection: removes what neither a published, a retained nor a staged file names.
 //!
-//! A digest that stands anywhere in such a file counts as named. Roots, receipts, what is foreign
-//! and the timestamp are never removed. If anything that names cannot be read, nothing is removed.
+//! A digest that stands anywhere in such a file, or in a stick's list of what is encrypted, counts
+//! as named. Roots, receipts, what is foreign and the timestamp are never removed. If anything that
+//! names cannot be read, nothing is removed.
 
 use std::collections::BTreeSet;
 use std::{error, fmt, io};
@@ -137,24 +138,29 @@ impl Depot {
         Ok((named, files, snapshots))
     }
 
-    /// Adds what staged files name.
+    /// Adds what staged files name, and what is encrypted on a stick.
     fn staged(&self, named: &mut BTreeSet<Digest>) -> Result<(), GcError> {
         let folder = Folder::Staged;
         let listed = self.store.list(&folder).map_err(|e| GcError::List(Folder::Staged, e))?;
-        for entry in listed.iter().filter(|entry| entry.kind == Kind::File) {
-            if folder.meaning(&entry.file) != Meaning::Staged {
-                continue;
-            }
-            let name = Name::listed(&folder, &entry.file);
+        let staged = listed
+            .iter()
+            .filter(|entry| entry.kind == Kind::File)
+            .map(|entry| Name::listed(&folder, &entry.file))
+            .filter(|name| name.meaning() == Meaning::Staged);
+        for name in staged.chain([Name::listed(&Folder::Top, STICK)]) {
             let content = store::read(&*self.store, &name, STAGED_LEN_MAX);
             let content = content.map_err(|e| GcError::Faulty(name.clone(), Fault::Io(e)))?;
-            let value: Value = serde_json::from_slice(&content.unwrap_or_default())
+            let Some(content) = content else { continue };
+            let value: Value = serde_json::from_slice(&content)
                 .map_err(|e| GcError::Faulty(name, Fault::Parse(e.to_string())))?;
             catalogue::mentions(&value, named);
         }
         Ok(())
     }
 }
+
+/// What names the encrypted blobs of a stick (`neap_usb_sideload::manifest`).
+const STICK: &str = "stick.json";
 
 impl Writer<'_> {
     /// Removes what [`Depot::removable`] says.

@@ -51,6 +51,7 @@ pub mod files;
 pub mod fsck;
 pub mod gc;
 pub mod groups;
+mod held;
 pub mod limits;
 pub mod memory;
 pub mod mirror;

@@ -32,6 +32,10 @@ pub const METADATA_LEN_MAX: u64 = neap_trust::limits::TARGETS_LEN_MAX;
 /// Longest staged file: new metadata and the old that it replaces, in one envelope.
 pub const STAGED_LEN_MAX: u64 = 4 * METADATA_LEN_MAX;
 
+/// Longest record of what a depot took: a folder full of blobs with their trees, each digest in 80
+/// bytes, and half as much for metadata.
+pub const HELD_LEN_MAX: u64 = LIST_COUNT_MAX as u64 / 2 * 80 * 3 / 2;
+
 /// Longest receipt.
 pub const RECEIPT_LEN_MAX: u64 = 64 << 10;
 

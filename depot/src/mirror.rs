@@ -1,5 +1,6 @@
 //! A carrier's metadata kept by another: what a reader verified elsewhere, so that it can be read
-//! here. A mirror need not hold every role or blob that the metadata names.
+//! here. A mirror need not hold every role or blob that the metadata names: `mirror.json` tells which
+//! it took.
 
 use std::io;
 
@@ -11,6 +12,18 @@ use crate::store;
 use crate::writer::Writer;
 
 impl Writer<'_> {
+    /// Says that this depot takes only what it needs, so that what it does not take is not looked
+    /// for. To be called before blobs are added that come without all others.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn begin_mirror(&self) -> io::Result<()> {
+        match self.depot.store.open(&Name::mirror())? {
+            Some(_) => Ok(()),
+            None => self.hold(),
+        }
+    }
+
     /// Keeps metadata files by name. The timestamp becomes visible last, and never goes back: an
     /// older one is left out. The caller verified them; nothing here looks at signatures.
     ///
@@ -28,6 +41,8 @@ impl Writer<'_> {
             named.push((place(&name.meaning()), name, content));
         }
         named.sort_by_key(|(place, _, _)| *place);
+        let unrecorded = |error| PublishError::Io(Name::mirror(), error);
+        self.begin_mirror().map_err(unrecorded)?;
         for (_, name, content) in named {
             let failed = |error| PublishError::Io(name.clone(), error);
             self.lock.check().map_err(PublishError::LockLost)?;
@@ -40,7 +55,7 @@ impl Writer<'_> {
                 store::put(self.depot.store(), &name, content).map_err(failed)?;
             }
         }
-        Ok(())
+        self.hold().map_err(unrecorded)
     }
 
     fn mirror_timestamp(&self, content: &[u8]) -> Result<(), PublishError> {

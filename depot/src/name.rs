@@ -64,6 +64,8 @@ pub enum Meaning {
     Temporary,
     /// The lock of the one writer.
     Lock,
+    /// What a depot took that takes only what it needs.
+    Mirror,
     /// Not ours.
     Foreign,
 }
@@ -92,7 +94,11 @@ impl Folder {
             return Meaning::Foreign;
         }
         let meaning = match self {
-            Self::Top => (file == LOCK).then_some(Meaning::Lock),
+            Self::Top => match file {
+                LOCK => Some(Meaning::Lock),
+                MIRROR => Some(Meaning::Mirror),
+                _ => None,
+            },
             Self::Metadata => metadata(file),
             Self::Blobs => blob(file),
             Self::Receipts => None,
@@ -170,6 +176,12 @@ impl Name {
     #[must_use]
     pub fn lock() -> Self {
         Self { folder: Folder::Top, file: LOCK.into() }
+    }
+
+    /// What a depot took that takes only what it needs.
+    #[must_use]
+    pub fn mirror() -> Self {
+        Self { folder: Folder::Top, file: MIRROR.into() }
     }
 
     /// A file that a listing of `folder` gave.
@@ -279,6 +291,7 @@ fn is_safe(name: &str, len_max: usize) -> bool {
 }
 
 const LOCK: &str = "writer.lock";
+const MIRROR: &str = "mirror.json";
 const PARTIAL: &str = ".partial";
 const TEMPORARY: &str = "~";
 const TEMPORARY_END: &str = ".tmp";
@@ -310,6 +323,7 @@ mod tests {
             (Name::receipt(&device, 12), Meaning::Receipt(12)),
             (Name::timestamp(), Meaning::Timestamp),
             (Name::lock(), Meaning::Lock),
+            (Name::mirror(), Meaning::Mirror),
             (Name::metadata("3.root.json").expect("safe"), Meaning::Root(3)),
             (Name::metadata("9.snapshot.json").expect("safe"), Meaning::Snapshot(9)),
             (Name::metadata("4.g.fleet.json").expect("safe"), Meaning::Role(4, "g.fleet".into())),

@@ -305,6 +305,7 @@ impl Partial<'_> {
         }
         let tree = Name::tree(&self.digest);
         store.promote(&tree.partial(), &tree)?;
+        self.writer.hold()?;
         Ok(true)
     }
 

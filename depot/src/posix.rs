@@ -10,6 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -211,8 +212,10 @@ impl Files for Posix {
             }
             Err(error) => return Err(io::Error::from(error).into()),
         }
-        file.set_len(0)?;
-        file.write_all_at(who.as_bytes(), 0)?;
+        // It is never made shorter: FAT would give its cluster back while an entry leads there.
+        let before = file.metadata()?.len().min(HOLDER_LEN_MAX as u64);
+        let width = usize::try_from(before).unwrap_or(HOLDER_LEN_MAX);
+        file.write_all_at(format!("{who:width$}").as_bytes(), 0)?;
         Ok(Box::new(Flock { _file: file }))
     }
 
@@ -239,6 +242,14 @@ impl Object for PosixFile {
     fn forget(&self) -> io::Result<()> {
         Ok(rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed)?)
     }
+
+    fn ahead(&self, offset: u64, len: u64) {
+        if let Some(len) = NonZeroU64::new(len) {
+            // A hint: where it is not taken, the read itself says what is wrong.
+            rustix::fs::fadvise(&self.file, offset, Some(len), Advice::WillNeed)
+                .unwrap_or_default();
+        }
+    }
 }
 
 impl Edit for PosixFile {
@@ -264,5 +275,28 @@ impl Edit for PosixFile {
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A writer that is named shorter than the one before made the lock's file shorter: on FAT its
+    /// cluster was free before the entry that leads there was written, and a stick that was pulled
+    /// in between could not be written again.
+    #[test]
+    fn lock_never_shrinks_and_tells_who_has_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = Posix::open(folder.path()).expect("opened");
+        let len = || std::fs::metadata(folder.path().join("lock")).expect("made").len();
+        drop(files.lock("lock", "neap stick export, captain@bridge").expect("free"));
+        let before = len();
+        let held = files.lock("lock", "neap").expect("free again");
+        assert_eq!(len(), before);
+        let refused = files.lock("lock", "another").map(drop).expect_err("it is held");
+        assert_eq!(refused.to_string(), "another writer is at work: neap");
+        drop(held);
+        assert_eq!(len(), before, "who was refused wrote nothing");
     }
 }

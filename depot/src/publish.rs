@@ -112,6 +112,7 @@ impl Writer<'_> {
         self.check_versions(&files, &published)?;
         self.check_release(&files, &published)?;
         self.lock.check().map_err(PublishError::LockLost)?;
+        self.hold_all()?;
         for (name, content) in files.roles.iter().chain(&files.snapshot) {
             put_once(store, name, content)?;
         }
@@ -138,6 +139,17 @@ impl Writer<'_> {
         }
         for (name, content) in last {
             put_once(store, name, content)?;
+        }
+        Ok(())
+    }
+
+    /// Who publishes has all of it: what is missing from here on was lost.
+    fn hold_all(&self) -> Result<(), PublishError> {
+        let (store, record) = (&*self.depot.store, Name::mirror());
+        let failed = |error| PublishError::Io(record.clone(), error);
+        if store.open(&record).map_err(failed)?.is_some() {
+            store.delete(&record).map_err(failed)?;
+            store.settle(record.folder()).map_err(failed)?;
         }
         Ok(())
     }

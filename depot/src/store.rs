@@ -112,6 +112,10 @@ pub trait Object: Send + Sync {
         Ok(())
     }
 
+    /// Lets the medium begin to read what will be asked for next, while the caller does other
+    /// things. Nothing depends on it.
+    fn ahead(&self, _offset: u64, _len: u64) {}
+
     /// Gives `len` bytes from `offset` in order, as they come.
     ///
     /// # Errors
@@ -122,8 +126,9 @@ pub trait Object: Send + Sync {
         while done < len {
             let now = usize::try_from(len - done).unwrap_or(COPY_LEN).min(COPY_LEN);
             self.read_at(offset + done, &mut buffer[..now])?;
-            take(&buffer[..now])?;
             done += now as u64;
+            self.ahead(offset + done, (len - done).min(COPY_LEN as u64));
+            take(&buffer[..now])?;
         }
         Ok(())
     }

@@ -184,7 +184,7 @@ fn what_is_left_over_is_untidy_not_damage() {
     });
     assert_eq!(text, format!("blobs/{other}: nothing names it"));
     let (text, _) = found(|memory, _| drop(memory.create("blobs", &other).expect("made")));
-    assert_eq!(text, format!("blobs/{other}: cut short while written, and nothing names it"));
+    assert_eq!(text, format!("blobs/{other}: cut short while it was written"));
     let file = format!("{other}.partial");
     let (text, _) = found(|memory, _| drop(memory.create("blobs", &file).expect("made")));
     assert_eq!(text, format!("blobs/{other}: still coming"));

@@ -229,6 +229,7 @@ pub(crate) fn imported(
     let verified = recorder::verified(stick.depot(), state, &ask(&world.root));
     let verified = verified.map_err(|error| error.to_string())?;
     let writer = home.writer("world").map_err(|error| error.to_string())?;
+    writer.begin_mirror().map_err(|error| error.to_string())?;
     for offer in &verified.checked.groups[0].offers {
         let digest = Digest::from_hex(&offer.custom.blake3).ok_or("no digest")?;
         if home.blob(&digest).is_ok_and(|there| there.is_some()) {

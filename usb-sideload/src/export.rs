@@ -168,6 +168,8 @@ pub fn write(
 ) -> Result<Written, StickError> {
     let writer = stick.depot().writer("neap stick export")?;
     clear(stick)?;
+    let begun = writer.begin_mirror();
+    begun.map_err(|error| StickError::of(stick.title(), "mirror.json", error))?;
     let manifest = match stick.manifest() {
         Some(manifest) => manifest.clone(),
         None => Manifest::new(number()?),

@@ -133,6 +133,8 @@ impl Work<'_> {
         }
         let range = self.range(at);
         let (bytes, unread) = self.read(&range);
+        // The stick reads on while this is verified and written.
+        self.blob.ahead(range.end, range.end - range.start);
         let wrong = match self.partial.put_subtree(at, &pairs, &bytes) {
             Ok(Some(wrong)) => wrong,
             Ok(None) => return Ok(()),

@@ -103,6 +103,11 @@ impl<T: Edit> Object for PacedFile<T> {
         let _call = Call::begin();
         self.file.forget()
     }
+
+    fn ahead(&self, offset: u64, len: u64) {
+        let _call = Call::begin();
+        self.file.ahead(offset, len);
+    }
 }
 
 impl<T: Edit> Edit for PacedFile<T> {

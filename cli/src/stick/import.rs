@@ -17,7 +17,7 @@ use neap_usb_sideload::stick::{self, Stick};
 use serde_json::{Value, json};
 
 use super::proof::Inventory;
-use super::{Here, of_stick, staleness, verified};
+use super::{Here, of_io, of_stick, staleness, verified};
 use crate::args::Common;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -86,6 +86,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let writer = depot.writer("neap stick import").map_err(|error| {
         Failure::new(Exit::Error, format!("{}: {error}", place.display()), "wait until it ends")
     })?;
+    writer.begin_mirror().map_err(|error| of_io(&error, &place.display().to_string()))?;
     for document in &verified.documents {
         let added = writer.add(&mut Cursor::new(document), Present::Verify);
         added.map_err(|error| {

@@ -1,5 +1,6 @@
 #!/bin/bash
-# bed.sh FOLDER NEAP FLEET: FOLDER/vmlinuz and FOLDER/initramfs, for the machine of stick_qemu.rs.
+# bed.sh FOLDER NEAP FLEET: FOLDER/vmlinuz and FOLDER/initramfs, for the machine of stick_qemu.rs and
+# plugged_qemu.rs.
 # The kernel is Debian's own, for its drivers of USB sticks, FAT32 and exFAT; it is unpacked, not
 # installed, and kept in FOLDER for the next time. NEAP and the folder FLEET come along, the latter
 # at its own path. Exit status 77: something is not there and cannot be had; the last line says what.
@@ -8,7 +9,8 @@ bed=$1 neap=$2 fleet=$3
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PATH=$PATH:/usr/sbin:/sbin DEBIAN_FRONTEND=noninteractive
 DRIVERS="virtio_pci virtio_blk virtio_console xhci-pci usb-storage sd_mod vfat exfat
-    nls_cp437 nls_ascii nls_utf8 nls_iso8859-1"
+    nls_cp437 nls_ascii nls_utf8 nls_iso8859-1 ledtrig-timer"
+RULES="50-udev-default 60-block 60-persistent-storage 99-systemd"
 
 cannot() {
     echo "$1"
@@ -17,7 +19,7 @@ cannot() {
 
 # Tools by the package that brings them; whatever it takes, nothing is removed for it.
 for pair in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio \
-    mkfs.vfat:dosfstools mkfs.exfat:exfatprogs modprobe:kmod; do
+    mkfs.vfat:dosfstools mkfs.exfat:exfatprogs modprobe:kmod udevadm:udev; do
     tool=${pair%%:*} package=${pair#*:}
     command -v "$tool" >/dev/null ||
         apt-get install -y -qq --no-remove --no-install-recommends "$package" >/dev/null 2>&1 ||
@@ -42,7 +44,7 @@ version=$(ls kernel/lib/modules)
 
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-mkdir -p "$root"/{bin,dev,proc,sys,tmp,media/stick,"lib/modules/$version"}
+mkdir -p "$root"/{bin,dev,proc,run,sys,tmp,media/stick,lib/udev/rules.d,"lib/modules/$version"}
 cp "$(command -v busybox)" "$root/bin/busybox"
 for applet in $(busybox --list | grep -vx busybox); do
     ln -s busybox "$root/bin/$applet"
@@ -60,7 +62,14 @@ cp kernel/lib/modules/"$version"/modules.order "$root/lib/modules/$version/"
 depmod -b "$root" "$version"
 cp "$neap" "$root/bin/neap"
 strip "$root/bin/neap" 2>/dev/null || true
-ldd "$neap" | grep -o '/[^ )]*' | while read -r library; do
+udevadm=$(command -v udevadm)
+cp -L "$udevadm" "$root/bin/udevadm"
+ln -s udevadm "$root/bin/systemd-udevd"
+for rules in $RULES; do
+    cp "/lib/udev/rules.d/$rules.rules" "$root/lib/udev/rules.d/"
+done
+cp "$here/../../../packaging/udev/70-neap-stick.rules" "$root/lib/udev/rules.d/"
+{ ldd "$neap"; ldd "$udevadm"; } | grep -o '/[^ )]*' | sort -u | while read -r library; do
     mkdir -p "$root$(dirname "$library")"
     cp -L "$library" "$root$library"
 done

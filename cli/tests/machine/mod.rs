@@ -1,6 +1,9 @@
 //! A machine with a USB bus: QEMU without KVM, Debian's kernel, and one stick that can be plugged
 //! in and pulled at any moment. It owns the wires; what is done with them is the test's.
 
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -17,6 +20,8 @@ pub(crate) struct Machine {
     monitor: BufReader<UnixStream>,
     console: UnixStream,
     lines: Receiver<String>,
+    /// Lines that came, and that nobody waited for yet.
+    came: VecDeque<String>,
     /// Commands that were sent.
     sent: u32,
     /// Sticks that were plugged in; the last one is there if it was not pulled.
@@ -27,6 +32,23 @@ pub(crate) struct Machine {
 pub(crate) struct Started {
     number: u32,
     at: Instant,
+}
+
+/// Bytes that crossed the bus between the machine and the stick.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Moved {
+    pub(crate) read: u64,
+    pub(crate) written: u64,
+}
+
+impl Moved {
+    pub(crate) fn all(self) -> u64 {
+        self.read + self.written
+    }
+
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { read: self.read - before.read, written: self.written - before.written }
+    }
 }
 
 /// How a command ended.
@@ -101,7 +123,8 @@ impl Machine {
         let console = connected(&console);
         let lines = lines(&console);
         let monitor = BufReader::new(connected(&monitor));
-        let mut machine = Self { qemu, monitor, console, lines, sent: 0, plugged: 0 };
+        let mut machine =
+            Self { qemu, monitor, console, lines, came: VecDeque::new(), sent: 0, plugged: 0 };
         machine.answer().expect("a greeting");
         machine.ask("qmp_capabilities", json!({})).expect("granted");
         let up = machine.until(">up", BOOT, &mut String::new());
@@ -151,6 +174,17 @@ impl Machine {
         self.run(&format!("mount-stick {system}")).expect_code(0);
     }
 
+    /// What was read from the stick, and written to it, since it was plugged in.
+    pub(crate) fn moved(&mut self) -> Moved {
+        let name = format!("stick{}", self.plugged);
+        let told = self.ask("query-blockstats", json!({})).expect("counted");
+        let drives = told["return"].as_array().expect("a list of drives");
+        let stick = drives.iter().find(|drive| drive["node-name"] == name.as_str());
+        let stats = &stick.expect("the stick is plugged in")["stats"];
+        let bytes = |of: &str| stats[of].as_u64().expect("a number");
+        Moved { read: bytes("rd_bytes"), written: bytes("wr_bytes") }
+    }
+
     /// Pulls the stick, as it is, whoever uses it.
     pub(crate) fn pull(&mut self) {
         let name = format!("stick{}", self.plugged);
@@ -183,6 +217,13 @@ impl Machine {
         let line = format!("{} {command}\n", self.sent);
         self.console.write_all(line.as_bytes()).expect("the console takes a line");
         Started { number: self.sent, at: Instant::now() }
+    }
+
+    /// Whether a command has ended.
+    pub(crate) fn is_done(&mut self, started: &Started) -> bool {
+        self.came.extend(self.lines.try_iter());
+        let end = format!("<{} ", started.number);
+        self.came.iter().any(|line| line.starts_with(&end))
     }
 
     pub(crate) fn wait(&mut self, started: &Started) -> Ended {
@@ -229,7 +270,8 @@ impl Machine {
         let until = Instant::now() + longest;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).ok()?;
+            let came = self.came.pop_front();
+            let line = came.or_else(|| self.lines.recv_timeout(left).ok())?;
             if line.starts_with(begins) {
                 return Some(line);
             }

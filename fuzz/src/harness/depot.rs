@@ -33,6 +33,7 @@ pub fn depot_names(bytes: &[u8]) {
             Meaning::Tree(digest) => Name::tree(&digest).file().to_owned(),
             Meaning::Receipt(sequence) => Name::receipt(&device, sequence).file().to_owned(),
             Meaning::Lock => Name::lock().file().to_owned(),
+            Meaning::Mirror => Name::mirror().file().to_owned(),
             _ => file.to_string(),
         };
         assert_eq!(again, file, "{folder:?}");
