@@ -171,7 +171,7 @@ async fn receipts(
         let found = ask::receipt(&peer.connection, device.clone(), number).await;
         let Some(bytes) = found.map_err(|error| failed(&error))? else { continue };
         if let Err(why) = admission.receipt(&bytes, &bearer) {
-            eprintln!("{}: receipt {number} of {device} is not taken: {why}", peer.name);
+            eprintln!("{}: receipt {number} of {} is not taken: {why}", peer.name, device.as_str());
             exchanged.refused += 1;
             continue;
         }
@@ -184,7 +184,7 @@ async fn receipts(
         match ask::put_receipt(&peer.connection, device.clone(), number, bytes).await {
             Ok(()) => exchanged.given += 1,
             Err(AskError::Status(Status::Refused)) => {
-                eprintln!("{} does not take receipt {number} of {device}", peer.name);
+                eprintln!("{} does not take receipt {number} of {}", peer.name, device.as_str());
                 exchanged.refused += 1;
             }
             Err(error) => return Err(failed(&error)),
