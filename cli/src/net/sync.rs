@@ -171,7 +171,7 @@ async fn receipts(
         let found = ask::receipt(&peer.connection, device.clone(), number).await;
         let Some(bytes) = found.map_err(|error| failed(&error))? else { continue };
         if let Err(why) = admission.receipt(&bytes, &bearer) {
-            eprintln!("{}: receipt {number} of {device} is not taken: {why}", peer.name);
+            eprintln!("{}: receipt {number} of {} is not taken: {why}", peer.name, device.as_str());
             exchanged.refused += 1;
             continue;
         }
@@ -184,7 +184,7 @@ async fn receipts(
         match ask::put_receipt(&peer.connection, device.clone(), number, bytes).await {
             Ok(()) => exchanged.given += 1,
             Err(AskError::Status(Status::Refused)) => {
-                eprintln!("{} does not take receipt {number} of {device}", peer.name);
+                eprintln!("{} does not take receipt {number} of {}", peer.name, device.as_str());
                 exchanged.refused += 1;
             }
             Err(error) => return Err(failed(&error)),
@@ -194,14 +194,14 @@ async fn receipts(
 }
 
 /// The receipts that one side has and the other lacks, by the highest number of each device.
-fn missing(
-    has: &[(Device, u64)],
+fn missing<'a>(
+    has: &'a [(Device, u64)],
     lacks: &[(Device, u64)],
-) -> impl Iterator<Item = (Device, u64)> + use<> {
+) -> impl Iterator<Item = (Device, u64)> + use<'a> {
     let known: BTreeMap<_, _> = lacks.iter().cloned().collect();
-    has.to_vec().into_iter().flat_map(move |(device, last)| {
-        let first = known.get(&device).map_or(1, |number| number.saturating_add(1));
-        let last = last.min(first.saturating_add(RECEIPTS_MAX - 1));
+    has.iter().flat_map(move |(device, last)| {
+        let first = known.get(device).map_or(1, |number| number.saturating_add(1));
+        let last = *last.min(&first.saturating_add(RECEIPTS_MAX - 1));
         (first..=last).map(move |number| (device.clone(), number))
     })
 }
