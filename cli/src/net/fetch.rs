@@ -328,6 +328,8 @@ impl Fetch<'_> {
     /// Refuses what would not fit into the budget of any link, before it begins.
     fn check_budget(&self, len: u64, last: Option<&Offer>, alone: bool) -> Result<(), Failure> {
         let update = last.and_then(|offer| offer.custom.to.as_deref()).and_then(Digest::from_hex);
+        // What was set aside for metadata is for the update as well.
+        self.purse.settle(self.config.links.values().cloned());
         self.purse.set_update(update);
         let with_headers = len + len / 16;
         let fits = |link: &Profile| match self.purse.left_of(link) {
