@@ -5,7 +5,8 @@ mod common;
 mod signing;
 
 use std::fs::{self, File};
-use std::net::UdpSocket;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -108,6 +109,14 @@ impl Ship {
             text += &format!("[[peer]]\naddress = \"127.0.0.1:{port}\"\nlink = \"{link}\"\n");
         }
         self.desk().write(&format!("{name}.toml"), format!("{text}{link}").as_bytes());
+    }
+
+    /// Lets a node write its counts to a file of its name.
+    fn count(&self, name: &str) {
+        let place = self.desk().path(&format!("{name}.prom"));
+        let text = self.desk().text(&format!("{name}.toml"));
+        let text = format!("{text}[metrics]\ntextfile = {place:?}\n");
+        self.desk().write(&format!("{name}.toml"), text.as_bytes());
     }
 
     fn start(&self, arguments: &str, log: &str) -> Running {
@@ -219,14 +228,77 @@ fn a_killed_fetch_goes_on_and_the_image_is_made_while_it_comes() {
     assert_eq!(fetched["applied"]["schema"], "neap.apply.v1");
 }
 
+/// The value of a count; 0 where it is not shown.
+fn count(text: &str, name: &str, label: &str) -> f64 {
+    let named = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(label);
+    let found = text.lines().find(named).and_then(|line| line.rsplit(' ').next());
+    found.map_or(0.0, |value| value.parse().expect("a number"))
+}
+
+#[test]
+fn counts_say_what_was_fetched_given_saved_and_gone_on_with() {
+    let ship = Ship::new();
+    ship.count("dev1");
+    let at = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
+    let listen = format!("[metrics]\nlisten = \"{at}\"\n");
+    let fetch = "fetch --config dev1.toml --version 1.0 --json --quiet";
+    // A shore that gives a peer less than the patch in a day.
+    ship.configure("shore", &listen);
+    let bounded = format!("peer_day_bytes = 1200000\n{}", ship.desk().text("shore.toml"));
+    ship.desk().write("shore.toml", bounded.as_bytes());
+    {
+        let _shore = ship.serve();
+        let mut stopped = ship.start(&format!("{fetch} --patience 3"), "stopped");
+        let is_met = || count(&metrics(at), "neap_peers", "class=\"lan\"") == 1.0;
+        ship.until("a peer is counted", is_met);
+        let ended = stopped.0.wait().expect("it is a child");
+        assert_eq!(ended.code(), Some(10));
+    }
+    ship.configure("shore", &listen);
+    let _shore = ship.serve();
+    let mut fetching = ship.start(fetch, "dev1");
+    ship.ended(&mut fetching, "dev1");
+    let counts = ship.desk().text("dev1-fetch.prom");
+    let of = |name: &str, label: &str| count(&counts, name, label);
+    let (came, link) = (of("neap_bytes_total", "class=\"sat\""), "class=\"sat\"");
+    // What the first shore did not give. Half of the image, 2 MB, is another in each version.
+    assert!((5e5..1.6e6).contains(&came), "{counts}");
+    assert!(of("neap_bytes_saved_total", "verb=") > 1.9e6, "{counts}");
+    assert_eq!(of("neap_resume_total", "verb="), 1.0, "{counts}");
+    assert!(of("neap_sent_bytes_total", link) > 1e3, "{counts}");
+    for time in ["neap_last_check_timestamp_seconds", "neap_last_success_timestamp_seconds"] {
+        assert!(of(time, "verb=") > 1.7e9, "{counts}");
+    }
+    let given = metrics(at);
+    assert!(count(&given, "neap_sent_bytes_total", "class=\"lan\"") > came, "{given}");
+}
+
+/// What a node shows over HTTP; nothing while it does not listen.
+fn metrics(at: SocketAddr) -> String {
+    let mut text = String::new();
+    if let Ok(mut stream) = TcpStream::connect(at) {
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("asked");
+        stream.read_to_string(&mut text).expect("answered");
+    }
+    text
+}
+
 #[test]
 fn a_spent_budget_stops_a_fetch_before_it_begins_and_fleets_do_not_mix() {
     let ship = Ship::new();
     let _shore = ship.serve();
     ship.configure("dev1", "[link.sat]\nday_bytes = 1000000\n");
+    ship.count("dev1");
     let dear = ship.desk().run("fetch --config dev1.toml --version 1.0");
     dear.expect_error(11, &["radar", "of the budget"]);
     assert!(!ship.desk().path("dev1.depot/blobs").exists(), "nothing of it was fetched");
+    let counts = ship.desk().text("dev1-fetch.prom");
+    assert_eq!(count(&counts, "neap_rejected_total", "reason=\"budget\""), 1.0, "{counts}");
+    let left = count(&counts, "neap_budget_remaining_bytes", "link=\"sat\"");
+    assert!(left > 5e5 && left < 1e6, "{counts}");
+    // What is set aside ahead is no less left: a budget for the patch and little more is enough.
+    ship.configure("dev1", "[link.sat]\nday_bytes = 3000000\n");
+    ship.desk().run("fetch --config dev1.toml --version 1.0 --quiet").expect_code(0);
 
     // A device of another fleet.
     ship.desk().run("key new other").expect_code(0);

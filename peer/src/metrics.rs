@@ -20,12 +20,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub enum Source {
     /// From outside the site.
     Wan,
-    /// From a peer of the site.
+    /// From the site's own network.
     Lan,
-    /// From a stick.
-    Usb,
-    /// From what the device had.
-    Base,
 }
 
 /// Why a peer or what it sent was refused.
@@ -35,16 +31,12 @@ pub enum Reason {
     Identity,
     /// A certificate that was revoked.
     Revoked,
-    /// No protocol version in common.
-    Version,
-    /// A message that is none.
+    /// A message that is none, may not be sent, or came too slowly.
     Malformed,
     /// Bytes that are not what was asked for.
     WrongBytes,
-    /// More streams, requests or bytes than a peer may have.
+    /// More connections than there may be.
     Limit,
-    /// Too slow to be let go on.
-    Slow,
     /// Metadata whose signatures or role do not hold.
     Signature,
     /// Metadata that is older than what is known.
@@ -65,11 +57,11 @@ pub struct Metrics {
     /// The verb that counts, a label of each line: two of a machine may be collected together.
     /// None if it is empty.
     pub verb: String,
-    /// Bytes received, by where they are from and the class of the link, if there was one.
-    pub received: BTreeMap<(Source, Option<Class>), u64>,
+    /// Bytes of releases received, by where they are from and the class of the link.
+    pub received: BTreeMap<(Source, Class), u64>,
     /// Bytes sent, by the class of the link.
     pub sent: BTreeMap<Class, u64>,
-    /// Bytes that whole images would have taken over the costly link, beyond what was received.
+    /// Bytes that whole images would have taken over links that cost, beyond what was received.
     pub saved: u64,
     /// Fetches that went on where they had stopped.
     pub resumes: u64,
@@ -94,22 +86,18 @@ impl Source {
         match self {
             Self::Wan => "wan",
             Self::Lan => "lan",
-            Self::Usb => "usb",
-            Self::Base => "base",
         }
     }
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 9] = [
         Self::Identity,
         Self::Revoked,
-        Self::Version,
         Self::Malformed,
         Self::WrongBytes,
         Self::Limit,
-        Self::Slow,
         Self::Signature,
         Self::Rollback,
         Self::Expired,
@@ -122,11 +110,9 @@ impl Reason {
         match self {
             Self::Identity => "identity",
             Self::Revoked => "revoked",
-            Self::Version => "version",
             Self::Malformed => "malformed",
             Self::WrongBytes => "wrong_bytes",
             Self::Limit => "limit",
-            Self::Slow => "slow",
             Self::Signature => "signature",
             Self::Rollback => "rollback",
             Self::Expired => "expired",
@@ -137,7 +123,7 @@ impl Reason {
 
 impl Metrics {
     /// Counts bytes that were received.
-    pub fn receive(&mut self, source: Source, class: Option<Class>, bytes: u64) {
+    pub fn receive(&mut self, source: Source, class: Class, bytes: u64) {
         count(self.received.entry((source, class)).or_default(), bytes);
     }
 
@@ -160,8 +146,7 @@ impl Metrics {
         page.line("neap_info", &[("version", &self.version), ("site", &self.site)], 1);
         page.head("neap_bytes_total", "counter", "Bytes received, by source and class of link.");
         for ((source, class), bytes) in self.all_received() {
-            let mut labels = vec![("source", source.name())];
-            labels.extend(class.map(|class| ("class", class.name())));
+            let labels = [("source", source.name()), ("class", class.name())];
             page.line("neap_bytes_total", &labels, bytes);
         }
         page.head("neap_sent_bytes_total", "counter", "Bytes sent to peers, by class of link.");
@@ -199,11 +184,11 @@ impl Metrics {
     }
 
     /// What was received, and 0 from each class of link that nothing was received over.
-    fn all_received(&self) -> BTreeMap<(Source, Option<Class>), u64> {
+    fn all_received(&self) -> BTreeMap<(Source, Class), u64> {
         let mut all = BTreeMap::from([
-            ((Source::Lan, Some(Class::Lan)), 0),
-            ((Source::Wan, Some(Class::Port)), 0),
-            ((Source::Wan, Some(Class::Sat)), 0),
+            ((Source::Lan, Class::Lan), 0),
+            ((Source::Wan, Class::Port), 0),
+            ((Source::Wan, Class::Sat), 0),
         ]);
         all.extend(&self.received);
         all
@@ -325,9 +310,8 @@ mod tests {
     fn what_was_counted_is_shown() {
         let mut metrics =
             Metrics { version: "0.1.0".into(), site: "A".into(), ..Metrics::default() };
-        metrics.receive(Source::Wan, Some(Class::Sat), 7);
-        metrics.receive(Source::Wan, Some(Class::Sat), 5);
-        metrics.receive(Source::Usb, None, 3);
+        metrics.receive(Source::Wan, Class::Sat, 7);
+        metrics.receive(Source::Wan, Class::Sat, 5);
         metrics.send(Class::Lan, 9);
         metrics.reject(Reason::WrongBytes);
         metrics.budget.insert("vsat".into(), Left::Bytes(11));
@@ -337,7 +321,6 @@ mod tests {
         for (name, expected) in [
             ("neap_info{version=\"0.1.0\",site=\"A\"}", "1"),
             ("neap_bytes_total{source=\"wan\",class=\"sat\"}", "12"),
-            ("neap_bytes_total{source=\"usb\"}", "3"),
             ("neap_sent_bytes_total{class=\"lan\"}", "9"),
             ("neap_rejected_total{reason=\"wrong_bytes\"}", "1"),
             ("neap_budget_remaining_bytes{link=\"vsat\"}", "11"),

@@ -271,6 +271,7 @@ async fn connections_of_a_device_beyond_three_are_closed() {
     }
     let alive = open.iter().filter(|raw| raw.connection.close_reason().is_none());
     assert_eq!(alive.count(), CONNECTIONS_PER_PEER_MAX);
+    assert_eq!(world.node.turned_away(), 10 - CONNECTIONS_PER_PEER_MAX as u64);
     world.serves_the_honest().await;
 }
 

@@ -24,11 +24,12 @@ use neap_peer::shelf::{Shelf, Use};
 use neap_peer::swarm::Fault;
 use neap_trust::client::directory::StateFolder;
 use neap_trust::client::{Checked, Refusal};
+use neap_trust::target::Kind;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::ledger::Ledger;
-use super::metrics::{Counts, Exporter, connected};
+use super::metrics::{Counts, Exporter, enter_node};
 use super::painter::Painter;
 use super::purse::Purse;
 use super::{Configuration, QUIET, runtime, start};
@@ -87,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Failure> {
         let shown = shown(&counts, &purse, &config, site.node());
         let exporter = Exporter::start(&config, "fetch", shown).await;
         let fetch = Fetch { args, group, product, config, shelf, purse, counts };
-        let done = fetch.all(&mut site).await;
+        let done = fetch.all(&mut site).await.inspect_err(|failure| fetch.refused(failure));
         site.hang_up();
         exporter.end();
         fetch.purse.settle(fetch.config.links.values().cloned());
@@ -121,7 +122,7 @@ fn shown(
         let mut metrics = counts.lock().clone();
         metrics.budget =
             links.iter().map(|link| (link.name.clone(), purse.left_of(link))).collect();
-        metrics.peers = connected(&node);
+        enter_node(&mut metrics, &node);
         metrics.text()
     }
 }
@@ -130,7 +131,7 @@ impl Fetch<'_> {
     async fn all(&self, site: &mut Site) -> Result<Outcome, Failure> {
         let began = Instant::now();
         site.gather(QUIET, self.config.mdns).await;
-        let checked = self.metadata(site).await.inspect_err(|failure| self.refused(failure))?;
+        let checked = self.metadata(site).await?;
         self.counts.lock().last_check = Some(Timestamp::now());
         let group = checked.groups.first();
         let offers = group.map(|group| &group.offers[..]).unwrap_or_default();
@@ -139,6 +140,7 @@ impl Fetch<'_> {
         let planned = plan(offers, &device).map_err(|reason| refused(&reason, &self.product))?;
         let steps: Vec<Offer> = planned.steps.into_iter().cloned().collect();
         self.check_budget(planned.fetch_len, steps.last(), site.is_alone())?;
+        let whole = steps.last().map_or(0, |last| whole_len(offers, last));
         let mut ledger = Ledger::load(&self.config.state);
         let (mut rows, mut applied) = (Vec::new(), None);
         for step in &steps {
@@ -151,7 +153,12 @@ impl Fetch<'_> {
         if let Err(error) = ledger.store(&self.config.state) {
             eprintln!("what peers did is not kept: {error}");
         }
-        self.counts.lock().last_success = Some(Timestamp::now());
+        let mut metrics = self.counts.lock();
+        let came = metrics.received.iter().filter(|((source, _), _)| *source == Source::Wan);
+        let came: u64 = came.map(|(_, bytes)| bytes).sum();
+        metrics.saved = whole.saturating_sub(came);
+        metrics.last_success = Some(Timestamp::now());
+        drop(metrics);
         Ok(self.outcome(&rows, applied, began.elapsed()))
     }
 
@@ -162,7 +169,7 @@ impl Fetch<'_> {
         for (name, groups) in &fetched.taken.by_name {
             let class = classes.get(name).copied().unwrap_or(Class::Lan);
             let source = if class == Class::Lan { Source::Lan } else { Source::Wan };
-            metrics.receive(source, Some(class), (groups * GROUP_LEN as u64).min(len));
+            metrics.receive(source, class, (groups * GROUP_LEN as u64).min(len));
         }
         let whole = neap_depot::tree::groups(len);
         metrics.resumes += u64::from(fetched.before > 0 && fetched.before < whole);
@@ -179,6 +186,7 @@ impl Fetch<'_> {
             Exit::Refused => Reason::Signature,
             Exit::Rollback => Reason::Rollback,
             Exit::Expired => Reason::Expired,
+            Exit::OverBudget => Reason::Budget,
             _ => return,
         };
         self.counts.lock().reject(reason);
@@ -220,26 +228,28 @@ impl Fetch<'_> {
                 site.wait(turn.saturating_duration_since(Instant::now()).min(POLL)).await;
                 continue;
             }
-            match site.shore().await {
-                Ok(peer) => {
-                    if let Some(checked) = self.asked(site, &peer, &wanted, &mut refused).await {
-                        return Ok(checked);
-                    }
+            let mut reached = site.shore().await;
+            if let Ok(peer) = &reached {
+                if let Some(checked) = self.asked(site, peer, &wanted, &mut refused).await {
+                    return Ok(checked);
                 }
-                Err(why) => {
-                    if let Some(checked) = self.elsewhere(site, &wanted, &mut refused).await {
-                        return Ok(checked);
-                    }
-                    if refused.is_none() && turn.elapsed() > Duration::from_secs(self.args.patience)
-                    {
-                        let why = why.map_or("no peer is configured".into(), |why| why.to_string());
-                        let next = "look at the link; the same command goes on from there";
-                        return Err(Failure::new(Exit::Interrupted, format!("shore: {why}"), next));
-                    }
-                    if refused.is_none() {
-                        site.wait(RETRY).await;
-                        continue;
-                    }
+                if let Some(why) = peer.sent_away() {
+                    refused = None;
+                    reached = Err(Some(why));
+                }
+            }
+            if let Err(why) = reached {
+                if let Some(checked) = self.elsewhere(site, &wanted, &mut refused).await {
+                    return Ok(checked);
+                }
+                if refused.is_none() && turn.elapsed() > Duration::from_secs(self.args.patience) {
+                    let why = why.map_or("no peer is configured".into(), |why| why.to_string());
+                    let next = "look at the link; the same command goes on from there";
+                    return Err(Failure::new(Exit::Interrupted, format!("shore: {why}"), next));
+                }
+                if refused.is_none() {
+                    site.wait(RETRY).await;
+                    continue;
                 }
             }
             if let Some((name, refusal)) = refused.take() {
@@ -320,6 +330,8 @@ impl Fetch<'_> {
     /// Refuses what would not fit into the budget of any link, before it begins.
     fn check_budget(&self, len: u64, last: Option<&Offer>, alone: bool) -> Result<(), Failure> {
         let update = last.and_then(|offer| offer.custom.to.as_deref()).and_then(Digest::from_hex);
+        // What was set aside for metadata is for the update as well.
+        self.purse.settle(self.config.links.values().cloned());
         self.purse.set_update(update);
         let with_headers = len + len / 16;
         let fits = |link: &Profile| match self.purse.left_of(link) {
@@ -451,6 +463,13 @@ impl Fetch<'_> {
         let json = as_json(rows, &crossed, applied_json, took);
         Outcome { text, json }
     }
+}
+
+/// What the image would take whole: as the release has it, or else as it is.
+fn whole_len(offers: &[Offer], last: &Offer) -> u64 {
+    let is_it =
+        |offer: &&Offer| offer.custom.kind == Kind::Full && offer.custom.to == last.custom.to;
+    offers.iter().find(is_it).map_or(last.custom.to_len.unwrap_or(0), |whole| whole.len)
 }
 
 fn as_json(

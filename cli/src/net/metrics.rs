@@ -1,15 +1,14 @@
 //! What `neap serve` and `neap fetch` count, and where it goes: over HTTP, to a file.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use neap_peer::config::Config;
-use neap_peer::link::Class;
 use neap_peer::metrics::{Metrics, Reason};
 use neap_peer::quic::metrics_http::{self, Listener};
-use neap_peer::quic::node::{Node, Peer};
+use neap_peer::quic::node::Node;
 use neap_peer::tls::Refused;
 use tokio::task::JoinHandle;
 
@@ -44,46 +43,15 @@ impl Counts {
     }
 }
 
-/// Bytes that peers were sent, by class, also of those that are gone.
-#[derive(Default)]
-pub(crate) struct Traffic {
-    gone: BTreeMap<Class, u64>,
-    here: BTreeMap<u32, Arc<Peer>>,
-}
-
-impl Traffic {
-    pub(crate) fn up(&mut self, peer: &Arc<Peer>) {
-        self.here.insert(peer.id, Arc::clone(peer));
-    }
-
-    pub(crate) fn down(&mut self, id: u32) {
-        if let Some(peer) = self.here.remove(&id) {
-            *self.gone.entry(class(&peer)).or_default() += peer.connection.stats().udp_tx.bytes;
-        }
-    }
-
-    /// All of it until now.
-    pub(crate) fn sent(&self) -> BTreeMap<Class, u64> {
-        let mut sent = self.gone.clone();
-        for peer in self.here.values() {
-            *sent.entry(class(peer)).or_default() += peer.connection.stats().udp_tx.bytes;
-        }
-        sent
-    }
-}
-
-/// Peers that are connected, by class.
-pub(crate) fn connected(node: &Node) -> BTreeMap<Class, u64> {
-    let mut connected = BTreeMap::new();
+/// Enters what the node itself counts.
+pub(crate) fn enter_node(metrics: &mut Metrics, node: &Node) {
+    metrics.sent = node.sent();
     for peer in node.peers() {
-        *connected.entry(class(&peer)).or_default() += 1;
+        *metrics.peers.entry(peer.class).or_default() += 1;
     }
-    connected
-}
-
-/// Members of the site are on its network; all others may be behind a link that costs.
-fn class(peer: &Peer) -> Class {
-    if peer.same_site { Class::Lan } else { Class::Sat }
+    let malformed = node.served().malformed.load(Ordering::Relaxed);
+    metrics.rejected.insert(Reason::Malformed, malformed);
+    metrics.rejected.insert(Reason::Limit, node.turned_away());
 }
 
 /// Shows metrics for as long as it lives.

@@ -56,10 +56,14 @@ impl Purse {
         self.lock().update = update;
     }
 
-    /// Bytes that may still cross a link for the current update.
+    /// Bytes that may still cross a link for the current update, with what is set aside for it.
     pub(crate) fn left_of(&self, link: &Profile) -> Left {
         let inner = self.lock();
-        inner.meter.left(inner.charge(link), &link.limits(inner.site.as_ref()), now())
+        let charge = inner.charge(link);
+        match inner.meter.left(charge, &link.limits(inner.site.as_ref()), now()) {
+            Left::Unlimited => Left::Unlimited,
+            Left::Bytes(left) => Left::Bytes(left.saturating_add(inner.meter.ready(charge))),
+        }
     }
 
     /// Gives back what was set aside and not used.

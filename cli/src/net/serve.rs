@@ -1,13 +1,12 @@
 //! `neap serve`: gives a depot to the devices of the fleet, and takes their receipts.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Args as Group;
 use neap_peer::config::Config;
-use neap_peer::metrics::Reason;
 use neap_peer::quic::node::{Event, Node};
 use neap_peer::quic::{mdns, metadata};
 use neap_peer::shelf::Use;
@@ -15,7 +14,7 @@ use neap_peer::tls::Admission;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::metrics::{Counts, Exporter, Traffic, connected};
+use super::metrics::{Counts, Exporter, enter_node};
 use super::{Configuration, Started, runtime, start};
 use crate::args::Common;
 use crate::ca;
@@ -63,8 +62,7 @@ async fn serve(config: Config, common: Common) -> Result<Outcome, Failure> {
     if let Some(Err(why)) = &discovery {
         eprintln!("not found by multicast: {why}; peers need this address in their configuration");
     }
-    let traffic = Arc::new(Mutex::new(Traffic::default()));
-    let exporter = Exporter::start(&config, "serve", shown(&node, &counts, &traffic)).await;
+    let exporter = Exporter::start(&config, "serve", shown(&node, &counts)).await;
     tokio::spawn(look_after(node.clone(), config.clone(), admission, shelf));
     let (mut term, mut int) = (
         signal(SignalKind::terminate()).map_err(failed)?,
@@ -75,15 +73,9 @@ async fn serve(config: Config, common: Common) -> Result<Outcome, Failure> {
             _ = term.recv() => break,
             _ = int.recv() => break,
             event = events.recv() => match event {
-                Some(Event::Up(peer)) => {
-                    traffic.lock().unwrap_or_else(PoisonError::into_inner).up(&peer);
-                    if !common.quiet {
-                        let from = peer.connection.remote_address();
-                        eprintln!("{} connected from {from}", peer.name);
-                    }
-                }
-                Some(Event::Down(id)) => {
-                    traffic.lock().unwrap_or_else(PoisonError::into_inner).down(id);
+                Some(Event::Up(peer)) if !common.quiet => {
+                    let from = peer.connection.remote_address();
+                    eprintln!("{} connected from {from}", peer.name);
                 }
                 Some(_) => {}
                 None => break,
@@ -100,18 +92,11 @@ async fn serve(config: Config, common: Common) -> Result<Outcome, Failure> {
 }
 
 /// What `neap serve` shows when it is asked.
-fn shown(
-    node: &Node,
-    counts: &Counts,
-    traffic: &Arc<Mutex<Traffic>>,
-) -> impl Fn() -> String + Send + Sync + use<> {
-    let (node, counts, traffic) = (node.clone(), counts.clone(), Arc::clone(traffic));
+fn shown(node: &Node, counts: &Counts) -> impl Fn() -> String + Send + Sync + use<> {
+    let (node, counts) = (node.clone(), counts.clone());
     move || {
         let mut metrics = counts.lock().clone();
-        metrics.sent = traffic.lock().unwrap_or_else(PoisonError::into_inner).sent();
-        metrics.peers = connected(&node);
-        let malformed = node.served().malformed.load(Ordering::Relaxed);
-        metrics.rejected.insert(Reason::Malformed, malformed);
+        enter_node(&mut metrics, &node);
         metrics.text()
     }
 }

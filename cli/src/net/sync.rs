@@ -194,14 +194,14 @@ async fn receipts(
 }
 
 /// The receipts that one side has and the other lacks, by the highest number of each device.
-fn missing(
-    has: &[(Device, u64)],
+fn missing<'a>(
+    has: &'a [(Device, u64)],
     lacks: &[(Device, u64)],
-) -> impl Iterator<Item = (Device, u64)> + use<> {
+) -> impl Iterator<Item = (Device, u64)> + use<'a> {
     let known: BTreeMap<_, _> = lacks.iter().cloned().collect();
-    has.to_vec().into_iter().flat_map(move |(device, last)| {
-        let first = known.get(&device).map_or(1, |number| number.saturating_add(1));
-        let last = last.min(first.saturating_add(RECEIPTS_MAX - 1));
+    has.iter().flat_map(move |(device, last)| {
+        let first = known.get(device).map_or(1, |number| number.saturating_add(1));
+        let last = *last.min(&first.saturating_add(RECEIPTS_MAX - 1));
         (first..=last).map(move |number| (device.clone(), number))
     })
 }

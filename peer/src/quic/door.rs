@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use quinn::ServerConfig;
 use quinn::crypto::rustls::QuicServerConfig;
@@ -55,6 +56,7 @@ pub(super) async fn accept(inner: Arc<Inner>) {
     while let Some(incoming) = inner.endpoint.accept().await {
         // Half of them are those that are not yet let in.
         if inner.endpoint.open_connections() >= 2 * CONNECTION_COUNT_MAX {
+            inner.turned_away.fetch_add(1, Ordering::Relaxed);
             incoming.refuse();
             continue;
         }
@@ -95,6 +97,7 @@ pub(super) fn coming(inner: &Arc<Inner>, from: Origin) -> Option<Coming> {
     let mut state = inner.state();
     let count = state.coming.entry(from.clone()).or_default();
     if *count >= max {
+        inner.turned_away.fetch_add(1, Ordering::Relaxed);
         return None;
     }
     *count += 1;

@@ -1,5 +1,7 @@
 //! The endpoint of a node: who is connected, what they say of themselves, and what we tell them.
 
+mod greet;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -10,25 +12,26 @@ use std::time::{Duration, Instant};
 
 use neap_engine::digest::Digest;
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, Endpoint, EndpointConfig, VarInt};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, VarInt};
 use tokio::sync::mpsc;
 
-use super::answer::{Asker, Served, answer_all};
-use super::door::{Origin, accept, bind, coming, is_near, mapped, server_config};
+use super::answer::Served;
+use super::door::{Origin, accept, bind, is_near, mapped, server_config};
 pub use super::error::DialError;
 use super::notices::{self, Broken};
 use super::transport;
 use crate::allowance::Allowance;
-use crate::congestion::tell_rate;
 use crate::limits::{
     ADDRESS_COUNT_MAX, BLOBS_PER_PEER_MAX, CONNECTION_COUNT_MAX, CONNECTIONS_PER_PEER_MAX,
-    HELLO_MS_MAX, NOTICES_BURST, NOTICES_PER_S, REQUEST_MS_MAX, TELLS_MAX,
+    HELLO_MS_MAX, NOTICES_BURST, NOTICES_PER_S, REQUEST_MS_MAX,
 };
 use crate::link::{Class, Profile};
 use crate::quota::Quota;
 use crate::shelf::Shelf;
 use crate::tls::{self, Admission, Identity};
 use crate::wire::{Address, Hello, Notice, VERSION};
+pub(super) use greet::greet;
+use greet::hello_of;
 
 /// What a node is set to.
 #[derive(Debug, Clone)]
@@ -72,6 +75,8 @@ pub struct Peer {
     pub name: String,
     /// Whether it is a member of our site.
     pub same_site: bool,
+    /// Of which kind the link to it is.
+    pub class: Class,
     /// Whether we dialled it.
     pub is_dialled: bool,
     /// Where it listens, if it does.
@@ -104,6 +109,8 @@ pub(super) struct Inner {
     served: Arc<Served>,
     quota: Option<Arc<Mutex<Quota>>>,
     next: AtomicU64,
+    /// Connections beyond what is allowed.
+    pub(super) turned_away: AtomicU64,
     events: mpsc::Sender<Event>,
     state: Mutex<State>,
 }
@@ -111,6 +118,8 @@ pub(super) struct Inner {
 #[derive(Default)]
 pub(super) struct State {
     peers: BTreeMap<u32, Arc<Peer>>,
+    /// Bytes that peers were sent which are gone, by class of link.
+    sent: BTreeMap<Class, u64>,
     /// The newest timestamp that is known, which members of the site are told.
     fresh: Option<Vec<u8>>,
     dialling: BTreeSet<String>,
@@ -168,6 +177,7 @@ impl Node {
             served: Arc::default(),
             quota,
             next: AtomicU64::new(1),
+            turned_away: AtomicU64::new(0),
             events,
             state: Mutex::default(),
         });
@@ -195,6 +205,23 @@ impl Node {
     #[must_use]
     pub fn served(&self) -> &Served {
         &self.inner.served
+    }
+
+    /// Bytes of UDP payload that peers were sent so far, by class of link.
+    #[must_use]
+    pub fn sent(&self) -> BTreeMap<Class, u64> {
+        let state = self.inner.state();
+        let mut sent = state.sent.clone();
+        for peer in state.peers.values() {
+            *sent.entry(peer.class).or_default() += peer.connection.stats().udp_tx.bytes;
+        }
+        sent
+    }
+
+    /// Connections that were refused so far because there were too many.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        self.inner.turned_away.load(Ordering::Relaxed)
     }
 
     /// Who is connected.
@@ -275,6 +302,19 @@ impl Peer {
         self.connection.close_reason().is_none()
     }
 
+    /// Why the peer ended the connection, if it did. One that does not admit us says so only after
+    /// its handshake, when ours is long over.
+    #[must_use]
+    pub fn sent_away(&self) -> Option<DialError> {
+        match self.connection.close_reason()? {
+            ConnectionError::ConnectionClosed(close) => Some(DialError::Connect(close.to_string())),
+            ConnectionError::ApplicationClosed(close) => {
+                Some(DialError::Protocol(close.to_string()))
+            }
+            _ => None,
+        }
+    }
+
     /// Tells the peer something. A peer that does not take its notices loses its connection.
     pub fn tell(&self, notice: Notice) {
         if self.tell.try_send(notice).is_err() {
@@ -306,15 +346,15 @@ impl Inner {
     /// members that dialled each other, the connection stays that the first of the names made.
     fn enter(&self, peer: &Arc<Peer>) -> bool {
         let mut state = self.state();
-        if state.peers.len() >= CONNECTION_COUNT_MAX {
-            return false;
-        }
         let same = state.peers.values().filter(|other| other.name == peer.name);
         let same: Vec<_> = same.cloned().collect();
+        let is_full = state.peers.len() >= CONNECTION_COUNT_MAX;
+        if is_full || same.len() >= CONNECTIONS_PER_PEER_MAX {
+            self.turned_away.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
         let rank = |peer: &Peer| peer.is_dialled == (self.me < peer.name);
-        if same.len() >= CONNECTIONS_PER_PEER_MAX
-            || same.iter().any(|other| peer.same_site && rank(other) && !rank(peer))
-        {
+        if same.iter().any(|other| peer.same_site && rank(other) && !rank(peer)) {
             return false;
         }
         // The newer one of the same kind is the one that works.
@@ -350,116 +390,32 @@ async fn dial(
     greet(inner, connection, Some(link), expected).await
 }
 
-/// Says hello both ways, enters the peer and begins to listen to it.
-pub(super) async fn greet(
-    inner: &Arc<Inner>,
-    connection: Connection,
-    dialled: Option<&Profile>,
-    expected: Option<&str>,
-) -> Result<Arc<Peer>, DialError> {
-    let greeted = hellos(inner, &connection, dialled, expected);
-    let greeted = tokio::time::timeout(inner.patience.hello, greeted).await;
-    let greeted = greeted.unwrap_or_else(|_| Err(DialError::Protocol("no hello came".into())));
-    let (peer, mut said, heard) = match greeted {
-        Ok(greeted) => greeted,
-        Err(error) => {
-            let code = match error {
-                DialError::Superfluous => SUPERFLUOUS,
-                _ => MISTAKEN,
-            };
-            connection.close(code, error.to_string().as_bytes());
-            return Err(error);
-        }
-    };
-    if !inner.enter(&peer.0) {
-        connection.close(SUPERFLUOUS, b"");
-        return Err(DialError::Superfluous);
-    }
-    let (peer, mut tells) = peer;
-    tokio::spawn(async move {
-        while let Some(notice) = tells.recv().await {
-            if !notices::send(&mut said, &notice).await {
-                return;
-            }
-        }
-    });
-    let asker = Asker {
-        name: peer.name.clone(),
-        quota: inner.quota.clone().filter(|_| !peer.same_site),
-        same_site: peer.same_site,
-        admission: Arc::clone(&inner.settings.admission),
-        patience: inner.patience.request,
-    };
-    let (shelf, served) = (inner.shelf.clone(), Arc::clone(&inner.served));
-    tokio::spawn(answer_all(connection, shelf, served, asker));
-    tokio::spawn(listen(Arc::clone(inner), Arc::clone(&peer), heard));
-    Ok(peer)
-}
-
-type Greeted = ((Arc<Peer>, mpsc::Receiver<Notice>), quinn::SendStream, quinn::RecvStream);
-
-async fn hellos(
-    inner: &Arc<Inner>,
-    connection: &Connection,
-    dialled: Option<&Profile>,
-    expected: Option<&str>,
-) -> Result<Greeted, DialError> {
-    let mistaken = |why: &dyn fmt::Display| DialError::Protocol(why.to_string());
-    let identity = connection.peer_identity();
-    let shown =
-        identity.and_then(|any| any.downcast::<Vec<rustls::pki_types::CertificateDer<'_>>>().ok());
-    let shown = shown.ok_or_else(|| mistaken(&"it showed no certificate"))?;
-    let der = shown.first().ok_or_else(|| mistaken(&"it showed no certificate"))?;
-    let certificate = inner.settings.admission.admit(der).map_err(|refused| mistaken(&refused))?;
-    let name = certificate.device().to_string();
-    if let Some(expected) = expected.filter(|expected| **expected != name) {
-        return Err(DialError::OtherDevice { found: name, expected: expected.to_owned() });
-    }
-    if name == inner.me {
-        return Err(mistaken(&"it has our own name"));
-    }
-    let counted = coming(inner, Origin::Device(name.clone())).ok_or(DialError::Superfluous)?;
-    let near = dialled.is_some_and(|link| link.class == Class::Lan);
-    let mut said = connection.open_uni().await.map_err(|error| mistaken(&error))?;
-    if !notices::send(&mut said, &inner.hello(dialled)).await {
-        return Err(mistaken(&"the connection ended"));
-    }
-    let mut heard = connection.accept_uni().await.map_err(|error| mistaken(&error))?;
-    let hello = match notices::next(&mut heard).await {
-        Ok(Notice::Hello(hello)) => hello,
-        Ok(_) => return Err(mistaken(&"it did not begin with a hello")),
-        Err(Broken::Wire(error)) => return Err(mistaken(&error)),
-        Err(Broken::Ended) => return Err(mistaken(&"the connection ended")),
-    };
-    drop(counted);
-    if dialled.is_none() && hello.rate_kbit > 0 {
-        tell_rate(connection.congestion_state(), u64::from(hello.rate_kbit) * 1000);
-    }
-    let from = connection.remote_address();
-    let same_site = (near || (dialled.is_none() && hello.same_site))
-        && hello.site == inner.settings.site
-        && is_near(from.ip());
-    let (tell, tells) = mpsc::channel(TELLS_MAX);
-    let peer = Arc::new(Peer {
-        id: u32::try_from(inner.next.fetch_add(1, Ordering::Relaxed)).unwrap_or(u32::MAX),
-        name,
-        same_site,
-        is_dialled: dialled.is_some(),
-        listens: (hello.port > 0).then(|| SocketAddr::new(from.ip().to_canonical(), hello.port)),
-        connection: connection.clone(),
-        certificate: der.to_vec(),
-        tell,
-        told: Mutex::default(),
-    });
-    Ok(((peer, tells), said, heard))
-}
-
-/// Hears a peer until its connection ends.
-async fn listen(inner: Arc<Inner>, peer: Arc<Peer>, mut heard: quinn::RecvStream) {
+/// Hears a peer until its connection ends; its hello first, if that was not waited for.
+async fn listen(inner: Arc<Inner>, peer: Arc<Peer>, heard: Option<quinn::RecvStream>) {
     introduce(&inner, &peer);
     if inner.events.send(Event::Up(Arc::clone(&peer))).await.is_err() {
         peer.connection.close(CLOSED, b"");
     }
+    let heard = match heard {
+        Some(heard) => Ok(heard),
+        None => hello_of(&inner, &peer.connection).await.map(|(heard, _)| heard),
+    };
+    match heard {
+        Ok(heard) => hear(&inner, &peer, heard).await,
+        Err(error) => peer.connection.close(MISTAKEN, error.to_string().as_bytes()),
+    }
+    peer.connection.closed().await;
+    {
+        let mut state = inner.state();
+        state.peers.remove(&peer.id);
+        *state.sent.entry(peer.class).or_default() += peer.connection.stats().udp_tx.bytes;
+    }
+    // Nobody listens any more where the node is closed.
+    drop(inner.events.send(Event::Down(peer.id)).await);
+}
+
+/// Hears notices until they end, or are no notices.
+async fn hear(inner: &Arc<Inner>, peer: &Peer, mut heard: quinn::RecvStream) {
     let mut blobs = BTreeSet::new();
     let (mut allowance, start) = (Allowance::new(NOTICES_PER_S, NOTICES_BURST), Instant::now());
     loop {
@@ -488,11 +444,11 @@ async fn listen(inner: Arc<Inner>, peer: Arc<Peer>, mut heard: quinn::RecvStream
                     continue;
                 }
                 blobs.insert(blob.0);
-                tell_whole(&inner, &peer, *blob).await;
+                tell_whole(inner, peer, *blob).await;
             }
             Notice::Peers(addresses) => {
                 let near = addresses.iter().filter(|address| is_near(address.at.ip()));
-                near.for_each(|address| meet(&inner, address.clone()));
+                near.for_each(|address| meet(inner, address.clone()));
                 continue;
             }
             Notice::Fresh(_) => {}
@@ -505,10 +461,6 @@ async fn listen(inner: Arc<Inner>, peer: Arc<Peer>, mut heard: quinn::RecvStream
             break;
         }
     }
-    peer.connection.closed().await;
-    inner.state().peers.remove(&peer.id);
-    // Nobody listens any more where the node is closed.
-    drop(inner.events.send(Event::Down(peer.id)).await);
 }
 
 /// Tells a new member of the site what is fresh and who else is there, and them of it.
