@@ -201,7 +201,7 @@ fn missing<'a>(
     let known: BTreeMap<_, _> = lacks.iter().cloned().collect();
     has.iter().flat_map(move |(device, last)| {
         let first = known.get(device).map_or(1, |number| number.saturating_add(1));
-        let last = *last.min(&first.saturating_add(RECEIPTS_MAX - 1));
+        let last = (*last).min(first.saturating_add(RECEIPTS_MAX - 1));
         (first..=last).map(move |number| (device.clone(), number))
     })
 }
