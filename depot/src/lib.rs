@@ -28,7 +28,8 @@
 //!   editor of a repository on it.
 //! - [`version`], [`plan`]: which release a device should take, and on which way.
 //! - [`release`]: makes the files of one, by [`spool`]. [`sbom`]: what changed in it.
-//! - [`groups`]: sets of groups. [`partial`]: blobs that come in any order. [`mirror`]: metadata read elsewhere, kept.
+//! - [`groups`]: sets of groups. [`partial`]: blobs that come in any order. [`mirror`]: metadata
+//!   read elsewhere, kept.
 //! - [`fsck`] finds and names damage. [`gc`] removes what nothing names.
 //!
 //! # Guarantees

@@ -1,6 +1,6 @@
 //! A carrier's metadata kept by another: what a reader verified elsewhere, so that it can be read
-//! here. A mirror need not hold every role or blob that the metadata names: `mirror.json` tells which
-//! it took.
+//! here. A mirror need not hold every role or blob that the metadata names: `mirror.json` tells
+//! which it took.
 
 use std::io;
 

@@ -25,7 +25,7 @@ pub(crate) struct Function<'a> {
     pub(crate) line: usize,
     /// Lines from `fn` to the closing brace, both counted.
     pub(crate) lines: usize,
-    /// Whether `#[test]` stands before it.
+    /// Whether `#[test]` stands before it, or tokio's.
     pub(crate) is_test: bool,
 }
 
@@ -51,7 +51,8 @@ impl Source {
             let Some(open) = body_open(code, name_at) else { continue };
             let line = line_at(code, at);
             let lines = line_at(code, close_of(code, open)) - line + 1;
-            let is_test = code[statement_start(code, at)..at].contains("#[test]");
+            let before = &code[statement_start(code, at)..at];
+            let is_test = ["#[test]", "#[tokio::test"].iter().any(|mark| before.contains(mark));
             functions.push(Function { name, line, lines, is_test });
         }
         functions

@@ -78,7 +78,7 @@ impl Compete {
     }
 
     /// A round is over. Until the first loss the window doubles, as that of any flow which begins,
-    /// up to `share`, in bytes: CUBIC alone, from the window that we braked to, would take a minute.
+    /// up to `share`, in bytes: CUBIC alone, from the window that we braked to, takes a minute.
     pub(super) fn take_share(&mut self, now: Instant, share: u64, mtu: u64) {
         let window = self.cubic.window(now, mtu);
         if self.is_new && window < share {

@@ -101,8 +101,8 @@ mod tests {
         assert_eq!(trains.bound(), Some(1_000_000));
     }
 
-    /// The last acknowledgement of a train was lost, and its end acknowledged with the next train, a
-    /// round trip later: the link seemed to be a fiftieth of what it was, and start-up ended there.
+    /// The last acknowledgement of a train was lost, and its end acknowledged with the next train,
+    /// a round trip later: the link seemed to be a fiftieth of what it was, and start-up ended.
     #[test]
     fn an_end_that_is_acknowledged_with_the_next_train_does_not_count() {
         let epoch = Instant::now();

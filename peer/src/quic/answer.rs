@@ -137,8 +137,8 @@ impl Account {
     }
 }
 
-/// Whether a receipt is one, of the device and with the number that are said, and the asker may bring
-/// it: one that is kept cannot be replaced by the true one.
+/// Whether a receipt is one, of the device and with the number that are said, and the asker may
+/// bring it: one that is kept cannot be replaced by the true one.
 fn is_fair(request: &Request, asker: &Asker) -> bool {
     let Request::PutReceipt { device, sequence, bytes } = request else { return true };
     let bearer = Bearer { name: &asker.name, same_site: asker.same_site };

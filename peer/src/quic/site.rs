@@ -303,13 +303,6 @@ impl Site {
         Err(last)
     }
 
-    /// Whether there is nobody to listen to, or we are past that: who is connected to a costly place
-    /// has asked there for the metadata, as the first of the site.
-    fn is_at_shore(&self) -> bool {
-        let mut peers = self.costly.iter().filter_map(|costly| costly.peer.as_ref());
-        self.members.is_empty() || peers.any(|peer| peer.is_open())
-    }
-
     /// Whether nobody is connected but over links that cost.
     #[must_use]
     pub fn is_alone(&self) -> bool {

@@ -297,7 +297,7 @@ impl End {
     }
 }
 
-/// Reads what has come in the order of each stream, as what is asked for is read, and says how much.
+/// Reads what has come in the order of each stream, as what is asked for is read; how much it is.
 fn read_streams(connection: &mut Connection) -> u64 {
     let mut readable: Vec<StreamId> = Vec::new();
     while let Some(event) = connection.poll() {

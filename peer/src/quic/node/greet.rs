@@ -18,8 +18,8 @@ use crate::limits::TELLS_MAX;
 use crate::link::{Class, Profile};
 use crate::wire::{Hello, Notice};
 
-/// Says hello both ways, enters the peer and begins to listen to it. Over a link with a long way the
-/// other's hello is not waited for: it takes a round trip and tells nothing that matters there.
+/// Says hello both ways, enters the peer and begins to listen to it. Over a link with a long way
+/// the other's hello is not waited for: it takes a round trip and tells nothing that matters there.
 pub(in crate::quic) async fn greet(
     inner: &Arc<Inner>,
     connection: Connection,

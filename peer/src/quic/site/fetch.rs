@@ -39,7 +39,7 @@ impl Site {
                     have,
                     in_order: want.in_order,
                     may_fetch: true,
-                    quiet_ms: if self.is_at_shore() { 0 } else { QUIET_MS },
+                    quiet_ms: if self.members.is_empty() { 0 } else { QUIET_MS },
                     lease_ms: LEASE_MS,
                 },
                 0,
