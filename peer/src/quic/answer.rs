@@ -99,11 +99,15 @@ pub(super) async fn answer_all(
                     say(&mut send, Status::Refused).await
                 }
             };
-            // A stream that cannot be ended is gone already.
-            if answered.is_some() {
-                drop(send.finish());
-            }
             drop(permit);
+            // A stream that cannot be ended is gone already.
+            if answered.is_some()
+                && send.finish().is_ok()
+                && let Ok(Some(code)) = send.stopped().await
+            {
+                // What waits to be sent and is not wanted any more would be sent all the same.
+                drop(send.reset(code));
+            }
         });
     }
 }
