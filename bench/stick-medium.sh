@@ -11,7 +11,10 @@ export STICK=$work/stick
 cleanup() {
     umount "$STICK" 2>/dev/null || true
     [ -z "${loop:-}" ] || losetup --detach "$loop" || true
-    fusermount3 -u "$work/nbd" 2>/dev/null || umount "$work/nbd" 2>/dev/null || true
+    # Whoever made a namespace of mounts meanwhile holds the medium: it need not be whole any more.
+    fusermount3 -u "$work/nbd" 2>/dev/null || umount "$work/nbd" 2>/dev/null ||
+        umount --lazy "$work/nbd" 2>/dev/null || true
+    [ -z "${server:-}" ] || kill "$server" 2>/dev/null || true
     [ -z "${server:-}" ] || wait "$server" 2>/dev/null || true
     rm -rf "$work"
 }

@@ -428,7 +428,9 @@ impl Row {
     /// Why these pulls show too little; nothing if they do not.
     fn is_spread(&self, of: Moved) -> Result<(), String> {
         let (cut, Self { pulls, places, .. }) = (self.cut(), self);
-        let has_thirds = of.all() < SPREAD_LEN || !places[..3].contains(&0);
+        // Of fewer turns than thirds, some third has none.
+        let can_have = of.all() >= SPREAD_LEN && *pulls >= 3 * PULLS;
+        let has_thirds = !can_have || !places[..3].contains(&0);
         if f64::from(cut) < CUT_MIN.0 * f64::from(*pulls) || !has_thirds {
             return Err(format!("{cut} of {pulls} pulls cut it short, by thirds {places:?}"));
         }

@@ -133,8 +133,9 @@ impl Work<'_> {
         }
         let range = self.range(at);
         let (bytes, unread) = self.read(&range);
-        // The stick reads on while this is verified and written.
-        self.blob.ahead(range.end, range.end - range.start);
+        // The stick reads on while this is verified and written, and while all of it is synced.
+        let is_step = self.unsynced + self.lacks(&range) >= SYNC_EVERY;
+        self.blob.ahead(range.end, if is_step { SYNC_EVERY } else { range.end - range.start });
         let wrong = match self.partial.put_subtree(at, &pairs, &bytes) {
             Ok(Some(wrong)) => wrong,
             Ok(None) => return Ok(()),
