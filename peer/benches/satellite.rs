@@ -110,6 +110,7 @@ fn asked(only: &str) {
 /// Two flows over one link of 10 Mbit/s, eight seeds, from 30 s to 150 s.
 fn shares(only: &str) {
     let (ours, cubic) = (FlowPlan::satellite, FlowPlan::cubic);
+    let told = || FlowPlan::new(Arc::new(Satellite::default().rate(10_000_000)));
     let rows = [
         ("600 ms, ours and CUBIC", 600, 100, ours(), cubic()),
         ("100 ms, ours and CUBIC", 100, 100, ours(), cubic()),
@@ -119,6 +120,8 @@ fn shares(only: &str) {
         ("100 ms, ours 10 s later and CUBIC", 100, 100, ours().from(s(10)), cubic()),
         ("600 ms, ours and CUBIC, queue 0.25", 600, 25, ours(), cubic()),
         ("600 ms, ours and CUBIC, queue 4", 600, 400, ours(), cubic()),
+        ("600 ms, ours told the rate and CUBIC", 600, 100, told(), cubic()),
+        ("600 ms, ours told the rate and CUBIC, queue 4", 600, 400, told(), cubic()),
         ("600 ms, CUBIC and CUBIC 10 s later", 600, 100, cubic(), cubic().from(s(10))),
         ("600 ms, ours twice", 600, 100, ours(), ours()),
         ("100 ms, ours twice", 100, 100, ours(), ours()),

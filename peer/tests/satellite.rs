@@ -139,6 +139,19 @@ fn beside_cubic_in_a_long_queue_we_take_our_share_and_no_more() {
     }
 }
 
+/// The window was bound to the rate times the shortest round trip: in a round trip of five times
+/// that it is a fifth of the link, and no more was sent.
+#[test]
+fn a_configured_rate_does_not_keep_us_from_our_share() {
+    for seed in 1..=2 {
+        let link = Link::new(10_000, 600, 0).queue_percent(400);
+        let told = FlowPlan::new(Arc::new(Satellite::default().rate(10_000_000)));
+        let report = Sim::new(link, vec![told, FlowPlan::cubic()], seed).run(150);
+        let share = report.goodput(0, s(30), s(150));
+        assert!(share >= 33.0, "seed {seed}: {share:.1}");
+    }
+}
+
 #[test]
 fn once_cubic_is_gone_the_queue_is_too() {
     for (percent, until) in [(100, 60), (400, 120)] {

@@ -329,9 +329,12 @@ impl Model {
             Phase::Compete(compete) => compete.window(now, self.mtu).max(carried + headroom),
         };
         // What is sent in a round trip as it is, late acknowledgements included, is the rate; of a
-        // queue only a little counts. One datagram more, as quinn sends only while the window would
-        // not be full afterwards.
-        let rtt = self.rtt_mean.clamp(rtt_min, rtt_min + rtt_min / MEAN_PART_MAX);
+        // queue only a little counts, unless somebody else keeps it. One datagram more, as quinn
+        // sends only while the window would not be full afterwards.
+        let rtt = match &self.phase {
+            Phase::Compete(_) => self.rtt_mean.max(rtt_min),
+            _ => self.rtt_mean.clamp(rtt_min, rtt_min + rtt_min / MEAN_PART_MAX),
+        };
         let bound = self.rate_bound().map(|bound| bytes_in(bound, rtt) + self.mtu);
         let window = window.min(bound.unwrap_or(u64::MAX));
         self.window = window.max(WINDOW_DATAGRAMS_MIN * self.mtu);
