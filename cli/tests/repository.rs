@@ -141,7 +141,7 @@ fn request_that_hides_what_is_published_is_refused() {
     };
     sign("hides.json", "").expect_error(6, &["role g.fleet has 0 valid signatures"]);
     // A repository made up from the beginning passes only who has no root of the true one.
-    let other = Town::published();
+    let other = Town::founded();
     let root = other.depot.path("depot/metadata/1.root.json");
     town.depot.write("true.json", text.as_bytes());
     let trusted = format!("--trusted-root {}", root.display());

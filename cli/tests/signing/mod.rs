@@ -168,7 +168,8 @@ impl Town {
         Self { alice, bob, depot }
     }
 
-    fn founded() -> Self {
+    /// The same, of another repository: with keys that no other town has.
+    pub(crate) fn founded() -> Self {
         let bob = Desk::new();
         bob.run("key new bob").expect_code(0);
         let town = Self::of(bob);
