@@ -286,17 +286,16 @@ impl Depot {
         unnamed.for_each(|name| report.add(What::Unnamed(name)));
         // Who reads here begins with the first root that was taken, and follows from there.
         let first = roots.first().copied().unwrap_or(u64::MAX);
+        let begin = record.first_root().map_or(1, |taken| taken.min(first));
         let last = roots.last().copied().max(record.last_root()).unwrap_or(1);
+        let name = |version: u64| {
+            Name::metadata(&format!("{version}.root.json")).expect("a number makes a name")
+        };
         // A gap may be as wide as a version is large: name the first of each, not all.
-        let missing = (1..=last).filter(|version| !roots.contains(version)).take(ROOTS_NAMED);
-        for version in missing {
-            let name = Name::metadata(&format!("{version}.root.json"));
-            let name = name.expect("a number makes a name");
-            match version < first && record.never_had(&name) {
-                true => report.not_here.metadata.push(name),
-                false => report.add(What::RootMissing(name)),
-            }
-        }
+        let before = (1..=last).take_while(|version| *version < begin).take(ROOTS_NAMED);
+        report.not_here.metadata.extend(before.map(name));
+        let missing = (begin..=last).filter(|version| !roots.contains(version)).take(ROOTS_NAMED);
+        missing.for_each(|version| report.add(What::RootMissing(name(version))));
         Ok(())
     }
 

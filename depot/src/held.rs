@@ -64,14 +64,22 @@ impl Record {
         self.0.as_ref().is_some_and(|held| !held.blobs.contains(digest))
     }
 
+    /// The first root that was taken, if only what is needed is: past every one if none was.
+    pub(crate) fn first_root(&self) -> Option<u64> {
+        self.0.as_ref().map(|_| self.roots().min().unwrap_or(u64::MAX))
+    }
+
     /// The last root that was taken.
     pub(crate) fn last_root(&self) -> Option<u64> {
+        self.roots().max()
+    }
+
+    fn roots(&self) -> impl Iterator<Item = u64> {
         let names = self.0.iter().flat_map(|held| &held.metadata);
-        let roots = names.filter_map(|name| match name.meaning() {
+        names.filter_map(|name| match name.meaning() {
             Meaning::Root(version) => Some(version),
             _ => None,
-        });
-        roots.max()
+        })
     }
 }
 
@@ -93,13 +101,17 @@ impl Writer<'_> {
             blobs: self.depot.blobs()?.into_iter().collect(),
         };
         if let Some(before) = &before {
-            let (named, _) = self.depot.catalogue();
-            let blobs = named.entries.iter().filter_map(|entry| entry.blob);
+            let (named, fault) = self.depot.catalogue();
+            let names: BTreeSet<_> = named.entries.iter().filter_map(|entry| entry.blob).collect();
+            // Where not all can be read that names, nothing is forgotten.
+            let is_named = |blob: &&Digest| fault.is_some() || names.contains(*blob);
             let metadata = before.metadata.iter().filter(|name| match name.meaning() {
-                Meaning::Snapshot(_) | Meaning::Role(..) => named.files.contains(name),
+                Meaning::Snapshot(_) | Meaning::Role(..) => {
+                    fault.is_some() || named.files.contains(name)
+                }
                 _ => true,
             });
-            held.blobs.extend(blobs.filter(|blob| before.blobs.contains(blob)));
+            held.blobs.extend(before.blobs.iter().filter(is_named));
             held.metadata.extend(metadata.cloned());
         }
         if before.as_ref() == Some(&held) {

@@ -181,7 +181,10 @@ impl Partial<'_> {
         self.files.tree.write_at(at.base * PAIR_LEN as u64, pairs)?;
         let mut refused = Vec::new();
         let mut good: Range<usize> = 0..0;
-        let groups = bytes.chunks(GROUP_LEN).zip((at.first..).zip(&values));
+        // An empty blob has one group, empty.
+        let empty = bytes.is_empty().then_some(bytes);
+        let groups =
+            empty.into_iter().chain(bytes.chunks(GROUP_LEN)).zip((at.first..).zip(&values));
         for (group, (index, value)) in groups {
             if tree::is_group(group, index, self.len, value) {
                 good.end += group.len();

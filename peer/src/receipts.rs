@@ -35,6 +35,13 @@ pub(crate) struct Certificates {
 pub enum NotKept {
     /// It is none.
     NoReceipt(ReceiptError),
+    /// It is another one than it is said to be: one that is kept cannot be replaced by the true one.
+    Another {
+        /// The device that it names.
+        device: String,
+        /// Its number.
+        number: u64,
+    },
     /// Its device's certificate does not stand for it.
     Worthless(Worthless),
     /// The key that signed it is not known, and who brings it does not speak for its device.
@@ -86,6 +93,7 @@ impl fmt::Display for NotKept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoReceipt(error) => error.fmt(f),
+            Self::Another { device, number } => write!(f, "it is receipt {number} of {device}"),
             Self::Worthless(why) => why.fmt(f),
             Self::Unknown { device, bearer } => write!(
                 f,

@@ -71,6 +71,7 @@ enum Job {
     Document(Digest, Vec<u8>, Reply<()>),
     PutReceipt(Device, u64, Vec<u8>, Reply<bool>),
     Receipts(Reply<Vec<(Device, u64)>>),
+    Gapless(Reply<Vec<(Device, u64)>>),
     Receipt(Device, u64, Reply<Option<Vec<u8>>>),
 }
 
@@ -216,6 +217,14 @@ impl Shelf {
         self.ask(Job::Receipts).await
     }
 
+    /// Up to which number each device's receipts are here from 1 on without a gap.
+    ///
+    /// # Errors
+    /// If the depot fails.
+    pub async fn gapless(&self) -> io::Result<Vec<(Device, u64)>> {
+        self.ask(Job::Gapless).await
+    }
+
     /// A receipt.
     ///
     /// # Errors
@@ -297,6 +306,7 @@ impl<'a> Thread<'a> {
                     send(reply, self.put_receipt(&device, number, &bytes));
                 }
                 Job::Receipts(reply) => send(reply, self.receipts()),
+                Job::Gapless(reply) => send(reply, self.gapless()),
                 Job::Receipt(device, number, reply) => {
                     send(reply, self.depot.receipt(&device, number));
                 }
@@ -314,7 +324,12 @@ impl<'a> Thread<'a> {
             self.open.push_front(entry);
             return Ok(Some(Arc::clone(&self.open[0].1)));
         }
-        let Some(blob) = self.depot.blob(digest).map_err(damaged)? else { return Ok(None) };
+        let blob = match self.depot.blob(digest) {
+            // Cut short while it was given its names: it comes again.
+            Err(BlobError::TreeMissing | BlobError::DataMissing { .. }) => return Ok(None),
+            blob => blob.map_err(damaged)?,
+        };
+        let Some(blob) = blob else { return Ok(None) };
         self.open.truncate(OPEN_BLOBS - 1);
         self.open.push_front((*digest, Arc::new(blob)));
         Ok(Some(Arc::clone(&self.open[0].1)))
@@ -464,6 +479,13 @@ impl<'a> Thread<'a> {
     fn receipts(&self) -> io::Result<Vec<(Device, u64)>> {
         let all = self.depot.receipts()?.into_iter();
         Ok(all.filter_map(|(device, numbers)| Some((device, *numbers.last()?))).collect())
+    }
+
+    fn gapless(&self) -> io::Result<Vec<(Device, u64)>> {
+        let all = self.depot.receipts()?.into_iter();
+        let run =
+            |numbers: &[u64]| (1..).zip(numbers).take_while(|(n, number)| n == *number).count();
+        Ok(all.map(|(device, numbers)| (device, run(&numbers) as u64)).collect())
     }
 }
 

@@ -4,9 +4,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use neap_depot::name::Device;
 use neap_trust::device_key::{DeviceKey, DeviceSigner};
 use neap_trust::identity::certificate::{Authority, Certificate};
 use neap_trust::identity::crl::{Crl, Revocation};
+use neap_trust::receipt::Receipt;
 use neap_trust::time::Timestamp;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
@@ -111,11 +113,21 @@ impl Admission {
         self.certificates.lock().unwrap_or_else(PoisonError::into_inner).add(certificate);
     }
 
-    /// Whether a receipt from this bearer is kept.
+    /// Whether a receipt from this bearer is kept as that of a device with a number.
     ///
     /// # Errors
     /// [`NotKept`]: why it is not.
-    pub fn receipt(&self, bytes: &[u8], bearer: &Bearer<'_>) -> Result<(), NotKept> {
+    pub fn receipt(
+        &self,
+        bytes: &[u8],
+        (device, number): (&Device, u64),
+        bearer: &Bearer<'_>,
+    ) -> Result<(), NotKept> {
+        let claimed = Receipt::claimed(bytes).map_err(NotKept::NoReceipt)?;
+        if (claimed.device.as_str(), claimed.sequence) != (device.as_str(), number) {
+            let (device, number) = (claimed.device, claimed.sequence);
+            return Err(NotKept::Another { device, number });
+        }
         let crl = self.crl.lock().unwrap_or_else(PoisonError::into_inner);
         let certificates = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
         certificates.judge(bytes, bearer, crl.as_ref())

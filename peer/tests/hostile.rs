@@ -24,6 +24,8 @@ use neap_peer::limits::{
 };
 use neap_peer::quic::ask::{self, AskError};
 use neap_peer::quic::node::{Event, Patience};
+use neap_peer::receipts::{Bearer, NotKept};
+use neap_peer::shelf::Use;
 use neap_peer::tls;
 use neap_peer::wire::{Hello, Notice, Request, Status};
 use neap_trust::fixture::identity::{Ca, at, device, receipts, request};
@@ -426,6 +428,32 @@ async fn receipt_in_the_name_of_another_device_does_not_take_its_place() {
     assert_eq!(itself.ask(&put(2, &changed)).await, refused, "even itself");
     assert_eq!(ferry.ask(&put(2, &second)).await, kept, "a ship that passes");
     world.serves_the_honest().await;
+}
+
+/// A peer that is asked for one receipt gives another one that is as good.
+#[test]
+fn receipt_is_taken_for_no_other() {
+    let ca = Ca::new(1);
+    let admission = admission(&ca, None, &Arc::default());
+    let [first, _] = receipts("radar-7", &device(neap_trust::device_key::file::Kind::Ed25519, 7));
+    let itself = Bearer { name: "radar-7", same_site: true };
+    let [radar, sonar] = ["radar-7", "sonar-2"].map(|name| Device::new(name).expect("a name"));
+    assert_eq!(admission.receipt(&first, (&radar, 1), &itself), Ok(()));
+    for other in [(&radar, 2), (&sonar, 1)] {
+        let taken = admission.receipt(&first, other, &itself);
+        assert!(matches!(taken, Err(NotKept::Another { number: 1, .. })), "{taken:?}");
+    }
+}
+
+#[tokio::test]
+async fn receipts_behind_a_gap_are_asked_for_again() {
+    let (shelf, _) = world::shelf(None, Use::Writes);
+    let radar = Device::new("radar-7").expect("a name");
+    for number in [1, 2, 4] {
+        assert!(shelf.put_receipt(radar.clone(), number, vec![7]).await.expect("it is kept"));
+    }
+    assert_eq!(shelf.receipts().await.expect("listed"), [(radar.clone(), 4)]);
+    assert_eq!(shelf.gapless().await.expect("listed"), [(radar, 2)]);
 }
 
 #[tokio::test]

@@ -165,12 +165,14 @@ async fn receipts(
     };
     let theirs = ask::receipts(&peer.connection).await.map_err(|error| failed(&error))?;
     let ours = shelf.receipts().await.map_err(|error| failed(&error))?;
+    // What is behind a gap is asked for again: what was refused once may be good now.
+    let gapless = shelf.gapless().await.map_err(|error| failed(&error))?;
     let bearer = Bearer { name: &peer.name, same_site: peer.same_site };
     let mut exchanged = Exchanged::default();
-    for (device, number) in missing(&theirs, &ours) {
+    for (device, number) in missing(&theirs, &gapless) {
         let found = ask::receipt(&peer.connection, device.clone(), number).await;
         let Some(bytes) = found.map_err(|error| failed(&error))? else { continue };
-        if let Err(why) = admission.receipt(&bytes, &bearer) {
+        if let Err(why) = admission.receipt(&bytes, (&device, number), &bearer) {
             eprintln!("{}: receipt {number} of {} is not taken: {why}", peer.name, device.as_str());
             exchanged.refused += 1;
             continue;
