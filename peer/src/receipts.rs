@@ -35,7 +35,7 @@ pub(crate) struct Certificates {
 pub enum NotKept {
     /// It is none.
     NoReceipt(ReceiptError),
-    /// It is another one than it is said to be: one that is kept cannot be replaced by the true one.
+    /// It is another one than is said: kept, it would keep the place of the true one.
     Another {
         /// The device that it names.
         device: String,

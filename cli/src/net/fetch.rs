@@ -233,9 +233,8 @@ impl Fetch<'_> {
                 if let Some(checked) = self.asked(site, peer, &wanted, &mut refused).await {
                     return Ok(checked);
                 }
-                let is_lost = |(_, refusal): &(String, Refusal)| refusal.exit_code() == 10;
-                if let Some(why) = peer.sent_away().filter(|_| refused.as_ref().is_none_or(is_lost))
-                {
+                let is_lost = refused.as_ref().is_none_or(|(_, refusal)| refusal.exit_code() == 10);
+                if let Some(why) = peer.sent_away().filter(|_| is_lost) {
                     refused = None;
                     reached = Err(Some(why));
                 }
