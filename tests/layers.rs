@@ -122,7 +122,7 @@ fn power_cuts_end_in_the_target_with_every_layer_and_coder() {
         cuts += sweep(&diffed(arch, 700, seed, coder, true), seed);
     }
     println!("{cuts} power cuts survived");
-    assert!(cuts > 300, "only {cuts} power cuts happened");
+    assert!(cuts > 200, "only {cuts} power cuts happened");
 }
 
 /// The map of addresses is made from what the applier reads; a patch whose source map leaves out
