@@ -1,6 +1,6 @@
 //! Real devices for tests run as root, and the `neap` command on them.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -46,8 +46,7 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).trim().to_owned()
 }
 
-/// The `neap` command, built as this test was: together with one of its own tests, as all tests of
-/// the workspace are. For itself it would be built with other features of its crates, anew.
+/// The `neap` command, built as this test was.
 ///
 /// # Errors
 /// If it cannot be built.
@@ -56,8 +55,7 @@ pub fn neap() -> Result<PathBuf, Missing> {
     let Some(profile) = test.parent().and_then(Path::parent) else {
         return Err(Missing(format!("{}: not in a build folder", test.display())));
     };
-    let words = ["test", "-q", "--workspace", "--no-run", "--test", "commands"];
-    let mut arguments: Vec<_> = words.map(OsString::from).into();
+    let mut arguments = vec!["build".into(), "-q".into(), "-p".into(), "neap".into()];
     if profile.file_name() == Some(OsStr::new("release")) {
         arguments.push("--release".into());
     }
