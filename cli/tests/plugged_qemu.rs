@@ -7,7 +7,7 @@ mod fleet;
 mod machine;
 mod signing;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -31,13 +31,7 @@ impl Site {
         let copied = copy.arg("-r").args([desk.path("depot"), desk.path("old")]).status();
         assert!(copied.expect("cp is there").success());
         fleet.release(3);
-        let place = machine::place();
-        fs::create_dir_all(&place).expect("a place for the kernel");
-        let folder = desk.path(".").canonicalize().expect("it is there");
-        if let Err(why) = Machine::bed(&place, &folder) {
-            println!("SKIPPED: {why}");
-            return None;
-        }
+        let machine = Machine::at(&desk.path("."), 1 << 20)?;
         for stick in ["vfat", "exfat", "old.vfat"] {
             let image = desk.path(stick);
             File::create(&image).and_then(|file| file.set_len(64 << 20)).expect("an image");
@@ -45,9 +39,6 @@ impl Site {
             let made = Command::new(make).arg(&image).output().expect("it starts");
             assert!(made.status.success(), "{made:?}");
         }
-        let disk = File::create(desk.path("disk")).and_then(|disk| disk.set_len(1 << 20));
-        disk.expect("a disk");
-        let machine = Machine::boot(&place, &folder, &desk.path("disk"));
         let mut site = Self { fleet, machine, led: String::new() };
         site.run("systemd-udevd --daemon").expect_code(0);
         let led = site.run("ls -d /sys/class/leds/*::scrolllock").expect_code(0).text;

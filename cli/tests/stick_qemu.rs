@@ -152,16 +152,7 @@ impl Bed {
     fn new() -> Option<Self> {
         let fleet = fleet();
         let desk = &fleet.0.depot;
-        let place = machine::place();
-        fs::create_dir_all(&place).expect("a place for the kernel");
-        let folder = desk.path(".").canonicalize().expect("it is there");
-        if let Err(why) = Machine::bed(&place, &folder) {
-            println!("SKIPPED: {why}");
-            return None;
-        }
-        let disk = File::create(desk.path("disk")).and_then(|disk| disk.set_len(16 << 20));
-        disk.expect("a disk");
-        let machine = Machine::boot(&place, &folder, &desk.path("disk"));
+        let machine = Machine::at(&desk.path("."), 16 << 20)?;
         // A seed of another run shows other moments.
         let seed = std::env::var("NEAP_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
         let random = common::noise(seed, 4096);

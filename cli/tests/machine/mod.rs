@@ -69,7 +69,7 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(60);
 
 impl Machine {
     /// Makes what it boots from: the reason where this cannot be had.
-    pub(crate) fn bed(bed: &Path, fleet: &Path) -> Result<(), String> {
+    fn bed(bed: &Path, fleet: &Path) -> Result<(), String> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/bed.sh");
         let ran = Command::new(script)
             .args([bed, Path::new(env!("CARGO_BIN_EXE_neap")), fleet])
@@ -84,8 +84,22 @@ impl Machine {
         Ok(())
     }
 
+    /// Boots a machine that works in a folder and has a disk of so many bytes there. Where this
+    /// machine cannot have one, says why.
+    pub(crate) fn at(folder: &Path, disk_len: u64) -> Option<Self> {
+        let (place, disk) = (place(), folder.join("disk"));
+        fs::create_dir_all(&place).expect("a place for the kernel");
+        let folder = folder.canonicalize().expect("it is there");
+        if let Err(why) = Self::bed(&place, &folder) {
+            println!("SKIPPED: {why}");
+            return None;
+        }
+        File::create(&disk).and_then(|disk| disk.set_len(disk_len)).expect("a disk");
+        Some(Self::boot(&place, &folder, &disk))
+    }
+
     /// Starts it, with this image as the disk `/dev/vda`.
-    pub(crate) fn boot(bed: &Path, work: &Path, disk: &Path) -> Self {
+    fn boot(bed: &Path, work: &Path, disk: &Path) -> Self {
         let socket = |name: &str| work.join(name);
         let (monitor, console) = (socket("monitor"), socket("console"));
         let text = |path: &Path| path.display().to_string();
@@ -316,7 +330,7 @@ impl Drop for Machine {
 }
 
 /// Where the kernel is kept from one run to the next.
-pub(crate) fn place() -> PathBuf {
+fn place() -> PathBuf {
     let below = |name: &str| std::env::var(name).ok().map(PathBuf::from);
     let target = below("CARGO_TARGET_DIR");
     let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
