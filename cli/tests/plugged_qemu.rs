@@ -14,6 +14,9 @@ use std::process::Command;
 use fleet::Fleet;
 use machine::{Ended, Machine};
 
+/// Bytes of the new image, all of them new: it takes the device many flickers to import them.
+const IMAGE_LEN: usize = 12 << 20;
+
 /// The site and the machine there, with a stick of the last release and one of that before.
 struct Site {
     fleet: Fleet,
@@ -30,7 +33,7 @@ impl Site {
         let mut copy = Command::new("cp");
         let copied = copy.arg("-r").args([desk.path("depot"), desk.path("old")]).status();
         assert!(copied.expect("cp is there").success());
-        fleet.release(3);
+        fleet.release_image(3, &common::noise(6, IMAGE_LEN));
         let machine = Machine::at(&desk.path("."), 1 << 20)?;
         for stick in ["vfat", "exfat", "old.vfat"] {
             let image = desk.path(stick);
@@ -43,9 +46,14 @@ impl Site {
         site.run("systemd-udevd --daemon").expect_code(0);
         let led = site.run("ls -d /sys/class/leds/*::scrolllock").expect_code(0).text;
         site.led = led.trim().to_owned();
-        let config =
-            format!("(cat radar-7.toml; echo '[stick]'; echo 'led = \"{}\"') >led.toml", site.led);
-        site.run(&config).expect_code(0);
+        for policy in ["announce", "import"] {
+            let config = format!(
+                "(cat radar-7.toml; printf '[stick]\\nled = \"%s\"\\nwhen_plugged = \"%s\"\\n' \
+                  {} {policy}) >{policy}.toml",
+                site.led
+            );
+            site.run(&config).expect_code(0);
+        }
         Some(site)
     }
 
@@ -60,7 +68,7 @@ impl Site {
 
     /// Runs `neap stick plugged`, and gives its end and what the LED showed meanwhile: `w` and `W`
     /// while it works, dark and lit, `.` and `#` else; each as long as it lasts once.
-    fn plugged(&mut self, options: &str) -> (Ended, String) {
+    fn plugged(&mut self, policy: &str, options: &str) -> (Ended, String) {
         let led = &self.led;
         let watch = format!(
             "(while [ ! -e stop ]; do \
@@ -70,7 +78,7 @@ impl Site {
              done | uniq >seen) & "
         );
         let command = format!(
-            "rm -f stop; {watch} neap stick plugged /media/stick --config led.toml {options}; \
+            "rm -f stop; {watch} neap stick plugged /media/stick --config {policy}.toml {options}; \
              code=$?; usleep 100000; touch stop; wait; exit $code"
         );
         let ended = self.run(&command);
@@ -106,24 +114,24 @@ fn plugged_stick_is_announced_by_udev_and_shown_by_an_led_of_the_kernel() {
     }
 
     site.machine.plug(&site.stick("vfat"), "vfat");
-    let (ended, seen) = site.plugged("");
+    let (ended, seen) = site.plugged("import", "");
     println!("done: {seen}");
     ended.expect_code(0);
     assert!(seen.contains("wWw") && seen.ends_with('#'), "it flickers, then stays lit: {seen}");
-    let (ended, seen) = site.plugged("--group galley --repeat 2");
+    let (ended, seen) = site.plugged("announce", "--group galley --repeat 2");
     println!("another site's: {seen}");
     ended.expect_code(1);
     assert_eq!(blinks(&seen), 2, "one blink, twice: {seen}");
     let sig =
         "sed -i 's/\"sig\": *\"..../\"sig\":\"0000/' /media/stick/neap/metadata/timestamp.json";
     site.run(sig).expect_code(0);
-    let (ended, seen) = site.plugged("--repeat 1 --state fresh");
+    let (ended, seen) = site.plugged("announce", "--repeat 1 --state fresh");
     println!("forged: {seen}");
     ended.expect_code(6);
     assert_eq!(blinks(&seen), 4, "{seen}");
     site.machine.eject();
     site.machine.plug(&site.stick("old.vfat"), "vfat");
-    let (ended, seen) = site.plugged("--repeat 1");
+    let (ended, seen) = site.plugged("announce", "--repeat 1");
     println!("older: {seen}");
     ended.expect_code(7);
     assert_eq!(blinks(&seen), 3, "{seen}");
