@@ -8,7 +8,8 @@ use std::time::Instant;
 /// A look is some rounds below the model's window. If the queue goes and stays away, it was our
 /// own. CUBIC, after a cut, sends nothing for part of a round trip and empties the queue that way,
 /// which is why a look is longer than one round. Each costs us part of our share; so after one that
-/// found somebody, twice as many cuts pass before the next. Where we have all of the link for some
+/// found somebody, twice as many cuts pass before the next, and the first cut has none: we have just
+/// braked for some rounds, and whoever is there was found by that. Where we have all of the link for some
 /// rounds, whoever was there seems to be gone, and we look at once.
 #[derive(Debug, Clone)]
 pub(super) struct Compete {
@@ -39,7 +40,7 @@ impl Compete {
             is_new: true,
             look_rounds: 0,
             looks: 0,
-            cuts: 0,
+            cuts: 1,
             empty_rounds: 0,
             full_rounds: 0,
             has_had_all: false,
@@ -61,12 +62,13 @@ impl Compete {
     }
 
     /// A packet sent at `sent` was lost. Says whether that is a reason to slow down: only once in a
-    /// round trip (RFC 9438, section 4.6).
-    pub(super) fn lose(&mut self, now: Instant, sent: Instant, mtu: u64) -> bool {
+    /// round trip (RFC 9438, section 4.6). If it is the first, the window then grows towards
+    /// `share`, in bytes, rather than towards what it was, which says how far we had sunk.
+    pub(super) fn lose(&mut self, now: Instant, sent: Instant, share: u64, mtu: u64) -> bool {
         if sent <= self.cut_at {
             return false;
         }
-        self.cubic = self.cubic.cut(now, mtu);
+        self.cubic = self.cubic.cut(now, if self.is_new { share } else { 0 }, mtu);
         self.cut_at = now;
         self.is_new = false;
         if self.cuts == 0 {
@@ -134,10 +136,26 @@ mod tests {
         }
         assert_eq!(windows, [34, 68, 100, 100, 100]);
         let later = now + Duration::from_secs(1);
-        assert!(compete.lose(later, later, mtu));
+        assert!(compete.lose(later, later, 100_000, mtu));
         let cut = compete.window(later, mtu);
         compete.take_share(later, 100_000, mtu);
         assert_eq!(compete.window(later, mtu), cut);
         assert!(cut < 80_000, "{cut}");
+    }
+
+    #[test]
+    fn a_first_loss_below_the_share_does_not_become_the_goal() {
+        let (start, mtu) = (Instant::now(), 1_000);
+        let mut compete = Compete::new(start, 20_000, mtu);
+        let mut now = start + Duration::from_secs(1);
+        assert!(compete.lose(now, now, 100_000, mtu));
+        // From 14 segments or fewer: K = ∛(86 / 0.4) = 6 s.
+        now += Duration::from_millis(6_100);
+        let window = compete.window(now, mtu);
+        assert!(window >= 100_000, "{window}");
+        assert!(compete.lose(now, now, 200_000, mtu));
+        now += Duration::from_millis(6_100);
+        let window = compete.window(now, mtu);
+        assert!(window < 120_000, "{window}");
     }
 }

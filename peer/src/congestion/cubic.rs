@@ -41,11 +41,11 @@ impl Cubic {
     }
 
     /// A packet was lost: 0.7 of the window, and less as the next goal where the last was not
-    /// reached, which leaves room to who came later (sections 4.6 and 4.7).
-    pub(super) fn cut(&self, now: Instant, mtu: u64) -> Self {
+    /// reached, which leaves room to who came later (sections 4.6 and 4.7); no goal below `goal`.
+    pub(super) fn cut(&self, now: Instant, goal: u64, mtu: u64) -> Self {
         let window = self.window(now, mtu);
         let most = if window < self.most { window / 100 * 85 } else { window };
-        Self::new(now, window / 10 * 7, most, mtu)
+        Self::new(now, window / 10 * 7, most.max(goal), mtu)
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_cut_below_the_last_one_leaves_room() {
         let now = Instant::now();
-        let cubic = Cubic::new(now, 70 * MTU, 100 * MTU, MTU).cut(now, MTU);
+        let cubic = Cubic::new(now, 70 * MTU, 100 * MTU, MTU).cut(now, 0, MTU);
         // 0.7 of 70 segments, to a segment; next goal 0.85 of them.
         assert_eq!((cubic.window(now, MTU) / 100, cubic.most), (495, 59_500));
     }

@@ -158,8 +158,9 @@ impl Model {
     /// Packets were lost, the latest of them sent at `sent`.
     pub(super) fn lose(&mut self, now: Instant, sent: Instant, bytes: u64) {
         self.round.lost += bytes;
+        let share = self.share();
         if let Phase::Compete(compete) = &mut self.phase
-            && compete.lose(now, sent, self.mtu)
+            && compete.lose(now, sent, share, self.mtu)
         {
             self.round = Round::new(now);
             self.set_window(now);
