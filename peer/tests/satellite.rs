@@ -36,6 +36,8 @@ fn assert_fair(name: &str, link: Link, plans: [FlowPlan; 2]) {
     for flow in 0..2 {
         let share = report.goodput(flow, s(30), s(150));
         assert!(share >= 35.0, "{name}: flow {flow} has {share:.1}");
+        let surplus = report.surplus(flow);
+        assert!(surplus <= 6.0, "{name}: flow {flow} has a surplus of {surplus:.1}");
     }
 }
 
@@ -134,21 +136,22 @@ fn beside_cubic_in_a_long_queue_we_take_our_share_and_no_more() {
         let report = Sim::new(link, plans, seed).run(150);
         for flow in 0..2 {
             let share = report.goodput(flow, s(30), s(150));
-            assert!(share >= 33.0, "seed {seed}: flow {flow} has {share:.1}");
+            assert!(share >= 35.0, "seed {seed}: flow {flow} has {share:.1}");
         }
     }
 }
 
 /// The window was bound to the rate times the shortest round trip: in a round trip of five times
-/// that it is a fifth of the link, and no more was sent.
+/// that it is a fifth of the link, and no more was sent. And a first loss far below the share was
+/// the window to grow to, which took more than a minute: seeds 7 and 8 had 33 and 31 %.
 #[test]
 fn a_configured_rate_does_not_keep_us_from_our_share() {
-    for seed in 1..=2 {
+    for seed in [1, 7, 8] {
         let link = Link::new(10_000, 600, 0).queue_percent(400);
         let told = FlowPlan::new(Arc::new(Satellite::default().rate(10_000_000)));
         let report = Sim::new(link, vec![told, FlowPlan::cubic()], seed).run(150);
         let share = report.goodput(0, s(30), s(150));
-        assert!(share >= 33.0, "seed {seed}: {share:.1}");
+        assert!(share >= 35.0, "seed {seed}: {share:.1}");
     }
 }
 

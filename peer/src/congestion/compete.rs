@@ -8,9 +8,9 @@ use std::time::Instant;
 /// A look is some rounds below the model's window. If the queue goes and stays away, it was our
 /// own. CUBIC, after a cut, sends nothing for part of a round trip and empties the queue that way,
 /// which is why a look is longer than one round. Each costs us part of our share; so after one that
-/// found somebody, twice as many cuts pass before the next, and the first cut has none: we have just
-/// braked for some rounds, and whoever is there was found by that. Where we have all of the link for some
-/// rounds, whoever was there seems to be gone, and we look at once.
+/// found somebody, twice as many cuts pass before the next, and at the first cut there is none: we
+/// have just braked for some rounds, which was as good as a look. Where we have all of the link for
+/// some rounds, whoever was there seems to be gone, and we look at once.
 #[derive(Debug, Clone)]
 pub(super) struct Compete {
     cubic: Cubic,

@@ -353,7 +353,7 @@ impl Model {
 
     /// Half of what the link holds, its queue included: what is ours where one other is there.
     fn share(&self) -> u64 {
-        self.rate_of_link().map_or(0, |link| bytes_in(link, self.round.rtt_min) / 2)
+        self.rate_of_link().map_or(0, |link| bytes_in(link, self.rtt_mean) / 2)
     }
 
     /// Headroom in bytes where there is nothing to search for, at a rate of ours.
