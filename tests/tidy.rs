@@ -23,7 +23,8 @@ use rules::{Layer, Manifest};
 use source::Source;
 use tables::Marked;
 
-/// Which of our packages may use which. `Top` packages use all, and nothing uses them.
+/// Which of our packages may use which. `Top` packages use all, and nothing uses them;
+/// a `Harness` uses all, and tests use it.
 const LAYERS: &[(&str, Layer)] = &[
     ("neap-engine", Layer::Uses(&["neap-lz4-exact"])),
     // Calls into liblz4.
@@ -50,7 +51,7 @@ const LAYERS: &[(&str, Layer)] = &[
     ("neap-bench", Layer::Top),
     ("neap-corpus", Layer::Top),
     ("neap-fuzz", Layer::Top),
-    ("neap-tests", Layer::Top),
+    ("neap-tests", Layer::Harness),
     ("neap-same-bytes", Layer::Top),
 ];
 

@@ -1,11 +1,11 @@
-//! Real devices for tests run as root, and the `neap` command on them.
+//! Real devices for tests run as root.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::{env, error, fmt};
+use std::{error, fmt};
 
 use crate::random::Random;
 
@@ -44,27 +44,6 @@ pub fn run<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result<String, Mi
 #[must_use]
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).trim().to_owned()
-}
-
-/// The `neap` command, built as this test was.
-///
-/// # Errors
-/// If it cannot be built.
-pub fn neap() -> Result<PathBuf, Missing> {
-    let test = env::current_exe()?;
-    let Some(profile) = test.parent().and_then(Path::parent) else {
-        return Err(Missing(format!("{}: not in a build folder", test.display())));
-    };
-    let mut arguments = vec!["build".into(), "-q".into(), "-p".into(), "neap".into()];
-    if profile.file_name() == Some(OsStr::new("release")) {
-        arguments.push("--release".into());
-    }
-    if let Some(target) = profile.parent() {
-        arguments.push("--target-dir".into());
-        arguments.push(target.as_os_str().to_owned());
-    }
-    run(&env::var("CARGO").unwrap_or_else(|_| "cargo".into()), &arguments)?;
-    Ok(profile.join("neap"))
 }
 
 /// A folder that is emptied first and removed at the end.

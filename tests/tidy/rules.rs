@@ -35,6 +35,8 @@ pub(crate) enum Layer {
     Uses(&'static [&'static str]),
     /// All of ours, and none of ours may depend on it.
     Top,
+    /// All of ours, and only tests of ours may depend on it.
+    Harness,
 }
 
 impl Manifest {
@@ -402,8 +404,12 @@ mod tests {
 
     #[test]
     fn dependency_against_the_layers_is_flagged() {
-        let layers =
-            [("low", Layer::Uses(&[])), ("high", Layer::Uses(&["low"])), ("b", Layer::Top)];
+        let layers = [
+            ("low", Layer::Uses(&[])),
+            ("high", Layer::Uses(&["low"])),
+            ("b", Layer::Top),
+            ("rig", Layer::Harness),
+        ];
         let complaints = |name, text| wrong_layers(&[manifest(name, text)], &layers);
         assert_eq!(complaints("high", "[dependencies]\nlow.workspace = true"), [""; 0]);
         assert_eq!(complaints("b", "[dependencies]\nlow = \"1\"\nhigh = \"1\""), [""; 0]);
@@ -411,6 +417,8 @@ mod tests {
         assert_eq!(complaints("low", "[dependencies]\nx = { package = \"high\" }").len(), 1);
         assert_eq!(complaints("low", "[target.'cfg(unix)'.dependencies.high]").len(), 1);
         assert_eq!(complaints("high", "[dev-dependencies]\nb = \"1\"").len(), 1);
+        assert_eq!(complaints("high", "[dev-dependencies]\nrig = \"1\""), [""; 0]);
+        assert_eq!(complaints("high", "[dependencies]\nrig = \"1\"").len(), 1);
         assert_eq!(complaints("unknown", "").len(), 1);
     }
 

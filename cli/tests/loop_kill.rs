@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use neap_sim::random::Random;
-use neap_sim::real::{Folder, Images, LoopDevice, neap, stderr};
+use neap_sim::real::{Folder, Images, LoopDevice, stderr};
+
+const NEAP: &str = env!("CARGO_BIN_EXE_neap");
 
 /// Size of the images: three checkpoints.
 const SIZE: usize = 48 << 20;
@@ -45,11 +47,11 @@ fn kill(name: &str, kills: u64) -> Result<(), Box<dyn Error>> {
             return Ok(());
         }
     };
-    let neap = neap()?;
-    let images = Images::new(&neap, &folder, SIZE)?;
+    let neap = Path::new(NEAP);
+    let images = Images::new(neap, &folder, SIZE)?;
     let state = folder.path("state");
     let begun = Instant::now();
-    let output = images.apply(&neap, device.path(), &state).output()?;
+    let output = images.apply(neap, device.path(), &state).output()?;
     assert!(output.status.success(), "without a kill: {}", stderr(&output));
     assert!(images.is_target(device.path())?, "without a kill: the device differs");
     let typical = begun.elapsed();
@@ -61,7 +63,7 @@ fn kill(name: &str, kills: u64) -> Result<(), Box<dyn Error>> {
         // shorter, and gets to its end.
         let longest_us = u64::try_from(typical.as_micros())? * 17 / 16;
         let delay = Duration::from_micros(random.below(longest_us));
-        if run(&neap, &images, device.path(), &state, delay, &mut counts)? {
+        if run(neap, &images, device.path(), &state, delay, &mut counts)? {
             // The next round finds another image than it makes, as a device does.
             fs::copy(&images.source, device.path())?;
         }
