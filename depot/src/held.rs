@@ -53,6 +53,18 @@ impl Depot {
     }
 }
 
+impl Depot {
+    /// What its release names, and the first root.
+    fn all_named(&self) -> Held {
+        let (named, _) = self.catalogue();
+        let first = (named.timestamp > 0).then(|| Name::metadata("1.root.json")).flatten();
+        Held {
+            metadata: named.files.into_iter().chain(first).collect(),
+            blobs: named.entries.iter().filter_map(|entry| entry.blob).collect(),
+        }
+    }
+}
+
 impl Record {
     /// Whether a metadata file was never here, and need not be.
     pub(crate) fn never_had(&self, name: &Name) -> bool {
@@ -89,32 +101,32 @@ impl Writer<'_> {
     /// # Errors
     /// If the store fails.
     pub(crate) fn hold(&self) -> io::Result<()> {
-        let before = match self.depot.record() {
-            Ok(Record(before)) => before,
+        let written = match self.depot.record() {
+            Ok(Record(held)) => held,
             Err(Fault::Io(error)) => return Err(error),
-            // It is written anew.
-            Err(_) => None,
+            // It is written anew, from what is there.
+            Err(_) => Some(Held::default()),
         };
+        // Without a record it had to have all until now: what it lost of that is lost.
+        let before = written.clone().unwrap_or_else(|| self.depot.all_named());
         let listed = self.depot.store.list(&Folder::Metadata)?;
         let mut held = Held {
             metadata: listed.iter().filter_map(|entry| Name::metadata(&entry.file)).collect(),
             blobs: self.depot.blobs()?.into_iter().collect(),
         };
-        if let Some(before) = &before {
-            let (named, fault) = self.depot.catalogue();
-            let names: BTreeSet<_> = named.entries.iter().filter_map(|entry| entry.blob).collect();
-            // Where not all can be read that names, nothing is forgotten.
-            let is_named = |blob: &&Digest| fault.is_some() || names.contains(*blob);
-            let metadata = before.metadata.iter().filter(|name| match name.meaning() {
-                Meaning::Snapshot(_) | Meaning::Role(..) => {
-                    fault.is_some() || named.files.contains(name)
-                }
-                _ => true,
-            });
-            held.blobs.extend(before.blobs.iter().filter(is_named));
-            held.metadata.extend(metadata.cloned());
-        }
-        if before.as_ref() == Some(&held) {
+        let (named, fault) = self.depot.catalogue();
+        let names: BTreeSet<_> = named.entries.iter().filter_map(|entry| entry.blob).collect();
+        // Where not all can be read that names, nothing is forgotten.
+        let is_named = |blob: &Digest| fault.is_some() || names.contains(blob);
+        let is_kept = |name: &Name| match name.meaning() {
+            Meaning::Snapshot(_) | Meaning::Role(..) => {
+                fault.is_some() || named.files.contains(name)
+            }
+            _ => true,
+        };
+        held.blobs.extend(before.blobs.into_iter().filter(is_named));
+        held.metadata.extend(before.metadata.into_iter().filter(is_kept));
+        if written.as_ref() == Some(&held) {
             return Ok(());
         }
         store::put(&*self.depot.store, &Name::mirror(), &held.bytes())

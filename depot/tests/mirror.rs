@@ -184,6 +184,23 @@ fn depot_that_publishes_must_have_all() {
 }
 
 #[test]
+fn what_a_whole_depot_lost_is_missed_after_it_took_from_another_too() {
+    let memory = Memory::default();
+    let depot = depot(&memory);
+    let mut writer = depot.writer("test").expect("free");
+    let digests: Vec<_> = images().iter().map(|bytes| add(&writer, bytes)).collect();
+    publish(&mut writer, &release(1, &images(), &["a"])).expect("published");
+    remove_blob(&memory, &digests[0]);
+    memory.remove_file("metadata", "1.root.json");
+    let lost = damage(&depot);
+    assert_eq!(lost.len(), 2, "{lost:?}");
+    writer.begin_mirror().expect("begun");
+    writer.mirror(&[root(2, "a")]).expect("kept");
+    drop(writer);
+    assert_eq!(damage(&depot), lost);
+}
+
+#[test]
 fn record_that_cannot_be_read_is_damage_and_written_anew_by_the_next_visit() {
     let (_, depot) = mirrored();
     for text in ["", "{}", r#"{"schema":"neap.mirror.v2","metadata":[],"blobs":[]}"#] {
