@@ -329,7 +329,8 @@ impl Partial<'_> {
 
 impl Files {
     /// Makes what was written through a power cut. Once that has failed it fails for good: the
-    /// system says only once that it could not write, and forgets what.
+    /// system says only once that it could not write, and forgets what. It may yet show what it
+    /// could not write; so whoever goes on reads from the disk what came.
     ///
     /// # Errors
     /// If the store fails, or did.
@@ -339,9 +340,13 @@ impl Files {
         if *has_failed {
             return Err(io::Error::other("what was written before could not be made durable"));
         }
-        let synced = self.data.iter().try_for_each(|(_, file)| file.sync());
-        let synced = synced.and_then(|()| self.tree.sync());
+        let files = || self.data.iter().map(|(_, file)| file).chain([&self.tree]);
+        // All of them: an error that is not asked for is told to whoever syncs next.
+        let synced = files().map(|file| file.sync()).fold(Ok(()), io::Result::and);
         *has_failed = synced.is_err();
+        if *has_failed {
+            files().for_each(|file| file.forget().unwrap_or_default());
+        }
         synced
     }
 }

@@ -204,6 +204,35 @@ impl Tmpfs {
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
+        // A loop device over a file in it may be let go of a moment later.
+        drop(run("umount", &[OsStr::new("--lazy"), self.0.as_os_str()]));
+    }
+}
+
+/// The file system of a device, mounted.
+#[derive(Debug)]
+pub struct Mounted(PathBuf);
+
+impl Mounted {
+    /// Mounts it in a folder.
+    ///
+    /// # Errors
+    /// If it cannot be mounted, or this is not root.
+    pub fn new(device: &Path, path: PathBuf) -> Result<Self, Missing> {
+        fs::create_dir_all(&path)?;
+        run("mount", &[device.as_os_str(), path.as_os_str()])?;
+        Ok(Self(path))
+    }
+
+    /// A path in it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
         drop(run("umount", &[self.0.as_os_str()]));
     }
 }
