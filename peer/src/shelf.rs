@@ -340,7 +340,7 @@ impl<'a> Thread<'a> {
     }
 
     fn steps(&mut self, digest: &Digest, steps: &[Step]) -> io::Result<Option<Vec<u8>>> {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(steps.iter().map(Step::size).sum());
         if let Some(Coming { partial, have, .. }) = self.partials.get(digest) {
             for step in steps {
                 match step {

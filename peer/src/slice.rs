@@ -29,6 +29,17 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// How many bytes it is.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Pair(_) => PAIR_LEN,
+            Self::Group { len, .. } => *len,
+        }
+    }
+}
+
 /// The pieces of a slice in the order in which they are sent.
 #[derive(Debug, Clone)]
 pub struct Steps {
@@ -191,10 +202,7 @@ impl Splitter {
         sink: &mut dyn FnMut(Step, Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         while let Some(step) = self.step {
-            let needed = match step {
-                Step::Pair(_) => PAIR_LEN,
-                Step::Group { len, .. } => len,
-            };
+            let needed = step.size();
             self.buffer.reserve_exact(needed - self.buffer.len());
             let (now, rest) = bytes.split_at(bytes.len().min(needed - self.buffer.len()));
             self.buffer.extend_from_slice(now);

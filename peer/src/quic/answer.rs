@@ -17,7 +17,7 @@ use crate::limits::{
 use crate::quota::Quota;
 use crate::receipts::Bearer;
 use crate::shelf::Shelf;
-use crate::slice::{Step, Steps};
+use crate::slice::Steps;
 use crate::tls::Admission;
 use crate::wire::{Request, Status, encode_files, encode_receipts};
 
@@ -237,10 +237,7 @@ async fn slice(
         while size < PIECE_LEN
             && let Some(step) = steps.next()
         {
-            size += match step {
-                Step::Pair(_) => neap_depot::tree::PAIR_LEN,
-                Step::Group { len, .. } => len,
-            };
+            size += step.size();
             piece.push(step);
         }
         if !asker.may_have(size as u64, served) {
