@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use neap_engine::diff::{Coder, Options, Parts};
 use neap_engine::digest::Digest;
@@ -172,10 +173,13 @@ fn target_with_cut_streams_is_made_from_any_window_on_by_both_appliers() {
 
 #[test]
 fn power_cuts_end_in_the_target_where_blocks_are_packed_again() {
-    let mut cuts = 0;
-    for (seed, coder) in (20..22).zip([Coder::Zstd, Coder::Cm]) {
-        cuts += sweep(&diffed(WINDOW * 3, seed, coder, true), seed);
-    }
+    // The longest of these tests by far.
+    let cuts: u64 = thread::scope(|scope| {
+        let sweeps = [(20, Coder::Zstd), (21, Coder::Cm)].map(|(seed, coder)| {
+            scope.spawn(move || sweep(&diffed(WINDOW * 3, seed, coder, true), seed))
+        });
+        sweeps.map(|sweep| sweep.join().expect("each is survived")).iter().sum()
+    });
     println!("{cuts} power cuts survived");
     assert!(cuts > 60, "only {cuts} power cuts happened");
 }
