@@ -30,9 +30,7 @@ impl Site {
         let fleet = Fleet::new();
         fleet.device("radar-7", 1);
         let desk = &fleet.0.depot;
-        let mut copy = Command::new("cp");
-        let copied = copy.arg("-r").args([desk.path("depot"), desk.path("old")]).status();
-        assert!(copied.expect("cp is there").success());
+        fleet.copy("depot", "old");
         fleet.release_image(3, &common::noise(6, IMAGE_LEN));
         let machine = Machine::at(&desk.path("."), 1 << 20)?;
         for stick in ["vfat", "exfat", "old.vfat"] {

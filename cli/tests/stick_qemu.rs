@@ -130,20 +130,13 @@ fn fleet() -> Fleet {
     for _ in 0..RECEIPTS.0 {
         fleet.inventory("radar-7", "1.2", "radar-7.a");
     }
-    copy(&fleet, "depot", "depot.old");
+    fleet.copy("depot", "depot.old");
     fleet.release_image(4, &image(4));
     fs::rename(desk.path("radar-7.depot"), desk.path("device")).expect("renamed");
     for name in ["1.img", "2.img", "3.img"] {
         fs::remove_file(desk.path(name)).expect("removed");
     }
     fleet
-}
-
-fn copy(fleet: &Fleet, from: &str, to: &str) {
-    let desk = &fleet.0.depot;
-    let mut copy = Command::new("cp");
-    let copied = copy.arg("-r").args([desk.path(from), desk.path(to)]).status();
-    assert!(copied.expect("cp is there").success());
 }
 
 impl Bed {

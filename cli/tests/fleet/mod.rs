@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::fs;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::common;
@@ -58,6 +59,14 @@ impl Fleet {
         );
         self.run(&create).expect_code(0);
         self.0.sign_and_publish("g.fleet");
+    }
+
+    /// Copies a folder of the desk.
+    pub(crate) fn copy(&self, from: &str, to: &str) {
+        let desk = &self.0.depot;
+        let mut copy = Command::new("cp");
+        let copied = copy.arg("-r").args([desk.path(from), desk.path(to)]).status();
+        assert!(copied.expect("cp is there").success());
     }
 
     /// Gives a device a certificate and a configuration, and the image that it runs.
