@@ -249,14 +249,18 @@ impl Swarm {
                 source.lacking = Groups::default();
             }
             Notice::More { blob, groups } if *blob == self.plan.blob => {
+                let mut new = groups.clone();
+                new.subtract(&source.have);
+                new.subtract(&self.have);
                 source.have.extend(groups);
                 source.have.truncate(HAVE_RANGES_MAX);
                 source.lacking.subtract(groups);
-                // What it claimed has come: it gets on. If it lies, asking it will show that.
-                if groups.iter().any(|range| source.claims.within(range).next().is_some()) {
+                // What it claimed has come: it gets on. It will be asked for it, which shows if it
+                // lies; so nothing counts that it or we had before.
+                if new.iter().any(|range| source.claims.within(range).next().is_some()) {
                     source.moved_ms = now_ms;
-                    self.passed_over.remove(&source.name);
                 }
+                source.claims.subtract(groups);
             }
             Notice::Claim { blob, groups } if *blob == self.plan.blob => {
                 if source.claims.is_empty() {
@@ -285,6 +289,9 @@ impl Swarm {
         source.asked_groups = source.asked_groups.saturating_sub(groups.count());
         source.strikes = 0;
         *self.taken.by_name.entry(source.name.clone()).or_default() += new.count();
+        if source.kind == Kind::Site && !new.is_empty() {
+            self.passed_over.remove(&source.name);
+        }
         if source.kind == Kind::Costly {
             self.passed_over.remove(&self.plan.me);
             let groups = groups.count() * GROUP_LEN as u64;

@@ -31,7 +31,8 @@ pub enum Manner {
     Withholds,
     /// Says that it has all, and then that it has nothing.
     Boasts,
-    /// Claims all of the blob over the costly link and fetches nothing.
+    /// Claims all of the blob over the costly link and fetches nothing, but says again and again that
+    /// its first group has come.
     Hogs,
 }
 
@@ -212,6 +213,7 @@ impl<'a> World<'a> {
         match event {
             Event::Tick => {
                 for member in 0..self.members.len() {
+                    self.hog(member);
                     self.poll(member);
                 }
                 self.at(now + TICK_MS, Event::Tick);
@@ -318,6 +320,23 @@ impl<'a> World<'a> {
         self.at(at, Event::Hear { to: peer, life, from: me, frame: notice.encode() });
     }
 
+    /// A member that hogs says to all that it gets on, within each lease.
+    fn hog(&mut self, me: usize) {
+        let is_time = self.now_ms % 5_000 < TICK_MS && self.members[me].swarm.is_some();
+        if self.setup.manners[me] != Manner::Hogs || !is_time {
+            return;
+        }
+        let (blob, at) = (self.blob.digest, self.now_ms + 5);
+        let all = Groups::of(0..self.setup.groups);
+        let first = Notice::More { blob, groups: Groups::of(0..1) };
+        for to in (0..self.members.len()).filter(|to| *to != me) {
+            for notice in [Notice::Claim { blob, groups: all.clone() }, first.clone()] {
+                let life = self.members[to].life;
+                self.at(at, Event::Hear { to, life, from: me, frame: notice.encode() });
+            }
+        }
+    }
+
     fn poll(&mut self, me: usize) {
         let now = self.now_ms;
         let manner = self.setup.manners[me];
@@ -368,7 +387,7 @@ impl<'a> World<'a> {
         }
         let slice = match manner {
             Manner::Corrupts => Some(self.whole_slice(&groups)),
-            Manner::Boasts | Manner::Hogs => None,
+            Manner::Boasts => None,
             _ => self.slice_of(peer, &groups),
         };
         let Some(mut slice) = slice else {
