@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use neap_sim::real::Tmpfs;
 use serde_json::Value;
 use signing::{Desk, Town};
 
@@ -317,6 +318,24 @@ fn a_spent_budget_stops_a_fetch_before_it_begins_and_fleets_do_not_mix() {
     let refused = ship.desk().run("fetch --config dev2.toml --version 1.0 --patience 1");
     refused.expect_error(10, &["refused: certificate of no device of this fleet"]);
     assert!(!ship.desk().text("shore.err").contains("dev2 connected"));
+}
+
+/// The disk was taken for a source that failed: the same was asked for again and again, over the
+/// link that is paid for, until patience was over.
+#[test]
+fn a_full_depot_ends_a_fetch_and_is_nobodys_fault() {
+    let ship = Ship::new();
+    let _shore = ship.serve();
+    let small = match Tmpfs::new(ship.desk().path("dev1.depot"), 700_000) {
+        Ok(small) => small,
+        Err(why) => return println!("skipped: no small disk, which takes root: {why}"),
+    };
+    let full = ship.desk().run("fetch --config dev1.toml --version 1.0 --quiet");
+    full.expect_error(12, &["radar", "the depot: ", "make room"]);
+    small.resize(16 << 20).expect("it grows");
+    let fetched = ship.desk().run("fetch --config dev1.toml --version 1.0 --json --quiet");
+    let blame = fetched.expect_code(0).json()["files"][0]["blame"].clone();
+    assert_eq!(blame, serde_json::json!([]));
 }
 
 #[test]

@@ -66,7 +66,10 @@ impl Writer<'_> {
         let version = |bytes: &[u8]| catalogue::version(bytes, "timestamp");
         let fault = |why| PublishError::Faulty(name.clone(), catalogue::Fault::Parse(why));
         let new = version(content).map_err(fault)?;
-        if there.is_some_and(|there| version(&there).is_ok_and(|kept| kept >= new)) {
+        // The same version in other bytes is one that was damaged: the caller verified the new one.
+        let is_kept =
+            |there: &Vec<u8>| there == content || version(there).is_ok_and(|kept| kept > new);
+        if there.as_ref().is_some_and(is_kept) {
             return Ok(());
         }
         let seen = store.stamp(&name).map_err(failed)?;
@@ -112,6 +115,12 @@ mod tests {
         let kept = depot.metadata("timestamp.json", 4096).expect("read");
         assert_eq!(kept, Some(timestamp(3).1));
         assert_eq!(depot.metadata("3.g.bridge.json", 4096).expect("read"), Some(role.1));
+        let mut damaged = timestamp(3).1;
+        damaged.extend(b" ");
+        store::put(depot.store(), &Name::timestamp(), &damaged).expect("put");
+        writer.mirror(&[timestamp(3)]).expect("kept");
+        let kept = depot.metadata("timestamp.json", 4096).expect("read");
+        assert_eq!(kept, Some(timestamp(3).1), "it is mended");
         let outside = ("../x.json".to_owned(), Vec::new());
         assert!(matches!(writer.mirror(&[outside]), Err(PublishError::Name(_))));
     }

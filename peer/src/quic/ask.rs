@@ -1,7 +1,7 @@
 //! What we ask of a peer. Whatever comes back is verified before it is kept or given on.
 
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use neap_depot::name::Device;
@@ -33,29 +33,32 @@ pub struct Came(pub Groups);
 
 /// Asks for groups of a blob, keeps what is right, and tells `came` of it as it comes. Returns how
 /// it ended; dropping the future stops the peer.
+///
+/// # Errors
+/// If our own depot fails.
 pub async fn blob(
     connection: &Connection,
     shelf: &Shelf,
     (blob, len): (Digest, u64),
     groups: Groups,
     mut came: impl FnMut(Came),
-) -> (End, Option<String>) {
+) -> io::Result<(End, Option<String>)> {
     let request = Request::Blob { blob, groups: groups.clone() };
     let mut answer = match begin(connection, &request).await {
         Ok(answer) => answer,
-        Err(AskError::Status(Status::None)) => return (End::Lacking, None),
-        Err(AskError::Status(Status::Busy)) => return (End::Busy, None),
-        Err(AskError::Status(Status::Failed | Status::Refused)) => return (End::Lost, None),
-        Err(AskError::Wire(error)) => return (End::Wrong, Some(error.to_string())),
-        Err(error) => return (End::Lost, Some(error.to_string())),
+        Err(AskError::Status(Status::None)) => return Ok((End::Lacking, None)),
+        Err(AskError::Status(Status::Busy)) => return Ok((End::Busy, None)),
+        Err(AskError::Status(Status::Failed | Status::Refused)) => return Ok((End::Lost, None)),
+        Err(AskError::Wire(error)) => return Ok((End::Wrong, Some(error.to_string()))),
+        Err(error) => return Ok((End::Lost, Some(error.to_string()))),
     };
     let mut head = [0; 8];
     if answer.read_exact(&mut head).await.is_err() {
-        return (End::Lost, None);
+        return Ok((End::Lost, None));
     }
     if u64::from_le_bytes(head) != len {
         let found = u64::from_le_bytes(head);
-        return (End::Wrong, Some(format!("a blob of {found} bytes, {len} are signed")));
+        return Ok((End::Wrong, Some(format!("a blob of {found} bytes, {len} are signed"))));
     }
     let mut taker = Taker::new(shelf, (blob, len), groups);
     let mut chunks: [Bytes; 32] = std::array::from_fn(|_| Bytes::new());
@@ -73,12 +76,12 @@ pub async fn blob(
         tokio::select! {
             kept = async { keeping.as_mut().expect("it is some").await }, if keeping.is_some() => {
                 keeping = None;
-                let (new, wrong) = kept;
+                let (new, wrong) = kept?;
                 if !new.is_empty() {
                     came(Came(new));
                 }
                 if let Some((end, why)) = wrong {
-                    return (end, Some(why));
+                    return Ok((end, Some(why)));
                 }
             }
             read = answer.read_chunks(&mut chunks), if may_read => match read {
@@ -90,7 +93,7 @@ pub async fn blob(
             else => {}
         }
         if let Some((end, why)) = ended.take_if(|_| keeping.is_none() && batch.is_empty()) {
-            return (end, Some(why).filter(|why| !why.is_empty()));
+            return Ok((end, Some(why).filter(|why| !why.is_empty())));
         }
     }
 }

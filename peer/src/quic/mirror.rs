@@ -126,35 +126,38 @@ impl Mirror {
 
 /// Asks for groups of a blob, keeps what is right, and tells `came` of it as it comes. Returns how
 /// it ended; dropping the future ends the request.
+///
+/// # Errors
+/// If our own depot fails.
 pub async fn blob(
     mirror: &Arc<Mirror>,
     shelf: &Shelf,
     (blob, len): (Digest, u64),
     groups: Groups,
     mut came: impl FnMut(Came),
-) -> (End, Option<String>) {
+) -> io::Result<(End, Option<String>)> {
     let (send, mut pieces) = mpsc::channel(PIECES);
     let (reader, wanted) = (Arc::clone(mirror), groups.clone());
     let reading = tokio::task::spawn_blocking(move || reader.slice((blob, len), wanted, &send));
     let mut taker = Taker::new(shelf, (blob, len), groups);
     while let Some(piece) = pieces.recv().await {
-        let (new, ended) = taker.take(&mut [piece]).await;
+        let (new, ended) = taker.take(&mut [piece]).await?;
         if !new.is_empty() {
             came(Came(new));
         }
         if let Some((end, why)) = ended {
             mirror.forget();
-            return (end, Some(format!("{}: {why}", mirror.name)));
+            return Ok((end, Some(format!("{}: {why}", mirror.name))));
         }
     }
     let (end, why) = match reading.await {
-        Ok(Ok(true)) if taker.is_done() => return (End::Done, None),
-        Ok(Ok(_)) => return (End::Lacking, None),
+        Ok(Ok(true)) if taker.is_done() => return Ok((End::Done, None)),
+        Ok(Ok(_)) => return Ok((End::Lacking, None)),
         Ok(Err(error)) => (of_blob(&error), error.to_string()),
         Err(error) => (End::Lost, error.to_string()),
     };
     mirror.forget();
-    (end, Some(format!("{}: {why}", mirror.name)))
+    Ok((end, Some(format!("{}: {why}", mirror.name))))
 }
 
 fn of_blob(error: &BlobError) -> End {

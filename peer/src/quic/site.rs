@@ -155,6 +155,8 @@ struct Costly {
 enum Done {
     Arrived(RequestId, Groups),
     Ended(RequestId, End, Option<String>),
+    /// Our own depot could not keep what came.
+    Failed(io::Error),
     Dialled(usize, Result<Arc<Peer>, DialError>),
     Near(Result<Arc<Peer>, DialError>),
 }

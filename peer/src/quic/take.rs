@@ -1,5 +1,7 @@
 //! Pieces of a blob on their way from a source onto the shelf: whatever comes is verified first.
 
+use std::io;
+
 use bytes::Bytes;
 use neap_engine::digest::Digest;
 
@@ -29,11 +31,17 @@ impl<'a> Taker<'a> {
     }
 
     /// Takes bytes and keeps what they complete: which groups, and how it ended if it did.
-    pub(super) async fn take(&mut self, chunks: &mut [Bytes]) -> (Groups, Option<Ended>) {
+    ///
+    /// # Errors
+    /// If our own depot fails: that is nobody's fault, and no other source helps.
+    pub(super) async fn take(
+        &mut self,
+        chunks: &mut [Bytes],
+    ) -> io::Result<(Groups, Option<Ended>)> {
         let mut batch = Batch::default();
         let longer = self.split(chunks, &mut batch);
-        let (groups, wrong) = self.keep(batch).await;
-        (groups, wrong.or(longer))
+        let (groups, wrong) = self.keep(batch).await?;
+        Ok((groups, wrong.or(longer)))
     }
 
     /// Adds what these bytes complete to a batch; says if there are more than were asked for.
@@ -56,21 +64,20 @@ impl<'a> Taker<'a> {
 
     /// Verifies and keeps a batch: which groups, and how it ended if it did. What is polled does
     /// not borrow the taker, so that the next batch comes meanwhile.
+    ///
+    /// # Errors
+    /// As [`Taker::take`].
     pub(super) fn keep(
         &self,
         batch: Batch,
-    ) -> impl Future<Output = (Groups, Option<Ended>)> + use<> {
+    ) -> impl Future<Output = io::Result<(Groups, Option<Ended>)>> + use<> {
         let (shelf, blob) = (self.shelf.clone(), self.blob);
         async move {
             if batch.is_empty() {
-                return (Groups::default(), None);
+                return Ok((Groups::default(), None));
             }
-            match shelf.keep(blob, batch.pieces).await {
-                Ok(Kept { groups, wrong }) => {
-                    (groups, wrong.map(|error| (End::Wrong, error.to_string())))
-                }
-                Err(error) => (Groups::default(), Some((End::Lost, error.to_string()))),
-            }
+            let Kept { groups, wrong } = shelf.keep(blob, batch.pieces).await?;
+            Ok((groups, wrong.map(|error| (End::Wrong, error.to_string()))))
         }
     }
 }

@@ -82,7 +82,7 @@ async fn ask(blob: Digest, len: u64, answer: Vec<u8>, then: Then) -> (End, u64, 
     let count = |ask::Came(groups): ask::Came| came += groups.count();
     let asking = ask::blob(&connection, &into, (blob, len), groups, count);
     let asked = tokio::time::timeout(Duration::from_secs(10), asking).await;
-    let (end, _) = asked.expect("it ends");
+    let (end, _) = asked.expect("it ends").expect("the depot works");
     (end, came, into)
 }
 

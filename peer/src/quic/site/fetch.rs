@@ -105,10 +105,10 @@ impl Site {
                 }
                 done = self.done.1.recv() => {
                     let done = done.ok_or(FetchError::Closed)?;
-                    self.finish(run, done);
+                    self.finish(run, done)?;
                     // What else is there already is taken along.
                     while let Ok(done) = self.done.1.try_recv() {
-                        self.finish(run, done);
+                        self.finish(run, done)?;
                     }
                 }
                 _ = tick.tick() => {
@@ -225,7 +225,7 @@ impl Site {
                     (None, Some(peer)) => {
                         ask::blob(&peer.connection, &shelf, blob, groups, came).await
                     }
-                    (None, None) => (End::Lost, None),
+                    (None, None) => Ok((End::Lost, None)),
                 }
             };
             let telling = async {
@@ -233,13 +233,17 @@ impl Site {
                     drop(arrived.send(Done::Arrived(request, groups)).await);
                 }
             };
-            let ((end, why), ()) = tokio::join!(asking, telling);
-            drop(done.send(Done::Ended(request, end, why)).await);
+            let (ended, ()) = tokio::join!(asking, telling);
+            let told = match ended {
+                Ok((end, why)) => Done::Ended(request, end, why),
+                Err(error) => Done::Failed(error),
+            };
+            drop(done.send(told).await);
         });
         run.tasks.insert(request, task);
     }
 
-    fn finish(&mut self, run: &mut Run, done: Done) {
+    fn finish(&mut self, run: &mut Run, done: Done) -> Result<(), FetchError> {
         let now = self.now_ms();
         match done {
             Done::Arrived(request, groups) => {
@@ -271,7 +275,9 @@ impl Site {
                 self.meet(&mut run.swarm, &peer);
             }
             Done::Near(Err(_)) => {}
+            Done::Failed(error) => return Err(FetchError::Depot(error)),
         }
+        Ok(())
     }
 
     /// What is here is given on until each member that takes part has it, or none asks any more.
