@@ -156,8 +156,14 @@ fn chosen(args: &Args, depot: &Depot, stick: &Stick) -> Result<Chosen, Failure> 
         }
         chosen.timestamp = checked.timestamp;
         for file in files {
-            if !chosen.metadata.iter().any(|(known, _)| *known == file.0) {
-                chosen.metadata.push(file);
+            match chosen.metadata.iter().find(|(known, _)| *known == file.0) {
+                None => chosen.metadata.push(file),
+                Some((_, known)) if *known == file.1 => {}
+                // Of the group before there would be an older role beside it.
+                Some((name, _)) => {
+                    let text = format!("{}: {name} was published anew meanwhile", args.depot);
+                    return Err(Failure::new(Exit::Interrupted, text, "run the same command again"));
+                }
             }
         }
         if is_chosen {
