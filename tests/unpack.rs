@@ -12,6 +12,7 @@ use neap_engine::format::{Blocks, Header};
 use neap_engine::io::drive;
 use neap_engine::io::error::DriveError;
 use neap_engine::io::memory::{MemoryJournal, MemoryTarget, PatchBytes};
+use neap_engine::limits::{WINDOW_LOG2_MAX, WINDOW_LOG2_MIN};
 use neap_engine::unpack::codec::{Families, Family, Method};
 use neap_sim::chain::sweep;
 use neap_sim::erofs;
@@ -265,6 +266,18 @@ fn patch_that_takes_more_memory_than_is_allowed_is_refused_before_the_first_writ
         "{:?}",
         refused.err()
     );
+}
+
+/// Three of them are in memory at once, beside one of the target: with those of 2 MiB that a patch
+/// of a large image has, they took 6 MiB.
+#[test]
+fn windows_of_a_view_are_short() {
+    let header = diffed(300_000, 34, Coder::Zstd, true).header;
+    let of_view = |header: Header| header.of_view().window_len();
+    let long = Header { window_log2: WINDOW_LOG2_MAX, ..header.clone() };
+    assert_eq!(of_view(long.clone()), 256 << 10);
+    assert_eq!(of_view(Header { blocks: None, ..long }), 2 << 20);
+    assert_eq!(of_view(Header { window_log2: WINDOW_LOG2_MIN, ..header }), 64 << 10);
 }
 
 /// Any byte of the table changed: refused, or the target; the fast applier and the slow one agree.

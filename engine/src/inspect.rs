@@ -171,7 +171,10 @@ impl Walk {
         // Of each restart, run and group 16 bytes are held, of each target window 32.
         let tables = 16 * (header.restarts.len() + map.runs.len() + map.groups.len())
             + Digest::LEN * header.target_windows.len();
-        let windows = WINDOWS_IN_FLIGHT as u64 * header.window_len().min(header.target_size);
+        let window = |header: &Header| header.window_len().min(header.target_size);
+        // Windows of a view, and the one of the target that they are packed into.
+        let packed = if header.blocks.is_some() { window(header) } else { 0 };
+        let windows = WINDOWS_IN_FLIGHT as u64 * window(&self.view) + packed;
         // A model and a frame's segments; maps, and headers of executables.
         let model = if self.report.mixed > 0 { MODEL_LEN } else { 0 };
         let maps = if self.report.regions > 0 { MAPS_LEN } else { 0 };
@@ -187,7 +190,7 @@ impl Walk {
     /// beside the source.
     fn add_mixed(&mut self, body: &[u8]) -> Result<(), FormatError> {
         let mixer = self.mixer.get_or_insert_with(|| Box::new(cm::Decoder::new()));
-        mixer.open(&body[self.frame.stream.clone()]);
+        mixer.open(body[self.frame.stream.clone()].to_vec());
         let target_len = self.frame.target_len;
         let mut segments = Vec::new();
         let limits = SegmentLimits { count: SEGMENTS_MAX as u64, target_len };

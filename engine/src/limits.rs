@@ -19,6 +19,11 @@ pub const WINDOW_LOG2_MAX: u8 = 21;
 /// Windows in memory at once: one being filled, one in the queue, one being written.
 pub const WINDOWS_IN_FLIGHT: usize = 3;
 
+/// Windows of a view, which are packed and neither verified nor written one by one, are no larger
+/// than this, as log2 of bytes: 256 KiB, of which a thousand a second go from thread to thread.
+pub const VIEW_WINDOW_LOG2_MAX: u8 = 18;
+const _: () = assert!(VIEW_WINDOW_LOG2_MAX >= WINDOW_LOG2_MIN, "pieces do not cross windows");
+
 /// Source blocks are counted in units of 4 KiB, the page and block size of the images we see.
 pub const SOURCE_BLOCK: u64 = 4096;
 

@@ -8,7 +8,8 @@ use super::{bounded, split, split_array};
 use crate::digest::{self, Digest};
 use crate::error::FormatError;
 use crate::limits::{
-    HEADER_LEN_MAX, IMAGE_SIZE_MAX, LAYERS_MAX, RESTARTS_MAX, WINDOW_LOG2_MAX, WINDOW_LOG2_MIN,
+    HEADER_LEN_MAX, IMAGE_SIZE_MAX, LAYERS_MAX, RESTARTS_MAX, VIEW_WINDOW_LOG2_MAX,
+    WINDOW_LOG2_MAX, WINDOW_LOG2_MIN,
 };
 
 /// The first eight bytes of every patch. The high bit and the line ends show a transfer that was
@@ -260,13 +261,14 @@ impl Header {
     }
 
     /// The header as the frames see it: of the views, where blocks are unpacked. No window of a
-    /// view has a digest.
+    /// view has a digest, so they need not be as long as those of the target.
     #[must_use]
     pub fn of_view(&self) -> Self {
         let Some(blocks) = &self.blocks else { return self.clone() };
         let mut view = Self { blocks: None, target_windows: Vec::new(), ..self.clone() };
         view.source_size = blocks.source_view_size(self.source_size);
         view.target_size = blocks.target_view_size(self.target_size);
+        view.window_log2 = self.window_log2.min(VIEW_WINDOW_LOG2_MAX);
         // What is unpacked was checked as it is packed.
         let offset = self.source_size;
         let len = view.source_size - offset;
