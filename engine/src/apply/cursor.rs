@@ -67,10 +67,11 @@ impl FrameCursor {
         self.mixer = None;
     }
 
-    /// Opens the frame with this body, whose first byte is byte `at` of the target.
+    /// Opens the frame with this body, whose first byte is byte `at` of the target. What the coder
+    /// `cm` coded is taken out of it, so that it is not held twice.
     pub(super) fn open(
         &mut self,
-        body: &[u8],
+        body: &mut Vec<u8>,
         at: u64,
         header: &Header,
     ) -> Result<(), FormatError> {
@@ -85,8 +86,11 @@ impl FrameCursor {
         self.literals_at = stream.start;
         if self.is_mixed() {
             let mixer = self.mixer.get_or_insert_with(|| Box::new(cm::Decoder::new()));
-            mixer.open(&body[stream]);
-            self.segments.clear();
+            let mut coded = std::mem::take(body);
+            coded.drain(..stream.start);
+            mixer.open(coded);
+            // Of the largest frame they are 4 MiB.
+            self.segments = Vec::new();
             self.segments_at = 0;
             let target_len = self.frame.target_len;
             let limits = SegmentLimits { count: SEGMENTS_MAX as u64, target_len };

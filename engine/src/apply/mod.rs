@@ -341,8 +341,8 @@ impl Applier {
         if Digest::of(&self.body).short() != prefix.body_digest {
             return Err(FormatError::FrameDamaged { patch_offset: self.patch_offset });
         }
-        self.frame.open(&self.body, self.at, &self.header)?;
         self.patch_offset += (FRAME_PREFIX_LEN + self.body.len()) as u64;
+        self.frame.open(&mut self.body, self.at, &self.header)?;
         let made = self.at + self.frame.target_len();
         let expected = self.header.target_size;
         if made > expected || self.patch_offset > self.header.patch_size {

@@ -129,7 +129,7 @@ impl Decoder {
     /// A decoder that has learned nothing, with no frame open.
     #[must_use]
     pub fn new() -> Self {
-        Self { model: Model::new(), coder: RangeDecoder::new(&[]) }
+        Self { model: Model::new(), coder: RangeDecoder::new(Vec::new()) }
     }
 
     /// Forgets all that was learned.
@@ -137,8 +137,8 @@ impl Decoder {
         *self = Self::new();
     }
 
-    /// Opens a frame's code.
-    pub fn open(&mut self, coded: &[u8]) {
+    /// Opens a frame's code, which is held up to [`Decoder::close`].
+    pub fn open(&mut self, coded: Vec<u8>) {
         self.coder = RangeDecoder::new(coded);
     }
 
@@ -182,8 +182,8 @@ impl Decoder {
     ///
     /// # Errors
     /// If it was too short or too long.
-    pub fn close(&self) -> Result<(), FormatError> {
-        self.coder.close()
+    pub fn close(&mut self) -> Result<(), FormatError> {
+        std::mem::replace(&mut self.coder, RangeDecoder::new(Vec::new())).close()
     }
 
     fn check(&self) -> Result<(), FormatError> {

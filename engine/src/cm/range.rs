@@ -118,8 +118,8 @@ pub(super) struct RangeDecoder {
 }
 
 impl RangeDecoder {
-    pub(super) fn new(coded: &[u8]) -> Self {
-        let mut decoder = Self { coded: coded.to_vec(), taken: 0, code: 0, range: u32::MAX };
+    pub(super) fn new(coded: Vec<u8>) -> Self {
+        let mut decoder = Self { coded, taken: 0, code: 0, range: u32::MAX };
         (0..4).for_each(|_| decoder.take());
         decoder
     }
@@ -177,7 +177,7 @@ mod tests {
             let bits = (0..100).map(|at| at >= 100 - count || at % 3 == 0);
             let mut encoder = RangeEncoder::new();
             bits.clone().for_each(|bit| assert_eq!(encoder.code(bit, 4096), bit));
-            let mut decoder = RangeDecoder::new(&encoder.finish());
+            let mut decoder = RangeDecoder::new(encoder.finish());
             bits.for_each(|bit| assert_eq!(decoder.code(false, 4096), bit));
             assert_eq!(decoder.close(), Ok(()), "{count} set bits at the end");
         }

@@ -80,7 +80,7 @@ fn decode(
     parts: &[Part],
     chunk: usize,
 ) -> Result<(Vec<Segment>, Vec<Vec<u8>>), FormatError> {
-    decoder.open(coded);
+    decoder.open(coded.to_vec());
     let (mut segments, mut made) = (Vec::new(), Vec::new());
     decoder.segments(&mut segments, LIMITS)?;
     for part in parts {
@@ -143,7 +143,7 @@ proptest! {
         parts in proptest::collection::vec(part(), 0..5),
     ) {
         let (mut decoder, limits) = (Decoder::new(), SegmentLimits { count: 50, target_len: 1000 });
-        decoder.open(&coded);
+        decoder.open(coded.clone());
         let mut list = Vec::new();
         let listed = decoder.segments(&mut list, limits);
         prop_assert!(list.len() <= 50);
@@ -254,7 +254,7 @@ fn segments_beyond_the_limits_are_refused() {
     let coded = encode(&mut Encoder::new(), &segments, &[]);
     let listed = |count, target_len| {
         let mut decoder = Decoder::new();
-        decoder.open(&coded);
+        decoder.open(coded.clone());
         decoder.segments(&mut Vec::new(), SegmentLimits { count, target_len })
     };
     assert_eq!(listed(10, 100), Ok(()));
@@ -262,7 +262,7 @@ fn segments_beyond_the_limits_are_refused() {
     assert_eq!(listed(10, 99), Err(FormatError::SegmentPastFrame));
     let empty = encode(&mut Encoder::new(), &[Segment::default()], &[]);
     let mut decoder = Decoder::new();
-    decoder.open(&empty);
+    decoder.open(empty);
     assert_eq!(decoder.segments(&mut Vec::new(), LIMITS), Err(FormatError::EmptySegment));
 }
 

@@ -127,7 +127,8 @@ impl Rewriter {
         source_size: u64,
     ) -> Result<(), FormatError> {
         self.entries = decode_regions(regions, moves)?;
-        self.copies.clear();
+        // Of the largest frame they are 1.5 MiB.
+        self.copies = Vec::new();
         self.loads.clear();
         self.loaded.clear();
         self.reader = None;
