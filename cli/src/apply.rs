@@ -35,10 +35,11 @@ pub(crate) fn run_with(args: &Apply, mut patch: PatchInput) -> Result<Outcome, F
         no_source_check: args.no_source_check,
         no_read_back: args.no_read_back,
         unpack_memory_max: args.unpack_memory,
+        give_back: neap_malloc::give_free_memory_back,
         ..Options::default()
     };
     let event = |event| progress.event(event);
-    neap_malloc::give_large_buffers_back();
+    neap_malloc::keep_little();
     let done = drive::apply(&mut patch, &source, &mut target, &mut journal, options, &event);
     progress.finish();
     match done {

@@ -33,6 +33,9 @@ pub struct Options {
     pub checkpoint_len: u64,
     /// Most memory that blocks may take, in bytes.
     pub unpack_memory_max: u64,
+    /// Called when much memory was freed and as much is about to be taken, in other pieces: an
+    /// allocator that keeps what is freed may give it to the system.
+    pub give_back: fn(),
 }
 
 impl Default for Options {
@@ -43,6 +46,7 @@ impl Default for Options {
             one_thread: false,
             checkpoint_len: CHECKPOINT_LEN,
             unpack_memory_max: UNPACK_MEMORY_MAX,
+            give_back: || (),
         }
     }
 }
@@ -207,8 +211,9 @@ fn make(
         .map_err(DriveError::io(Part::Patch, "reading the patch"))?;
     progress(Event::Phase { name: "apply", total: header.target_size - done });
     let none = Blocks::default();
-    let view = SourceView::new(source, header.source_size, header.blocks.as_ref().unwrap_or(&none));
-    let packing = start.map(|(blocks, start)| Packing::new(header, blocks, start, done));
+    let blocks = header.blocks.as_ref().unwrap_or(&none);
+    let view = SourceView::new(source, header.source_size, blocks, options.give_back);
+    let packing = start.map(|(blocks, start)| Packing::new(header, blocks, &view, start, done));
     let has_packing = packing.is_some();
     let source: &dyn Source = if has_packing { &view } else { source };
     let filler = Filler::default();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
 
 use super::error::DriveError;
+use super::view::SourceView;
 use crate::apply::later::Later;
 use crate::error::FormatError;
 use crate::format::{Blocks, Header};
@@ -18,6 +19,7 @@ use crate::window::{Verified, Window};
 /// Packs a view and cuts what it makes into windows.
 pub(super) struct Packing<'a> {
     blocks: &'a Blocks,
+    source: &'a SourceView<'a>,
     levels: Vec<Level<'a>>,
     /// Bytes at the front of the view that nobody needs.
     unneeded: u64,
@@ -54,11 +56,17 @@ type Out<'w> = &'w mut dyn Output;
 
 impl<'a> Packing<'a> {
     /// Packs what `start` begins; the target begins at `offset`.
-    pub(super) fn new(header: &'a Header, blocks: &'a Blocks, start: Start<'a>, at: u64) -> Self {
+    pub(super) fn new(
+        header: &'a Header,
+        blocks: &'a Blocks,
+        source: &'a SourceView<'a>,
+        start: Start<'a>,
+        at: u64,
+    ) -> Self {
         let level = |packer| Level { packer, queue: VecDeque::new(), len: 0 };
         let levels = start.packers.into_iter().map(level).collect();
         let windows = Windows { header, at, bytes: Vec::new() };
-        Self { blocks, levels, unneeded: start.unneeded, jobs: None, windows }
+        Self { blocks, source, levels, unneeded: start.unneeded, jobs: None, windows }
     }
 
     /// The same with threads that pack, which end when it does.
@@ -128,16 +136,25 @@ impl<'a> Packing<'a> {
         }
         let memory = job.memory(&self.blocks.methods);
         self.settle(level, PACKED_AT_ONCE.saturating_sub(memory), out)?;
+        self.levels[level].len += memory;
+        self.lend();
         let Some(jobs) = &self.jobs else {
             let packed = job.run(&self.blocks.methods)?;
+            self.levels[level].len -= memory;
+            self.lend();
             return self.pass(level, &packed, out);
         };
         let (send, receive) = mpsc::channel();
         jobs.send((job, send)).expect("the threads live as long as this");
-        let level = &mut self.levels[level];
-        level.len += memory;
-        level.queue.push_back(Slot::Block(receive, memory));
+        self.levels[level].queue.push_back(Slot::Block(receive, memory));
         Ok(())
+    }
+
+    /// Has the source keep as much less as all levels take beyond what one is to: a block larger
+    /// than that is soon waited for by who makes the view, and so needs the source.
+    fn lend(&self) {
+        let len: u64 = self.levels.iter().map(|level| level.len).sum();
+        self.source.lend(len.saturating_sub(PACKED_AT_ONCE));
     }
 
     /// Computes a region from the target's bytes before it.
@@ -171,6 +188,7 @@ impl<'a> Packing<'a> {
                 }
             };
             self.levels[level].len -= len;
+            self.lend();
             self.pass(level, &made, out)?;
         }
         Ok(())

@@ -20,21 +20,36 @@ pub(super) struct SourceView<'a> {
     turn: Mutex<()>,
     /// Bytes that may still be unpacked.
     work_left: AtomicU64,
+    /// Gives the system the memory of what is no longer kept: an allocator may have it in pieces
+    /// that nothing fits into that comes next.
+    give_back: fn(),
 }
+
+/// So many bytes that are no longer kept are worth that: it takes a millisecond.
+const FORGOTTEN_LEN: u64 = 8 << 20;
 
 /// Blocks that were unpacked lately, by their index, the latest at the end.
 #[derive(Default)]
 struct Kept {
     plains: VecDeque<(usize, Arc<Vec<u8>>)>,
     len: u64,
+    /// Bytes of [`UNPACKED_KEPT`] that others have.
+    lent: u64,
+    /// Bytes that were forgotten since memory was given back.
+    forgotten: u64,
 }
 
 impl<'a> SourceView<'a> {
-    pub(super) fn new(source: &'a dyn Source, source_size: u64, blocks: &'a Blocks) -> Self {
+    pub(super) fn new(
+        source: &'a dyn Source,
+        source_size: u64,
+        blocks: &'a Blocks,
+        give_back: fn(),
+    ) -> Self {
         let plain_len: u64 = blocks.source.iter().map(|block| block.plain_len).sum();
         let work_left = AtomicU64::new(UNPACK_WORK * plain_len);
         let (kept, turn) = (Mutex::default(), Mutex::default());
-        Self { source, source_size, blocks, kept, turn, work_left }
+        Self { source, source_size, blocks, kept, turn, work_left, give_back }
     }
 
     /// What the block with this index unpacks to.
@@ -60,15 +75,38 @@ impl<'a> SourceView<'a> {
         if self.work_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
             return Err(io::Error::other("the patch unpacks the source over and over"));
         }
-        self.kept().make_room(block.plain_len);
+        self.make_room(block.plain_len);
         let codec = self.blocks.methods[block.method as usize].codec();
-        let plain = codec.unpack(&packed, in_memory(block.plain_len)).map_err(io::Error::other)?;
+        let plain = codec.unpack(&packed, in_memory(block.plain_len));
+        let mut plain = plain.map_err(io::Error::other)?;
+        // Decoders take up to twice as much, and it is kept.
+        plain.shrink_to_fit();
         if plain.len() as u64 != block.plain_len {
             return Err(io::Error::other("a block of the source has another plain length"));
         }
         let plain = Arc::new(plain);
         self.kept().keep(index, &plain);
         Ok(plain)
+    }
+
+    /// Gives memory to who packs: so many bytes less are kept from now on. The few blocks that are
+    /// then missed are unpacked once more.
+    pub(super) fn lend(&self, len: u64) {
+        self.kept().lent = len;
+        self.make_room(0);
+    }
+
+    fn make_room(&self, len: u64) {
+        let mut kept = self.kept();
+        kept.make_room(len);
+        let is_much = kept.forgotten >= FORGOTTEN_LEN;
+        if is_much {
+            kept.forgotten = 0;
+        }
+        drop(kept);
+        if is_much {
+            (self.give_back)();
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -136,10 +174,53 @@ impl Kept {
 
     /// Forgets the oldest, so that with so many bytes more no more are kept than may be.
     fn make_room(&mut self, len: u64) {
-        while self.len.saturating_add(len) > UNPACKED_KEPT
+        while self.len.saturating_add(len) > UNPACKED_KEPT.saturating_sub(self.lent)
             && let Some((_, plain)) = self.plains.pop_front()
         {
             self.len -= plain.len() as u64;
+            self.forgotten += plain.len() as u64;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::SourceBlock;
+    use crate::unpack::codec::Method;
+
+    /// Blocks are kept while packing one takes nothing, and not while it takes what they have; what
+    /// is read is the same.
+    #[test]
+    fn what_is_lent_is_not_kept() {
+        const LEN: u64 = 1000;
+        let source: Vec<u8> = (0..4 * LEN).map(|at| (at / 7).to_le_bytes()[0]).collect();
+        let size = source.len() as u64;
+        let block = |index| SourceBlock {
+            offset: index * LEN,
+            len: LEN,
+            view_offset: size + index * LEN,
+            plain_len: LEN,
+            method: 0,
+        };
+        let methods = vec![Method::STORED];
+        let blocks = Blocks { methods, source: (0..4).map(block).collect(), ..Blocks::default() };
+        let view = SourceView::new(&source, size, &blocks, || ());
+        let read = || {
+            let mut made = vec![0; in_memory(size)];
+            view.read_at(size, &mut made).expect("memory does not fail");
+            assert!(made == source);
+            view.kept().len
+        };
+        assert_eq!(read(), 4 * LEN);
+        view.lend(UNPACKED_KEPT - 2 * LEN);
+        assert_eq!(view.kept().len, 2 * LEN);
+        assert_eq!(read(), 2 * LEN);
+        view.lend(UNPACKED_KEPT + 1);
+        assert_eq!(view.kept().len, 0);
+        // The last one is in memory in any case.
+        assert_eq!(read(), LEN);
+        view.lend(0);
+        assert_eq!(read(), 4 * LEN);
     }
 }

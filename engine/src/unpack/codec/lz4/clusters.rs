@@ -17,7 +17,7 @@
 
 use neap_lz4_exact::Filled;
 
-use super::{Encoder, correct as correct_block, tokens, unpack_into};
+use super::{Encoder, correct as correct_block, likely_len, tokens, unpack_into};
 use crate::error::FormatError;
 use crate::unpack::codec::UnpackError;
 use crate::varint;
@@ -50,7 +50,7 @@ pub(in super::super) fn unpack(
     if !is_len(cluster_log2) || !is_whole {
         return Err(UnpackError::Malformed);
     }
-    let mut plain = Vec::new();
+    let mut plain = Vec::with_capacity(likely_len(packed, plain_len_max));
     for cluster in packed.chunks(1 << cluster_log2) {
         unpack_into(strip(cluster), &mut plain, plain_len_max)?;
     }

@@ -85,9 +85,15 @@ impl Encoder {
 
 /// The plain bytes of a block.
 pub(super) fn unpack(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
-    let mut plain = Vec::new();
+    let mut plain = Vec::with_capacity(likely_len(packed, plain_len_max));
     unpack_into(packed, &mut plain, plain_len_max)?;
     Ok(plain)
+}
+
+/// The plain length, where it is told and the block packs no better than most: memory that grows
+/// bit by bit leaves holes.
+fn likely_len(packed: &[u8], plain_len_max: usize) -> usize {
+    plain_len_max.min(packed.len() * 4)
 }
 
 /// Appends the plain bytes of a block, which may not look at what is there before.
