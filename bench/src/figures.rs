@@ -33,6 +33,9 @@ pub struct Figure {
 /// Largest peak memory of an apply: 24 MiB.
 const APPLY_RSS_MAX: f64 = 24.0 * 1_048_576.0;
 
+/// Largest peak memory of an apply where packed blocks are packed again, with any coder: 64 MiB.
+const APPLY_ROOT_RSS_MAX: f64 = 64.0 * 1_048_576.0;
+
 /// Largest peak memory of a diff with default options: 2 GiB.
 const DIFF_RSS_MAX: f64 = 2_147_483_648.0;
 
@@ -101,6 +104,8 @@ pub fn of(record: &Record) -> Vec<Figure> {
         all(),
         apply,
     ));
+    let root_memory = ("apply peak memory, root file systems", "≤ 64 MiB", APPLY_ROOT_RSS_MAX);
+    figures.push(largest_memory_of(NEAP, root_memory, roots(record), apply));
     figures.push(Figure {
         what: "lost work on resume",
         target: "less than one restart interval",
@@ -172,7 +177,18 @@ fn delta(record: &Record) -> Vec<Figure> {
             of_kind(record, |_| true),
             apply,
         ),
+        largest_memory_of(
+            NEAP_CM,
+            ("apply peak memory, `cm`, root file systems", "≤ 64 MiB", APPLY_ROOT_RSS_MAX),
+            roots(record),
+            apply,
+        ),
     ]
+}
+
+/// File system images, in which most is packed.
+fn roots(record: &Record) -> Vec<&PairRecord> {
+    of_kind(record, |kind| kind.starts_with("rootfs"))
 }
 
 /// The rows of HDiffPatch and detools.
@@ -433,6 +449,19 @@ pub(crate) mod tests {
         assert_eq!(said(executables, "detools"), (one("0.492"), Verdict::Missed));
         assert_eq!(said(executables, "Zucchini"), (one("0.590"), Verdict::Met));
         assert_eq!(said("apply peak memory, `cm`, every pair", "48").1, Verdict::Missed);
+    }
+
+    #[test]
+    fn memory_of_each_coder_is_judged_on_all_root_file_systems() {
+        let rows = vec![row(NEAP, 1, 1.0, 64), row(NEAP_CM, 1, 1.0, 65)];
+        let figures = of(&record(vec![
+            ("ext4", "rootfs-ext4", vec![row(NEAP, 1, 1.0, 1), row(NEAP_CM, 1, 1.0, 1)]),
+            ("squashfs", "rootfs-squashfs-xz", rows),
+            ("kernel", "kernel", vec![row(NEAP, 1, 1.0, 500), row(NEAP_CM, 1, 1.0, 500)]),
+        ]));
+        let verdict = |what| find(&figures, what, "64 MiB").verdict;
+        assert_eq!(verdict("apply peak memory, root file systems"), Verdict::Met);
+        assert_eq!(verdict("apply peak memory, `cm`, root file systems"), Verdict::Missed);
     }
 
     #[test]
