@@ -162,7 +162,11 @@ fn chosen(args: &Args, depot: &Depot, stick: &Stick) -> Result<Chosen, Failure> 
                 // Of the group before there would be an older role beside it.
                 Some((name, _)) => {
                     let text = format!("{}: {name} was published anew meanwhile", args.depot);
-                    return Err(Failure::new(Exit::Interrupted, text, "run the same command again"));
+                    return Err(Failure::new(
+                        Exit::Interrupted,
+                        text,
+                        "run the same command again",
+                    ));
                 }
             }
         }

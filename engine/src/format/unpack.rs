@@ -45,6 +45,20 @@ pub struct SourceBlock {
     pub method: u32,
 }
 
+impl SourceBlock {
+    /// What unpacking it costs, in bytes that are read and made.
+    #[must_use]
+    pub fn work(&self) -> u64 {
+        self.len + self.plain_len
+    }
+}
+
+/// What keeping a block unpacked costs, in bytes: a very short one counts as a page.
+#[must_use]
+pub fn kept_len(plain_len: u64) -> u64 {
+    plain_len.max(4096)
+}
+
 /// A block of the target, or of the view before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TargetBlock {
@@ -202,17 +216,27 @@ impl Blocks {
     /// and what is packed at once, or gathered for it, beside the corrections of a run.
     #[must_use]
     pub fn memory(&self) -> u64 {
-        let unpacking = self.source.iter().map(|block| {
+        let mut unpacking: Vec<u64> = Vec::with_capacity(self.source.len());
+        for block in &self.source {
             let method = &self.methods[block.method as usize];
-            block.len + block.plain_len + method.unpack_memory(block.plain_len)
-        });
-        let kept = self.source.iter().map(|block| block.plain_len).sum::<u64>().min(UNPACKED_KEPT);
+            let own = block.work() + method.unpack_memory(block.plain_len);
+            // Its packed bytes are held while what they lie in is unpacked.
+            let range = SourceRange { offset: block.offset, len: block.len };
+            let outer = &unpacking[touched(&self.source[..unpacking.len()], range)];
+            unpacking.push(own.max(block.len + outer.iter().max().unwrap_or(&0)));
+        }
+        let kept = self
+            .source
+            .iter()
+            .map(|block| kept_len(block.plain_len))
+            .sum::<u64>()
+            .min(UNPACKED_KEPT);
         let packing = self.levels.iter().map(|level| {
             let jobs = || level.iter().map(|block| packing_memory(&self.methods, block));
             let corrections = level.iter().map(|block| block.front_len).max().unwrap_or(0);
             corrections + jobs().max().unwrap_or(0).max(jobs().sum::<u64>().min(PACKED_AT_ONCE))
         });
-        unpacking.max().unwrap_or(0) + kept + packing.sum::<u64>()
+        unpacking.iter().max().unwrap_or(&0) + kept + packing.sum::<u64>()
     }
 
     /// Reads the table of exactly `bytes`.
@@ -284,6 +308,9 @@ impl Blocks {
             self.source.push(SourceBlock { offset, len, view_offset, plain_len, method });
             offset += len;
         }
+        // Blocks are beside each other and in each other, but not many on the same bytes.
+        let lens = self.source.iter().map(|block| block.len).sum();
+        bounded("source_block_lens", lens, 0, 2 * end)?;
         columns.close()
     }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Source;
-use crate::format::Blocks;
+use crate::format::unpack::kept_len;
+use crate::format::{Blocks, SourceBlock};
 use crate::limits::{UNPACK_WORK, UNPACKED_KEPT};
 use crate::unpack::pack::in_memory;
 
@@ -46,8 +47,8 @@ impl<'a> SourceView<'a> {
         blocks: &'a Blocks,
         give_back: fn(),
     ) -> Self {
-        let plain_len: u64 = blocks.source.iter().map(|block| block.plain_len).sum();
-        let work_left = AtomicU64::new(UNPACK_WORK * plain_len);
+        let work: u64 = blocks.source.iter().map(SourceBlock::work).sum();
+        let work_left = AtomicU64::new(UNPACK_WORK * work);
         let (kept, turn) = (Mutex::default(), Mutex::default());
         Self { source, source_size, blocks, kept, turn, work_left, give_back }
     }
@@ -69,13 +70,13 @@ impl<'a> SourceView<'a> {
             return Ok(plain);
         }
         let block = self.blocks.source[index];
-        let mut packed = vec![0; in_memory(block.len)];
-        self.fill(block.offset, &mut packed, |outer| self.unpacked(outer))?;
-        let less = |left: u64| left.checked_sub(block.plain_len);
+        let less = |left: u64| left.checked_sub(block.work());
         if self.work_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
             return Err(io::Error::other("the patch unpacks the source over and over"));
         }
-        self.make_room(block.plain_len);
+        let mut packed = vec![0; in_memory(block.len)];
+        self.fill(block.offset, &mut packed, |outer| self.unpacked(outer))?;
+        self.make_room(kept_len(block.plain_len));
         let codec = self.blocks.methods[block.method as usize].codec();
         let plain = codec.unpack(&packed, in_memory(block.plain_len));
         let mut plain = plain.map_err(io::Error::other)?;
@@ -168,7 +169,7 @@ impl Kept {
     }
 
     fn keep(&mut self, index: usize, plain: &Arc<Vec<u8>>) {
-        self.len += plain.len() as u64;
+        self.len += kept_len(plain.len() as u64);
         self.plains.push_back((index, Arc::clone(plain)));
     }
 
@@ -177,7 +178,7 @@ impl Kept {
         while self.len.saturating_add(len) > UNPACKED_KEPT.saturating_sub(self.lent)
             && let Some((_, plain)) = self.plains.pop_front()
         {
-            self.len -= plain.len() as u64;
+            self.len -= kept_len(plain.len() as u64);
             self.forgotten += plain.len() as u64;
         }
     }
@@ -186,14 +187,13 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::SourceBlock;
     use crate::unpack::codec::Method;
 
     /// Blocks are kept while packing one takes nothing, and not while it takes what they have; what
     /// is read is the same.
     #[test]
     fn what_is_lent_is_not_kept() {
-        const LEN: u64 = 1000;
+        const LEN: u64 = 5000;
         let source: Vec<u8> = (0..4 * LEN).map(|at| (at / 7).to_le_bytes()[0]).collect();
         let size = source.len() as u64;
         let block = |index| SourceBlock {
