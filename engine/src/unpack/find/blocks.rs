@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use crate::limits::{BLOCK_SPACING, BLOCKS_MIN};
 use crate::unpack::{Block, Codec};
 
+/// What adding a block costs, in bytes of work: a place in a tree, also where it is then refused.
+pub(super) const BLOCK_WORK: u64 = 64;
+
 /// A growing set of blocks that do not overlap.
 #[derive(Debug)]
 pub(super) struct Blocks {

@@ -5,7 +5,7 @@
 //! block's offset and a list of the sizes of all. No directory is followed, so there are no cycles,
 //! and every byte of metadata is unpacked once.
 
-use super::blocks::Blocks;
+use super::blocks::{BLOCK_WORK, Blocks, count_max};
 use super::reader::{Parsed, Reader, Stop, check, le16, le32, le64, sum};
 use super::{Container, Hit};
 use crate::unpack::{Block, Codec};
@@ -170,7 +170,7 @@ impl Walk<'_, '_> {
         let mut at = start;
         while at < end {
             let header = Header::read(self.reader, at)?;
-            self.reader.spend(1)?;
+            self.reader.spend(BLOCK_WORK)?;
             check(header.end <= end)?;
             if !header.is_stored {
                 self.blocks.add(Block { offset: at + 2, len: header.end - at - 2, codec });
@@ -256,10 +256,14 @@ impl Walk<'_, '_> {
         if count > 0 {
             self.blocks.add_files(&[at]);
         }
+        // What is more than can be added is not gathered, either.
+        let count_max = usize::try_from(count_max(self.reader.size())).unwrap_or(usize::MAX);
         let mut blocks = Vec::new();
         for _ in 0..count {
             let size = le32(table.take(self.reader, 4)?, 0);
-            blocks.extend(self.data_block(at, size)?);
+            if blocks.len() < count_max {
+                blocks.extend(self.data_block(at, size)?);
+            }
             at = sum(at, u64::from(size & !DATA_STORED))?;
         }
         // A file that is stored whole is looked through like bytes of no file system.
@@ -273,8 +277,9 @@ impl Walk<'_, '_> {
     }
 
     /// A data block; the size has a bit for one that is stored, and is 0 for a hole.
-    fn data_block(&self, offset: u64, size: u32) -> Parsed<Option<Block>> {
+    fn data_block(&mut self, offset: u64, size: u32) -> Parsed<Option<Block>> {
         let len = u64::from(size & !DATA_STORED);
+        self.reader.spend(if len > 0 { BLOCK_WORK } else { 0 })?;
         check(len <= 1 << self.superblock.block_log2)?;
         check(len == 0 || sum(offset, len)? <= self.superblock.end())?;
         let is_stored = size & DATA_STORED != 0;
@@ -352,5 +357,98 @@ impl Table {
         }
         self.at = header.end;
         reader.spend(METADATA_LEN as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file system whose tables are `inodes`, stored, directories without bytes and an identity,
+    /// with `data` in front of them.
+    fn image(data: &[u8], inodes: &[u8], inode_count: u32) -> Vec<u8> {
+        let mut image = vec![0; SUPERBLOCK_LEN];
+        image.extend(data);
+        let inode_table = image.len() as u64;
+        for piece in inodes.chunks(METADATA_LEN) {
+            let len = u16::try_from(piece.len()).expect("it is 8 KiB at most");
+            image.extend((len | METADATA_STORED).to_le_bytes());
+            image.extend(piece);
+        }
+        let directories = image.len() as u64;
+        image.extend((1 | METADATA_STORED).to_le_bytes());
+        image.extend([0]);
+        let index = image.len() as u64;
+        image.extend(directories.to_le_bytes());
+        let len = image.len() as u64;
+        image[..4].copy_from_slice(b"hsqs");
+        image[4..8].copy_from_slice(&inode_count.to_le_bytes());
+        image[12..16].copy_from_slice(&(1_u32 << 12).to_le_bytes());
+        (image[20], image[22], image[26], image[28]) = (1, 12, 1, 4);
+        image[40..48].copy_from_slice(&len.to_le_bytes());
+        image[48..56].copy_from_slice(&index.to_le_bytes());
+        image[56..64].fill(0xff);
+        image[64..72].copy_from_slice(&inode_table.to_le_bytes());
+        image[72..80].copy_from_slice(&directories.to_le_bytes());
+        image[80..96].fill(0xff);
+        image
+    }
+
+    /// A file of so many blocks of `size`, the first of which is right behind the superblock.
+    fn file(count: u32, size: u32) -> Vec<u8> {
+        let mut inode = vec![0; 16];
+        inode[0] = 2;
+        let start = u32::try_from(SUPERBLOCK_LEN).expect("it is short");
+        inode.extend([start, NO_FRAGMENT, 0, count << 12].into_iter().flat_map(u32::to_le_bytes));
+        inode.extend(size.to_le_bytes().repeat(count as usize));
+        inode
+    }
+
+    fn work_of(image: &Vec<u8>, work: u64) -> (Parsed<Hit>, u64) {
+        let mut reader = Reader::new(image, work);
+        let found = find(&mut reader, 0);
+        (found, work - reader.work_left())
+    }
+
+    /// Four bytes of a table made a block of 48 bytes, and cost what four bytes of work do: 64 MiB
+    /// of image took 3 GB. Each costs what adding it takes.
+    #[test]
+    fn blocks_of_a_file_cost_work() {
+        const COUNT: u32 = 10_000;
+        let image = image(&[0; COUNT as usize], &file(COUNT, 1), 1);
+        let (found, work) = work_of(&image, u64::MAX);
+        assert_eq!(found.expect("it is sound").container.block_count, COUNT.into());
+        assert!(work > u64::from(COUNT) * BLOCK_WORK, "{work}");
+        let (found, _) = work_of(&image, u64::from(COUNT) * BLOCK_WORK);
+        assert!(matches!(found, Err(Stop::Spent)));
+    }
+
+    #[test]
+    fn holes_of_a_file_cost_no_work_and_are_no_blocks() {
+        let (found, work) = work_of(&image(&[], &file(100_000, 0), 1), u64::MAX);
+        assert_eq!(found.expect("it is sound").container.block_count, 0);
+        assert!(work < 3_000_000, "{work}");
+    }
+
+    /// Blocks of metadata of one byte took a place in a tree for four bytes of work.
+    #[test]
+    fn blocks_of_metadata_cost_work() {
+        const COUNT: u64 = 10_000;
+        let mut image = image(&[], &[0; 3], 0);
+        let (start, end) = (SUPERBLOCK_LEN as u64, SUPERBLOCK_LEN as u64 + 3 * COUNT);
+        // The inodes' table goes on up to the directories': what is between is a byte each.
+        let tail = image.split_off(SUPERBLOCK_LEN + 5);
+        image.truncate(SUPERBLOCK_LEN);
+        image.extend([1, 0, 0].repeat(usize::try_from(COUNT).expect("it is small")));
+        image.extend(&tail[..3]);
+        image.extend(end.to_le_bytes());
+        let len = image.len() as u64;
+        image[40..48].copy_from_slice(&len.to_le_bytes());
+        image[48..56].copy_from_slice(&(end + 3).to_le_bytes());
+        image[64..72].copy_from_slice(&start.to_le_bytes());
+        image[72..80].copy_from_slice(&end.to_le_bytes());
+        let (found, work) = work_of(&image, u64::MAX);
+        assert_eq!(found.expect("it is sound").container.block_count, COUNT);
+        assert!(work > COUNT * BLOCK_WORK, "{work}");
     }
 }
