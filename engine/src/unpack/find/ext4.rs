@@ -132,7 +132,7 @@ impl Superblock {
         Ok((table.ok_or(Stop::Malformed)?, used))
     }
 
-    /// Adds a run of inodes in parts.
+    /// Adds a run of inodes in parts, up to the first that cannot be one.
     fn add(&self, blocks: &mut Blocks, (mut at, mut count, mut first): (u64, u64, u64)) {
         while count > 0 && blocks.len() < PARTS_MAX {
             let part = count.min(PART_LEN_MAX >> self.inode_len_log2);
@@ -140,8 +140,40 @@ impl Superblock {
             let inodes = Inodes { len_log2: self.inode_len_log2, seed: self.seed, first: number };
             let Some(offset) = self.start.checked_add(at) else { return };
             let len = part << self.inode_len_log2;
-            blocks.add(Block { offset, len, codec: Codec::Ext4Inodes(inodes) });
+            // What is no table goes on past the image, for billions of inodes.
+            if !blocks.add(Block { offset, len, codec: Codec::Ext4Inodes(inodes) }) {
+                return;
+            }
             (at, count, first) = (at.saturating_add(len), count - part, first + part);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A superblock that tells of billions of inodes kept a core busy for millions of parts, none
+    /// of which lay in the image; an image could have one in each KiB.
+    #[test]
+    fn run_of_inodes_ends_with_the_first_part_that_is_none() {
+        let superblock = Superblock {
+            start: 0,
+            len: 8 * PART_LEN_MAX,
+            block_len: 4096,
+            descriptors: 0,
+            descriptor_len: 32,
+            group_count: 1,
+            inodes_per_group: u64::from(u32::MAX),
+            inode_len_log2: 7,
+            seed: 0,
+        };
+        let parts = |taken: u64| {
+            let mut blocks = Blocks::new(8 * PART_LEN_MAX);
+            blocks.add(Block { offset: taken * PART_LEN_MAX, len: 1, codec: Codec::Zlib });
+            superblock.add(&mut blocks, (0, superblock.inodes_per_group, 1));
+            blocks.len() - 1
+        };
+        assert_eq!([parts(0), parts(1), parts(7)], [0, 1, 7]);
     }
 }
