@@ -4,7 +4,7 @@
 //! them costs the whole block, and often the blocks that it lies in, too: it is cheaper to carry
 //! its bytes. What a device keeps is followed here, in the order of the target.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::diff::parse::Piece;
 use crate::diff::source_range;
@@ -20,12 +20,10 @@ const WORK_SHARE: u64 = 16;
 
 /// The pieces without those that cost too much; none at all from blocks if it cannot be helped.
 pub(super) fn calmed(pieces: Vec<Piece>, blocks: &[SourceBlock], source_size: u64) -> Vec<Piece> {
-    let plain_len: u64 = blocks.iter().map(|block| block.plain_len).sum();
-    let work_max = UNPACK_WORK / WORK_SHARE * plain_len;
     for rate in RATES {
         let mut device = Device { blocks, source_size, ..Device::default() };
         let is_kept: Vec<bool> = pieces.iter().map(|piece| device.takes(piece, rate)).collect();
-        if device.work <= work_max {
+        if device.work <= UNPACK_WORK / WORK_SHARE * device.listed_len {
             return kept(pieces, &is_kept);
         }
     }
@@ -50,6 +48,10 @@ struct Device<'a> {
     by_use: BTreeMap<u64, usize>,
     uses: u64,
     kept_len: u64,
+    /// What was ever unpacked, all of which a patch lists, and its bytes: a device allows so many
+    /// times these.
+    listed: HashSet<usize>,
+    listed_len: u64,
     /// Bytes that were unpacked.
     work: u64,
 }
@@ -100,6 +102,9 @@ impl Device<'_> {
             None => {
                 self.outer(index).for_each(|outer| self.load(outer));
                 self.work += len;
+                if self.listed.insert(index) {
+                    self.listed_len += len;
+                }
                 while self.kept_len + len > UNPACKED_KEPT
                     && let Some((_, oldest)) = self.by_use.pop_first()
                 {
@@ -112,5 +117,49 @@ impl Device<'_> {
         self.uses += 1;
         self.used_at.insert(index, self.uses);
         self.by_use.insert(self.uses, index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diff::parse::Islands;
+    use crate::diff::segment::{From, Segment};
+
+    const SOURCE_SIZE: u64 = 1 << 20;
+
+    /// As many blocks, each so long that a device does not keep two.
+    fn blocks(count: u64) -> Vec<SourceBlock> {
+        let plain_len = UNPACKED_KEPT / 2 + 4096;
+        let block = |index| {
+            let view_offset = SOURCE_SIZE + index * plain_len;
+            SourceBlock { offset: 1000 * index, len: 1000, view_offset, plain_len, method: 0 }
+        };
+        (0..count).map(block).collect()
+    }
+
+    /// Copies of 16 KiB out of the first and the second block in turn.
+    fn pieces(blocks: &[SourceBlock], count: usize) -> Vec<Piece> {
+        let piece = |index: usize| {
+            let target = index as u64 * 0x4000;
+            let offset = blocks[index % 2].view_offset;
+            let diagonal = offset.checked_signed_diff(target).expect("it is small");
+            let segment = Segment { target, len: 0x4000, from: From::Source { diagonal } };
+            Piece { segment, islands: Islands::default() }
+        };
+        (0..count).map(piece).collect()
+    }
+
+    /// A device allows work by the blocks that a patch lists, and those that nothing is copied from
+    /// are not listed: with many of them, a patch was made that its own apply refused.
+    #[test]
+    fn work_is_allowed_by_blocks_that_are_copied_from() {
+        let kept = |block_count, count| {
+            let blocks = blocks(block_count);
+            calmed(pieces(&blocks, count), &blocks, SOURCE_SIZE).len()
+        };
+        let count_max = usize::try_from(2 * UNPACK_WORK / WORK_SHARE).expect("it is small");
+        assert_eq!([kept(2, count_max), kept(100, count_max)], [count_max; 2]);
+        assert_eq!([kept(2, count_max + 1), kept(100, count_max + 1)], [0; 2]);
     }
 }
