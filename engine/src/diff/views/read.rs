@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::parts::Part;
 use super::{Unpacked, index_of};
-use crate::format::unpack::{view_size, view_start};
-use crate::format::{SourceBlock, TargetBlock};
+use crate::format::unpack::{touched, view_size, view_start};
+use crate::format::{SourceBlock, SourceRange, TargetBlock};
 use crate::io::scratch::Scratch;
 use crate::io::{Error, ErrorKind, Source};
 use crate::limits::{BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX};
@@ -49,10 +49,7 @@ impl SourceView<'_> {
             let has_room = self.blocks.len() < BLOCKS_MAX / 2
                 && view_offset + plain_len <= IMAGE_SIZE_MAX
                 && (methods.len() < METHODS_MAX || methods.contains(&method));
-            // What lies across the source's end is no block.
-            let image_size = self.image.size();
-            let is_across = block.offset < image_size && block.offset + block.len > image_size;
-            if !has_room || is_across {
+            if !has_room || !self.is_inside(block.offset, block.len) {
                 continue;
             }
             let method = index_of(methods, &method);
@@ -60,6 +57,17 @@ impl SourceView<'_> {
             self.blocks.push(SourceBlock { offset, len, view_offset, plain_len, method });
             self.store.stored.push(stored);
         }
+    }
+
+    /// Whether bytes lie in the source, or end inside of a block: others, as those that end in the
+    /// zeros between blocks, the format has no place for.
+    fn is_inside(&self, offset: u64, len: u64) -> bool {
+        let image_size = self.image.size();
+        if offset < image_size {
+            return offset + len <= image_size;
+        }
+        let outer = touched(&self.blocks, SourceRange { offset, len });
+        self.blocks[outer].last().is_some_and(|last| offset + len <= last.view_end())
     }
 }
 
@@ -162,5 +170,34 @@ impl Source for TargetView<'_> {
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> Result<(), Error> {
         self.views.read_at(self.depth, offset, into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unpack::Block;
+
+    /// A stream that ends in the zeros behind a block was listed as one in that block. A device
+    /// wants it to end where the block before it ends, and refused the patch once that was the one.
+    #[test]
+    fn block_that_ends_behind_those_it_lies_in_is_none() {
+        let image = vec![0; 10_000];
+        let store = Store { scratch: Arc::default(), stored: Vec::new() };
+        let mut view = SourceView { image: &image, blocks: Vec::new(), store };
+        let mut methods = Vec::new();
+        let mut add = |offset, len| {
+            let part = Part { block: Block { offset, len, codec: Codec::Stored }, goes_on: false };
+            let before = view.blocks.len();
+            view.add(&mut methods, &[part], vec![Some((0, 10, Method::STORED))]);
+            view.blocks.len() > before
+        };
+        assert!(add(9990, 10) && add(9000, 10), "they lie in the image");
+        assert!(!add(9991, 10), "it lies across the image's end");
+        let first = view_start(10_000);
+        assert!(add(first, 10) && add(first + 9, 1));
+        assert!(!add(first, 11) && !add(first + 9, 2), "they end in zeros");
+        assert!(!add(first + 10, 1), "it lies in zeros");
+        assert!(add(first + 9, view_start(first + 10) + 10 - first - 9), "it ends in another");
     }
 }
