@@ -24,6 +24,8 @@ mod scan;
 mod squashfs;
 mod stream;
 mod stretches;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 
@@ -142,6 +144,8 @@ impl<'a> Search<'a> {
                 self.take(found)?;
             }
         }
+        // Once, and not for each of what may be very many.
+        self.stretches.sort();
         Ok(())
     }
 
@@ -202,7 +206,9 @@ impl<'a> Search<'a> {
                 last.len = hit.container.end() - last.offset;
                 last.block_count += hit.container.block_count;
             }
-            _ => self.containers.push(hit.container),
+            // What has no block is no container, unless it stands between entries of an archive.
+            _ if added > 0 || hit.container.name == "zip" => self.containers.push(hit.container),
+            _ => {}
         }
         Ok(())
     }

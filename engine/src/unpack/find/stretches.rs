@@ -18,14 +18,18 @@ impl Stretches {
         Self { ranges: Vec::new(), count_max }
     }
 
-    /// Adds those of a file system, as many as there is memory for.
+    /// Adds those of a file system, as many as there is memory for; they are to be sorted.
     pub(super) fn add(&mut self, ranges: Vec<Range<u64>>) {
-        self.ranges.extend(ranges);
-        self.ranges.sort_unstable_by_key(|range| (range.start, range.end));
-        self.ranges.truncate(self.count_max);
+        let room = self.count_max - self.ranges.len();
+        self.ranges.extend(ranges.into_iter().take(room));
     }
 
-    /// Where the bytes end that the one at `offset` is of.
+    /// Puts those that were added in order.
+    pub(super) fn sort(&mut self) {
+        self.ranges.sort_unstable_by_key(|range| (range.start, range.end));
+    }
+
+    /// Where the bytes end that the one at `offset` is of, once they are sorted.
     pub(super) fn of(&self, offset: u64) -> Option<u64> {
         let next = self.ranges.partition_point(|range| range.start <= offset);
         let range = &self.ranges[next.checked_sub(1)?];
@@ -42,6 +46,7 @@ mod tests {
         let mut stretches = Stretches::new(1000);
         stretches.add(vec![100..200, 10..20]);
         stretches.add(vec![20..30, 500..600]);
+        stretches.sort();
         let ends = [9, 10, 19, 20, 29, 30, 99, 100, 199, 200, 599, 600].map(|at| stretches.of(at));
         let expected = [
             None,
