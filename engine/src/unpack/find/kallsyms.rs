@@ -117,37 +117,46 @@ fn names(reader: &mut Reader<'_>, markers: u64, marks: &[u32]) -> Parsed<Names> 
     check(last <= NAMES_LEN_MAX)?;
     let len_max = last + *MARKED_LEN.end() as usize + 16;
     let len = usize::try_from(markers.min(len_max as u64)).unwrap_or(len_max) / 4 * 4;
+    let work_left = reader.work_left();
     let bytes = reader.bytes(markers - len as u64, len)?;
     let starts = (4..bytes.len().saturating_sub(last)).step_by(4);
     let starts = starts.flat_map(|at| [(at, 8), (at, 4)]).filter(|(at, word)| at >= word);
+    let (mut work, mut found) = (0, Err(Stop::Malformed));
     for (at, word) in starts {
         let count = le32(bytes, at - word) as usize;
         let is_count = (COUNT_MIN..=COUNT_MAX).contains(&count);
         if !is_count || count.div_ceil(MARKED) != marks.len() {
             continue;
         }
-        if is_marked(&bytes[at..], count, marks) {
+        let (is_marked, walked) = is_marked(&bytes[at..], count, marks);
+        work += walked as u64;
+        if is_marked {
             let start = markers - (len - at) as u64;
-            return Ok(Names { start, count, count_at: start - word as u64, word: word as u64 });
+            found = Ok(Names { start, count, count_at: start - word as u64, word: word as u64 });
+        }
+        if is_marked || work > work_left {
+            break;
         }
     }
-    Err(Stop::Malformed)
+    reader.spend(work)?;
+    found
 }
 
-/// Whether so many names start here, as the markers say, and end with the bytes but for padding.
-fn is_marked(bytes: &[u8], count: usize, marks: &[u32]) -> bool {
+/// Whether so many names start here, as the markers say, and end with the bytes but for padding;
+/// and how many bytes were looked at to know.
+fn is_marked(bytes: &[u8], count: usize, marks: &[u32]) -> (bool, usize) {
     let mut at = 0;
     for symbol in 0..count {
         if symbol.is_multiple_of(MARKED)
             && marks.get(symbol / MARKED) != u32::try_from(at).ok().as_ref()
         {
-            return false;
+            return (false, at);
         }
         let name = bytes.get(at..).and_then(name_len);
-        let Some((len, len_len)) = name.filter(|(len, _)| *len > 0) else { return false };
+        let Some((len, len_len)) = name.filter(|(len, _)| *len > 0) else { return (false, at) };
         at += len_len + len;
     }
-    at <= bytes.len() && bytes.len() - at < 8
+    (at <= bytes.len() && bytes.len() - at < 8, at)
 }
 
 /// Where the tables are that may stand on either side of the tokens.
@@ -196,5 +205,29 @@ impl Names {
             symbols.map(|[high, middle, low]| u32::from_be_bytes([0, *high, *middle, *low]));
         let is_sound = symbols.map(|symbol| symbol as usize).all(|symbol| symbol < self.count);
         check(is_sound && bytes.iter().any(|byte| *byte != 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every fourth byte starts as many names as the word before it says, and none of them is
+    /// right: each of thousands of places was walked to its end, for the work of reading them once.
+    #[test]
+    fn places_where_names_may_start_cost_work() {
+        let marks: Vec<u32> = (0..17).map(|index| index * 1024).collect();
+        let name = [3, 0x10, 0, 0];
+        let mut image = name.repeat(8196);
+        image.extend([0; 8]);
+        let work = |work: u64| {
+            let mut reader = Reader::new(&image, work);
+            let found = names(&mut reader, image.len() as u64, &marks);
+            (found.err(), work - reader.work_left())
+        };
+        let (found, spent) = work(u64::MAX);
+        assert!(matches!(found, Some(Stop::Malformed)));
+        assert!(spent > 50_000_000, "{spent}");
+        assert!(matches!(work(1 << 20), (Some(Stop::Spent), _)));
     }
 }
