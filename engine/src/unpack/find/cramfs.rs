@@ -5,8 +5,8 @@
 
 use std::collections::HashSet;
 
-use super::blocks::Blocks;
-use super::reader::{Parsed, Reader, check, le16, le32, sum};
+use super::blocks::{Blocks, count_max};
+use super::reader::{Parsed, Reader, Stop, check, le16, le32, sum};
 use super::{Container, Hit};
 use crate::unpack::{Block, Codec};
 
@@ -41,6 +41,8 @@ pub(super) fn find(reader: &mut Reader<'_>, start: u64) -> Parsed<Hit> {
     let mut blocks = Blocks::new(reader.size());
     let root = Inode::decode(&superblock[ROOT_AT..]);
     check(root.kind == DIRECTORY)?;
+    // Memory is bounded as that of blocks is.
+    let seen_max = usize::try_from(count_max(reader.size())).unwrap_or(usize::MAX);
     let mut seen = HashSet::from([root.offset]);
     let mut waiting = vec![root];
     while let Some(directory) = waiting.pop() {
@@ -52,7 +54,12 @@ pub(super) fn find(reader: &mut Reader<'_>, start: u64) -> Parsed<Hit> {
             let inode = Inode::decode(reader.bytes(start + at, INODE_LEN)?);
             at += INODE_LEN as u64 + inode.name_len;
             match inode.kind {
-                DIRECTORY if inode.len > 0 && seen.insert(inode.offset) => waiting.push(inode),
+                DIRECTORY if inode.len > 0 && seen.insert(inode.offset) => {
+                    if seen.len() > seen_max {
+                        return Err(Stop::Spent);
+                    }
+                    waiting.push(inode);
+                }
                 FILE | LINK if inode.len > 0 => {
                     add_file(reader, &inode, (start, len), &mut blocks)?;
                 }
@@ -103,5 +110,39 @@ impl Inode {
             name_len: u64::from(place & 0x3f) * 4,
             offset: u64::from(place >> 6) * 4,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file system whose root is `count` directories, each of which has the next one only.
+    fn image(count: u32) -> Vec<u8> {
+        let inode_len = u32::try_from(INODE_LEN).expect("it is short");
+        let first = u32::try_from(SUPERBLOCK_LEN).expect("it is short");
+        let inode = |index: u32, len: u32| {
+            let at = first + index % count * inode_len;
+            [u32::from(DIRECTORY), len, (at / 4) << 6].into_iter().flat_map(u32::to_le_bytes)
+        };
+        let mut image = vec![0; SUPERBLOCK_LEN];
+        image[4..8].copy_from_slice(&(first + count * inode_len).to_le_bytes());
+        image[16..32].copy_from_slice(&SIGNATURE);
+        image[ROOT_AT..].iter_mut().zip(inode(0, count * inode_len)).for_each(|(to, of)| *to = of);
+        (0..count).for_each(|index| image.extend(inode(index + 1, inode_len)));
+        image
+    }
+
+    /// Each directory that was seen took 8 bytes of memory, and 32 until it was looked at: an image
+    /// of nothing else took gigabytes.
+    #[test]
+    fn file_system_with_more_directories_than_there_is_memory_for_is_given_up() {
+        let count = u32::try_from(count_max(1 << 24)).expect("it is about a million");
+        let found = |count: u32| {
+            let image = image(count);
+            find(&mut Reader::new(&image, u64::MAX), 0)
+        };
+        assert!(found(count - 1000).is_ok());
+        assert!(matches!(found(count + 1000), Err(Stop::Spent)));
     }
 }
