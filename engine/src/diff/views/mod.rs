@@ -14,6 +14,7 @@ mod derived;
 mod parts;
 mod read;
 mod runs;
+mod seen;
 
 use super::parse::Piece;
 use super::{DiffError, Options};
@@ -26,11 +27,12 @@ use crate::limits::{
     BLOCK_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PLAIN_LEN_MAX, UNPACK_DEPTH_MAX,
 };
 use crate::unpack::codec::{Families, Method, Methods, Rebuilt};
-use crate::unpack::find::{self, Container, Found, Region};
+use crate::unpack::find::{self, Found, Region};
 use crate::unpack::pack::{in_memory, packing_memory};
 use crate::unpack::{Block, Codec};
 use parts::{Part, in_parts, near_changes};
 use read::{SourceView, Store, TargetView, TargetViews};
+pub use seen::{Count, Seen, Tally};
 
 /// Both images as they are seen, and what was found in the target.
 pub(super) struct Views<'a> {
@@ -38,44 +40,6 @@ pub(super) struct Views<'a> {
     target: TargetViews<'a>,
     methods: Vec<Method>,
     pub(super) seen: Seen,
-}
-
-/// What was seen inside the target, for people.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// What contains blocks.
-    pub containers: Vec<Container>,
-    /// Of each codec in turn, what became of its blocks.
-    pub codecs: Vec<(&'static str, Tally)>,
-}
-
-/// What became of the blocks of one codec. Lengths are bytes as packed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Blocks that the source has, too.
-    pub unchanged: Count,
-    /// Blocks that are packed again on the device.
-    pub rebuilt: Count,
-    /// Bytes of corrections that these need.
-    pub corrections_len: u64,
-    /// Blocks that we do not know how to pack, or that take too much memory.
-    pub passed: Count,
-}
-
-/// How many there are, and how many bytes they are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Count {
-    /// How many.
-    pub count: u64,
-    /// Their bytes together.
-    pub len: u64,
-}
-
-impl Count {
-    fn add(&mut self, len: u64) {
-        self.count += 1;
-        self.len += len;
-    }
 }
 
 /// What becomes of a block of the target.
@@ -463,18 +427,6 @@ fn level(
         stored.push(kept.stored);
     }
     (level, stored)
-}
-
-impl Seen {
-    fn tally(&mut self, codec: Codec) -> &mut Tally {
-        let name = codec.name();
-        let index = self.codecs.iter().position(|(known, _)| *known == name);
-        let index = index.unwrap_or_else(|| {
-            self.codecs.push((name, Tally::default()));
-            self.codecs.len() - 1
-        });
-        &mut self.codecs[index].1
-    }
 }
 
 /// What a block of the source unpacks to: where it is kept, its length, and the method.
