@@ -1,6 +1,6 @@
 //! What was seen inside images, and what became of it: for people who build them.
 
-use neap_engine::diff::{Count, Seen, Tally};
+use neap_engine::diff::{Count, Seen, Tally, Why};
 use neap_engine::format::{Blocks, Header};
 use neap_engine::unpack::Codec;
 use serde_json::{Value, json};
@@ -32,12 +32,13 @@ pub(crate) fn text(seen: &Seen, header: &Header) -> String {
             _ => "sent plain, packed again on the device",
         };
         line(rebuilt, meaning);
-        line(passed, "pass through as they are");
+        for (why, count) in passed {
+            line(count, meaning_of(*why));
+        }
         if *corrections_len > 0 && header.blocks.is_some() {
             text += &format!("  {codec:<16}{} of corrections\n", human(*corrections_len));
         }
-        if passed.count > 0 {
-            let advice = advice(codec);
+        for advice in passed.keys().filter_map(|why| advice(*why, codec)) {
             text += &format!("  {codec:<16}advice: {advice}\n");
         }
     }
@@ -54,14 +55,16 @@ pub(crate) fn json(seen: &Seen, header: &Header) -> Value {
         containers.map(|(name, count, len)| json!({"name": name, "count": count, "len": len}));
     let count = |count: &Count| json!({"blocks": count.count, "len": count.len});
     let codecs = seen.codecs.iter().map(|(codec, tally)| {
-        let advice = (tally.passed.count > 0).then(|| advice(codec));
+        let passed = tally.passed.iter().map(|(why, passed)| {
+            let (meaning, advice) = (meaning_of(*why), advice(*why, codec));
+            json!({"why": meaning, "blocks": passed.count, "len": passed.len, "advice": advice})
+        });
         json!({
             "codec": codec,
             "unchanged": count(&tally.unchanged),
             "rebuilt": count(&tally.rebuilt),
             "corrections_len": tally.corrections_len,
-            "passed": count(&tally.passed),
-            "advice": advice,
+            "passed": passed.collect::<Vec<_>>(),
         })
     });
     json!({
@@ -120,25 +123,43 @@ fn containers(seen: &Seen) -> Vec<(&'static str, u64, u64)> {
     together
 }
 
-/// What whoever builds an image can do about blocks that pass through.
-fn advice(codec: &str) -> &'static str {
+/// Why blocks pass through, as people say it.
+fn meaning_of(why: Why) -> &'static str {
+    match why {
+        Why::SwitchedOff => "pass through, as --no-unpack says",
+        Why::TooLarge => "pass through, since they take more memory than blocks may",
+        Why::Unknown => "pass through, since no encoder that neap has comes near",
+        Why::TooMany => "pass through, since a patch lists no more",
+    }
+}
+
+/// What whoever builds the image, or makes the patch, can do about blocks that pass through.
+fn advice(why: Why, codec: &str) -> Option<&'static str> {
     // Of a stream whose end lies elsewhere as of others.
-    match codec.trim_end_matches(", cut") {
-        "zstd" => "pack with libzstd 1.5.7, or with gzip, xz or lz4, whose encoders do not change",
-        "xz" | "lzma" => {
-            "pack with a preset of xz (-0 to -9, -e) and a dictionary that the device has memory \
-             for: --unpack-memory allows more"
+    let codec = codec.trim_end_matches(", cut");
+    match (why, codec) {
+        (Why::SwitchedOff | Why::TooMany, _) => None,
+        (Why::TooLarge, "xz" | "lzma") => Some(
+            "pack with a smaller dictionary or in smaller blocks (xz --block-size), or allow more \
+             by --unpack-memory",
+        ),
+        (Why::TooLarge, "dm-verity tree" | "FEC") => {
+            Some("these are held whole: allow more by --unpack-memory")
         }
-        "kallsyms" => "a kernel's symbols are in an order of their own: nothing to be done",
-        "ext4 inodes" => "some checksums are wrong: e2fsck finds out which",
-        "dm-verity tree" | "FEC" => {
-            "these take more memory than --unpack-memory allows: they are held whole"
+        (Why::TooLarge, _) => Some("pack in smaller pieces, or allow more by --unpack-memory"),
+        (Why::Unknown, "zstd") => {
+            Some("pack with libzstd 1.5.7, or with gzip, xz or lz4, whose encoders do not change")
         }
-        "lz4" | "lz4 clusters" => "pack with the lz4 library, at one of its levels",
-        _ => {
-            "these were packed by an encoder we cannot follow, or take more memory than \
-             --unpack-memory allows"
+        (Why::Unknown, "xz" | "lzma") => Some("pack with a preset of xz (-0 to -9, -e)"),
+        (Why::Unknown, "kallsyms") => {
+            Some("a kernel's symbols are in an order of their own: nothing to be done")
         }
+        (Why::Unknown, "ext4 inodes") => Some("some checksums are wrong: e2fsck finds out which"),
+        (Why::Unknown, "lz4" | "lz4 clusters") => {
+            Some("pack with the lz4 library, at one of its levels")
+        }
+        (Why::Unknown, "deflate" | "zlib") => Some("pack with zlib, at one of its levels"),
+        (Why::Unknown, _) => Some("these were packed by an encoder we cannot follow"),
     }
 }
 

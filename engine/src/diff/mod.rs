@@ -25,7 +25,7 @@ mod segment;
 mod views;
 mod waiting;
 
-pub use views::{Count, Seen, Tally};
+pub use views::{Count, Seen, Tally, Why};
 
 use core::time::Duration;
 use std::fmt;

@@ -26,13 +26,13 @@ use crate::io::{Error, Event, Progress, Source};
 use crate::limits::{
     BLOCK_LEN_MAX, BLOCKS_MAX, IMAGE_SIZE_MAX, METHODS_MAX, PLAIN_LEN_MAX, UNPACK_DEPTH_MAX,
 };
-use crate::unpack::codec::{Families, Method, Methods, Rebuilt};
+use crate::unpack::codec::{Families, Method, Methods, Rebuilt, UnpackError};
 use crate::unpack::find::{self, Found, Region};
 use crate::unpack::pack::{in_memory, packing_memory};
 use crate::unpack::{Block, Codec};
 use parts::{Part, in_parts, near_changes};
 use read::{SourceView, Store, TargetView, TargetViews};
-pub use seen::{Count, Seen, Tally};
+pub use seen::{Count, Seen, Tally, Why};
 
 /// Both images as they are seen, and what was found in the target.
 pub(super) struct Views<'a> {
@@ -46,7 +46,7 @@ pub(super) struct Views<'a> {
 enum Fate {
     Unchanged,
     Rebuilt(Box<Kept>),
-    Passed,
+    Passed(Why),
 }
 
 /// A block of the target whose view is kept.
@@ -336,17 +336,18 @@ fn fate(
     limits: &Limits,
 ) -> Result<Fate, DiffError> {
     if limits.not_unpacked.has(block.codec) {
-        return Ok(Fate::Passed);
+        return Ok(Fate::Passed(Why::SwitchedOff));
     }
-    let Some(packed) = packed(target, block, DiffError::Target)? else { return Ok(Fate::Passed) };
-    let Ok(plain) = block.codec.unpack(&packed, in_memory(limits.plain_len_max())) else {
-        return Ok(Fate::Passed);
+    let Some(packed) = packed(target, block, DiffError::Target)? else {
+        return Ok(Fate::Passed(Why::TooLarge));
     };
-    if plain.is_empty() {
-        return Ok(Fate::Passed);
-    }
+    let plain = match block.codec.unpack(&packed, in_memory(limits.plain_len_max())) {
+        Ok(plain) if !plain.is_empty() => plain,
+        Err(UnpackError::TooLarge) => return Ok(Fate::Passed(Why::TooLarge)),
+        Ok(_) | Err(UnpackError::Malformed) => return Ok(Fate::Passed(Why::Unknown)),
+    };
     let Some(rebuilt) = methods.find(block.codec, &packed, &plain) else {
-        return Ok(Fate::Passed);
+        return Ok(Fate::Passed(Why::Unknown));
     };
     kept(block, &plain, rebuilt, scratch, limits)
 }
@@ -365,8 +366,11 @@ fn kept(
     let packed = TargetBlock { offset, len, plain_len, correction_len, ..Default::default() };
     let methods = [method];
     let is_small = correction_len <= BLOCK_LEN_MAX && correction_len < len / 2;
-    if !is_small || packing_memory(&methods, &packed) > limits.memory {
-        return Ok(Fate::Passed);
+    if !is_small {
+        return Ok(Fate::Passed(Why::Unknown));
+    }
+    if packing_memory(&methods, &packed) > limits.memory {
+        return Ok(Fate::Passed(Why::TooLarge));
     }
     let [method] = methods;
     let stored = scratch.append(&[plain, &correction]).map_err(DiffError::Scratch)?;
@@ -415,8 +419,12 @@ fn level(
                 continue;
             }
             Fate::Rebuilt(kept) if is_listed(&kept) => kept,
-            _ => {
-                tally.passed.add(len);
+            Fate::Rebuilt(_) => {
+                tally.pass(Why::TooMany, len);
+                continue;
+            }
+            Fate::Passed(why) => {
+                tally.pass(why, len);
                 continue;
             }
         };

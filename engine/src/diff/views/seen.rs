@@ -1,5 +1,7 @@
 //! What was seen inside the target, and what became of it, for people.
 
+use std::collections::BTreeMap;
+
 use crate::unpack::Codec;
 use crate::unpack::find::Container;
 
@@ -25,7 +27,7 @@ impl Seen {
 }
 
 /// What became of the blocks of one codec. Lengths are bytes as packed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Blocks that the source has, too.
     pub unchanged: Count,
@@ -33,8 +35,27 @@ pub struct Tally {
     pub rebuilt: Count,
     /// Bytes of corrections that these need.
     pub corrections_len: u64,
-    /// Blocks that we do not know how to pack, or that take too much memory.
-    pub passed: Count,
+    /// Blocks that pass through as they are, by why.
+    pub passed: BTreeMap<Why, Count>,
+}
+
+impl Tally {
+    pub(super) fn pass(&mut self, why: Why, len: u64) {
+        self.passed.entry(why).or_default().add(len);
+    }
+}
+
+/// Why a block passes through as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// Whoever makes the patch left its codec out.
+    SwitchedOff,
+    /// It takes more memory than blocks may, or is longer than any may be.
+    TooLarge,
+    /// It does not unpack, or no method that we know comes near.
+    Unknown,
+    /// More blocks or methods than a patch may list.
+    TooMany,
 }
 
 /// How many there are, and how many bytes they are.
