@@ -129,7 +129,7 @@ fn meaning_of(why: Why) -> &'static str {
         Why::SwitchedOff => "pass through, as --no-unpack says",
         Why::TooLarge => "pass through, since they take more memory than blocks may",
         Why::Unknown => "pass through, since no encoder that neap has comes near",
-        Why::TooMany => "pass through, since a patch lists no more",
+        Why::TooMany => "pass through, since so many others are unpacked",
     }
 }
 

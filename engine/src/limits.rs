@@ -120,6 +120,13 @@ pub const UNPACKED_KEPT: u64 = 16 << 20;
 /// patch is stopped.
 pub const UNPACK_WORK: u64 = 256;
 
+/// Plain bytes that a diff unpacks of an image, and keeps in a file, at most: so many times the
+/// image, and [`UNPACKED_MIN`]. Kilobytes that unpack to megabytes would fill any disk.
+pub const UNPACKED_SHARE: u64 = 16;
+
+/// So many more are unpacked of any image.
+pub const UNPACKED_MIN: u64 = 1 << 30;
+
 /// Memory of blocks that are packed at once, in bytes, beside the last one.
 pub const PACKED_AT_ONCE: u64 = 8 << 20;
 

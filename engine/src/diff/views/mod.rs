@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+mod budget;
 mod calm;
 mod derived;
 mod parts;
 mod read;
 mod runs;
 mod seen;
+#[cfg(test)]
+mod tests;
 
 use super::parse::Piece;
 use super::{DiffError, Options};
@@ -30,6 +33,7 @@ use crate::unpack::codec::{Families, Method, Methods, Rebuilt, UnpackError};
 use crate::unpack::find::{self, Found, Region};
 use crate::unpack::pack::{in_memory, packing_memory};
 use crate::unpack::{Block, Codec};
+use budget::Budget;
 use parts::{Part, in_parts, near_changes};
 use read::{SourceView, Store, TargetView, TargetViews};
 pub use seen::{Count, Seen, Tally, Why};
@@ -58,10 +62,12 @@ struct Kept {
     stored: u64,
 }
 
-/// What the diff lets blocks take of a device.
+/// What the diff lets blocks take, of a device and of this machine.
 struct Limits {
     memory: u64,
     not_unpacked: Families,
+    of_source: Budget,
+    of_target: Budget,
 }
 
 impl<'a> Views<'a> {
@@ -81,7 +87,12 @@ impl<'a> Views<'a> {
             methods: Vec::new(),
             seen: Seen::default(),
         };
-        let limits = Limits { memory: options.unpack_memory, not_unpacked: options.not_unpacked };
+        let limits = Limits {
+            memory: options.unpack_memory,
+            not_unpacked: options.not_unpacked,
+            of_source: Budget::of_image(source.size()),
+            of_target: Budget::of_image(target.size()),
+        };
         let mut known = Known::default();
         while (views.target.levels.len() as u64) < UNPACK_DEPTH_MAX
             && views.look_deeper(&mut known, &limits, progress)?
@@ -288,6 +299,9 @@ const PIECE: u64 = 1 << 20;
 /// of a fixed size, so that the threads do not change what is found.
 const RUN: usize = 64;
 
+/// Blocks that are unpacked beside each other before it is known whether that was too much.
+const BATCH: usize = 64 * RUN;
+
 /// As many are looked at before all others, for what most of an image is packed with.
 const FIRST: usize = 4;
 
@@ -302,6 +316,7 @@ fn fates(
 ) -> Result<Vec<Fate>, DiffError> {
     let of = |methods: &mut Methods, (block, is_known): (&Block, &bool)| match is_known {
         true => Ok(Fate::Unchanged),
+        false if limits.of_target.is_spent() => Ok(Fate::Passed(Why::TooMany)),
         false => {
             let fate = match regions.iter().find(|region| region.block == *block) {
                 Some(region) => derived::fate(region, scratch, limits),
@@ -315,15 +330,18 @@ fn fates(
     let first = first.map(|(index, _)| index + 1).take(FIRST).last().unwrap_or(0);
     let mut methods = Methods::default();
     let front = blocks[..first].iter().zip(is_known).map(|next| of(&mut methods, next));
-    let mut fates = front.collect::<Result<Vec<_>, _>>()?;
-    let runs = blocks[first..].par_chunks(RUN).zip(is_known[first..].par_chunks(RUN));
-    let runs = runs.map(|(blocks, is_known)| {
-        let mut methods = methods.clone();
-        let fates = blocks.iter().zip(is_known).map(|next| of(&mut methods, next));
-        fates.collect::<Result<Vec<_>, _>>()
-    });
-    for run in runs.collect::<Result<Vec<_>, _>>()? {
-        fates.extend(run);
+    let front = front.collect::<Result<Vec<_>, _>>()?;
+    let mut fates: Vec<_> = front.into_iter().map(|fate| limits.admitted(fate)).collect();
+    let batches = blocks[first..].chunks(BATCH).zip(is_known[first..].chunks(BATCH));
+    for (blocks, is_known) in batches {
+        let runs = blocks.par_chunks(RUN).zip(is_known.par_chunks(RUN));
+        let runs = runs.map(|(blocks, is_known)| {
+            let mut methods = methods.clone();
+            let fates = blocks.iter().zip(is_known).map(|next| of(&mut methods, next));
+            fates.collect::<Result<Vec<_>, _>>()
+        });
+        let made = runs.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
+        fates.extend(made.map(|fate| limits.admitted(fate)));
     }
     Ok(fates)
 }
@@ -346,6 +364,9 @@ fn fate(
         Err(UnpackError::TooLarge) => return Ok(Fate::Passed(Why::TooLarge)),
         Ok(_) | Err(UnpackError::Malformed) => return Ok(Fate::Passed(Why::Unknown)),
     };
+    if !limits.of_target.take(plain.len() as u64) {
+        return Ok(Fate::Passed(Why::TooMany));
+    }
     let Some(rebuilt) = methods.find(block.codec, &packed, &plain) else {
         return Ok(Fate::Passed(Why::Unknown));
     };
@@ -395,6 +416,16 @@ impl Limits {
     fn plain_len_max(&self) -> u64 {
         self.memory.min(PLAIN_LEN_MAX as u64)
     }
+
+    /// What became of a block of a batch that was looked at: all of one that took too much pass.
+    fn admitted(&self, fate: Fate) -> Fate {
+        match fate {
+            Fate::Rebuilt(_) | Fate::Passed(_) if self.of_target.is_spent() => {
+                Fate::Passed(Why::TooMany)
+            }
+            fate => fate,
+        }
+    }
 }
 
 /// The blocks that are rebuilt, at most so many, and where their plain bytes are kept, with their
@@ -440,7 +471,7 @@ fn level(
 /// What a block of the source unpacks to: where it is kept, its length, and the method.
 type Unpacked = (u64, u64, Method);
 
-/// What blocks of the source unpack to. None where they do not.
+/// What blocks of the source unpack to. None where they do not, or where that is too much.
 fn unpack(
     source: &dyn Source,
     parts: &[Part],
@@ -449,7 +480,7 @@ fn unpack(
     progress: Progress,
 ) -> Result<Vec<Option<Unpacked>>, DiffError> {
     let plain_len_max = in_memory(limits.plain_len_max());
-    let unpacked = parts.par_iter().map(|Part { block, .. }| {
+    let of = |Part { block, .. }: &Part| {
         let Some(packed) = packed(source, block, DiffError::Source)? else { return Ok(None) };
         progress(Event::Advance(block.len));
         let Some(method) = Method::of_block(block.codec, &packed) else { return Ok(None) };
@@ -459,8 +490,20 @@ fn unpack(
         if len == 0 || len + block.len + method.unpack_memory(len) > limits.memory {
             return Ok(None);
         }
+        if !limits.of_source.take(len) {
+            return Ok(None);
+        }
         let stored = scratch.append(&[&plain]).map_err(DiffError::Scratch)?;
         Ok(Some((stored, len, method)))
-    });
-    unpacked.collect()
+    };
+    let mut unpacked = Vec::new();
+    for batch in parts.chunks(BATCH) {
+        let made = batch.par_iter().map(of).collect::<Result<Vec<_>, _>>()?;
+        if limits.of_source.is_spent() {
+            break;
+        }
+        unpacked.extend(made);
+    }
+    unpacked.resize(parts.len(), None);
+    Ok(unpacked)
 }

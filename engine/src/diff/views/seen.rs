@@ -54,7 +54,7 @@ pub enum Why {
     TooLarge,
     /// It does not unpack, or no method that we know comes near.
     Unknown,
-    /// More blocks or methods than a patch may list.
+    /// More blocks or methods than a patch may list, or more plain bytes than are kept.
     TooMany,
 }
 
