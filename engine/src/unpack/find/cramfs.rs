@@ -5,9 +5,9 @@
 
 use std::collections::HashSet;
 
+use super::Hit;
 use super::blocks::{Blocks, count_max};
 use super::reader::{Parsed, Reader, Stop, check, le16, le32, sum};
-use super::{Container, Hit};
 use crate::unpack::{Block, Codec};
 
 const SIGNATURE: [u8; 16] = *b"Compressed ROMFS";
@@ -67,9 +67,7 @@ pub(super) fn find(reader: &mut Reader<'_>, start: u64) -> Parsed<Hit> {
             }
         }
     }
-    let block_count = blocks.len() as u64;
-    let container = Container { name: "cramfs", offset: start, len, block_count };
-    Ok(Hit { container, blocks, stretches: Vec::new() })
+    Ok(Hit::new("cramfs", start, len, blocks))
 }
 
 /// Adds the blocks of a file; an empty one is a hole.

@@ -3,9 +3,9 @@
 //! As in the kernel's `Documentation/filesystems/ext4/`, of which the superblock, the descriptors
 //! of groups and the tables that they tell of are read.
 
+use super::Hit;
 use super::blocks::Blocks;
 use super::reader::{Parsed, Reader, Stop, check, le16, le32, sum};
-use super::{Container, Hit};
 use crate::unpack::codec::Inodes;
 use crate::unpack::crc::crc32c;
 use crate::unpack::{Block, Codec};
@@ -56,9 +56,7 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
         }
     }
     superblock.add(&mut blocks, (run, count, first));
-    let (block_count, len) = (blocks.len() as u64, superblock.len.min(reader.size() - start));
-    let container = Container { name: "ext4", offset: start, len, block_count };
-    Ok(Hit { container, blocks, stretches: Vec::new() })
+    Ok(Hit::new("ext4", start, superblock.len.min(reader.size() - start), blocks))
 }
 
 struct Superblock {

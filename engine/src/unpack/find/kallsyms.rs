@@ -6,9 +6,9 @@
 //! found as `scripts/kallsyms.c` of Linux lays them out: since 6.1 the sequence stands before the
 //! tokens, behind markers and names; since 6.4 with the offsets behind them.
 
+use super::Hit;
 use super::blocks::Blocks;
 use super::reader::{Parsed, Reader, Stop, check, le16, le32};
-use super::{Container, Hit};
 use crate::unpack::codec::{Kallsyms, name_len};
 use crate::unpack::{Block, Codec};
 
@@ -54,8 +54,7 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
     let len = end - start;
     let mut blocks = Blocks::new(reader.size());
     blocks.add(Block { offset: start, len, codec: Codec::Kallsyms(kallsyms) });
-    let container = Container { name: "kernel symbols", offset: start, len, block_count: 1 };
-    Ok(Hit { container, blocks, stretches: Vec::new() })
+    Ok(Hit::new("kernel symbols", start, len, blocks))
 }
 
 /// Where the tokens start, and their index.

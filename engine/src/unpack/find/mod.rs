@@ -100,6 +100,14 @@ struct Hit {
     stretches: Vec<Range<u64>>,
 }
 
+impl Hit {
+    /// The blocks of a container.
+    fn new(name: &'static str, offset: u64, len: u64, blocks: Blocks) -> Self {
+        let container = Container { name, offset, len, block_count: blocks.len() as u64 };
+        Self { container, blocks, stretches: Vec::new() }
+    }
+}
+
 /// What was found so far, and the work that is left.
 struct Search<'a> {
     image: &'a dyn Source,

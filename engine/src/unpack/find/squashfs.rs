@@ -5,9 +5,9 @@
 //! block's offset and a list of the sizes of all. No directory is followed, so there are no cycles,
 //! and every byte of metadata is unpacked once.
 
+use super::Hit;
 use super::blocks::{BLOCK_WORK, Blocks, count_max};
 use super::reader::{Parsed, Reader, Stop, check, le16, le32, le64, sum};
-use super::{Container, Hit};
 use crate::unpack::{Block, Codec};
 
 /// Plain bytes of a metadata block, all but the last of a table.
@@ -36,10 +36,7 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
     walk.fragments()?;
     walk.inodes()?;
     let Walk { blocks, superblock, .. } = walk;
-    let block_count = blocks.len() as u64;
-    let len = superblock.len;
-    let container = Container { name: "squashfs", offset, len, block_count };
-    Ok(Hit { container, blocks, stretches: Vec::new() })
+    Ok(Hit::new("squashfs", offset, superblock.len, blocks))
 }
 
 /// What the superblock says; offsets count from the start of the image.

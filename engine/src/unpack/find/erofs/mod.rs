@@ -12,9 +12,9 @@ mod tree;
 
 use std::ops::Range;
 
+use super::Hit;
 use super::blocks::Blocks;
 use super::reader::{Parsed, Reader, Stop, check, le16, le32, le64, sum};
-use super::{Container, Hit};
 use crate::unpack::{Block, Codec};
 use index::Cluster;
 use inode::{Inode, Layout};
@@ -51,9 +51,7 @@ pub(super) fn find(reader: &mut Reader<'_>, magic: u64) -> Parsed<Hit> {
             Err(stop) => return Err(stop),
         }
     }
-    let (len, block_count) = (superblock.len, blocks.len() as u64);
-    let container = Container { name: "erofs", offset: start, len, block_count };
-    Ok(Hit { container, blocks, stretches })
+    Ok(Hit { stretches, ..Hit::new("erofs", start, superblock.len, blocks) })
 }
 
 /// What the superblock says; offsets count from the start of the image.

@@ -1,6 +1,6 @@
 //! lz4: the blocks of a frame (LZ4 Frame Format 1.6), and those of the format before it.
 
-use super::{Block, Blocks, Codec, Container, Hit, Parsed, Reader, check};
+use super::{Block, Blocks, Codec, Hit, Parsed, Reader, check};
 use crate::unpack::find::reader::sum;
 
 /// Bit of a block's size: it is stored as it is.
@@ -42,9 +42,7 @@ pub(super) fn find_frame(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
     }
     let end = at + if has(2) { 4 } else { 0 };
     check(end <= reader.size())?;
-    let block_count = blocks.len() as u64;
-    let container = Container { name: "lz4", offset, len: end - offset, block_count };
-    Ok(Hit { container, blocks, stretches: Vec::new() })
+    Ok(Hit::new("lz4", offset, end - offset, blocks))
 }
 
 /// Finds the blocks of the old format from `offset`, as kernels are packed.
@@ -61,10 +59,8 @@ pub(super) fn find_legacy(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
             break;
         }
     }
-    let block_count = blocks.len() as u64;
-    check(block_count > 0)?;
-    let container = Container { name: "lz4-legacy", offset, len: at - offset, block_count };
-    Ok(Hit { container, blocks, stretches: Vec::new() })
+    check(blocks.len() > 0)?;
+    Ok(Hit::new("lz4-legacy", offset, at - offset, blocks))
 }
 
 /// Length of the block whose size is at `at`, packed and plain, if there is one.

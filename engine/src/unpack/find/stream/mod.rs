@@ -10,10 +10,10 @@ mod xz;
 mod zip;
 mod zstd;
 
+use super::Hit;
 use super::blocks::Blocks;
 use super::reader::{Parsed, Reader, Stop, check};
 use super::scan::Kind;
-use super::{Container, Hit};
 use crate::limits::PLAIN_LEN_MAX;
 use crate::unpack::codec::Stream;
 use crate::unpack::{Block, Codec};
@@ -48,8 +48,7 @@ fn one(
 ) -> Parsed<Hit> {
     let mut blocks = Blocks::new(reader.size());
     check(blocks.add(block))?;
-    let container = Container { name, offset, len: end - offset, block_count: 1 };
-    Ok(Hit { container, blocks, stretches: Vec::new() })
+    Ok(Hit::new(name, offset, end - offset, blocks))
 }
 
 /// What a stream gives whose container starts at `offset`, whose packed bytes start at `start`, and

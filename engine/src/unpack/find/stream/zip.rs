@@ -5,9 +5,7 @@
 //! right behind it; else, and for entries written without knowing their length, a deflate stream is
 //! unpacked to find its end.
 
-use super::{
-    Block, Blocks, Codec, Container, Hit, Parsed, Reader, Stop, Stream, check, cut, deflate, one,
-};
+use super::{Block, Blocks, Codec, Hit, Parsed, Reader, Stop, Stream, check, cut, deflate, one};
 use crate::unpack::find::reader::{le16, le32};
 
 /// Fixed part of a local header, in bytes.
@@ -68,8 +66,7 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
 /// An entry without a block; it is part of the archive all the same.
 fn stored(reader: &mut Reader<'_>, offset: u64, end: u64) -> Parsed<Hit> {
     check(ends(reader, end)?)?;
-    let container = Container { name: "zip", offset, len: end - offset, block_count: 0 };
-    Ok(Hit { container, blocks: Blocks::new(reader.size()), stretches: Vec::new() })
+    Ok(Hit::new("zip", offset, end - offset, Blocks::new(reader.size())))
 }
 
 /// Whether a signature stands where an entry should end.
