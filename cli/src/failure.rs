@@ -5,6 +5,8 @@ use std::path::Path;
 
 use neap_engine::format::SourceRange;
 use neap_engine::io::error::{DriveError, Part};
+use neap_engine::unpack::Codec;
+use neap_engine::unpack::codec::Family;
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
@@ -103,6 +105,16 @@ pub(crate) struct Objects<'a> {
     pub(crate) journal: &'a Path,
 }
 
+/// What to do where this program cannot pack what a patch has of a codec.
+fn without_encoder(codec: Codec) -> &'static str {
+    match codec.family() {
+        Some(Family::Zstd) => {
+            "build neap without ZSTD_SYS_USE_PKG_CONFIG, or make the patch with --no-unpack=zstd"
+        }
+        _ => "make the patch with --no-unpack, or the image with -Xhc or -zlz4hc",
+    }
+}
+
 /// What stopped the engine, in the words of the command: the state is still to be filled in.
 pub(crate) fn of_drive(error: DriveError, objects: Objects<'_>) -> Failure {
     let fact = error.to_string();
@@ -125,11 +137,9 @@ pub(crate) fn of_drive(error: DriveError, objects: Objects<'_>) -> Failure {
         DriveError::TargetTooSmall { .. } => {
             Failure::new(Exit::NoSpace, on(target), "name a target that is large enough")
         }
-        DriveError::NotPackable { .. } => Failure::new(
-            Exit::Error,
-            format!("{patch_name}: {fact}"),
-            "make the patch with --no-unpack, or the image with -Xhc or -zlz4hc",
-        ),
+        DriveError::NotPackable { codec, .. } => {
+            Failure::new(Exit::Error, format!("{patch_name}: {fact}"), without_encoder(codec))
+        }
         DriveError::MemoryTooLarge { .. } => Failure::new(
             Exit::Error,
             format!("{patch_name}: {fact}"),

@@ -11,6 +11,7 @@ use crate::limits::{
     BLOCK_LEN_MAX, BLOCKS_MAX, CORRECTIONS_LEN_MAX, DERIVED_MAX, IMAGE_SIZE_MAX, METHODS_MAX,
     PACKED_AT_ONCE, PLAIN_LEN_MAX, RUN_LEN_MAX, SOURCE_BLOCK, UNPACK_DEPTH_MAX, UNPACKED_KEPT,
 };
+use crate::unpack::Codec;
 use crate::unpack::codec::Method;
 use crate::unpack::derived::Derived;
 use crate::unpack::pack::packing_memory;
@@ -195,11 +196,14 @@ impl Blocks {
         after.checked_sub(1).filter(|index| view_offset < self.source[*index].view_end())
     }
 
-    /// The first block of the target that a machine such as this one cannot pack.
+    /// The first block of the target that this program cannot pack on a machine such as this one,
+    /// and its codec.
     #[must_use]
-    pub fn not_packable_here(&self) -> Option<&TargetBlock> {
+    pub fn not_packable_here(&self) -> Option<(&TargetBlock, Codec)> {
         let method = |block: &TargetBlock| &self.methods[block.method as usize];
-        self.levels.iter().flatten().find(|block| !method(block).can_pack(block.plain_len))
+        let mut blocks = self.levels.iter().flatten();
+        let block = blocks.find(|block| !method(block).can_pack(block.plain_len))?;
+        Some((block, method(block).codec()))
     }
 
     /// Time of one core that packing and unpacking takes on a device like ours, if each block of

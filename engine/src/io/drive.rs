@@ -114,8 +114,8 @@ pub fn apply(
     if size < needed {
         return Err(DriveError::TargetTooSmall { size, needed }.into());
     }
-    if let Some(block) = header.blocks.as_ref().and_then(Blocks::not_packable_here) {
-        return Err(DriveError::NotPackable { offset: block.offset }.into());
+    if let Some((block, codec)) = header.blocks.as_ref().and_then(Blocks::not_packable_here) {
+        return Err(DriveError::NotPackable { offset: block.offset, codec }.into());
     }
     let needed = header.blocks.as_ref().map_or(0, Blocks::memory);
     if needed > options.unpack_memory_max {

@@ -4,6 +4,8 @@ use std::{fmt, io};
 
 use crate::error::{ApplyError, FormatError};
 use crate::format::SourceRange;
+use crate::unpack::Codec;
+use crate::unpack::codec::Family;
 
 /// One of the things an apply works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,10 +58,13 @@ pub enum DriveError {
         /// The size in bytes that the patch needs.
         needed: u64,
     },
-    /// A block of the target cannot be packed on a machine such as this one; nothing was written.
+    /// A block of the target cannot be packed by this program, or on a machine such as this one;
+    /// nothing was written.
     NotPackable {
         /// Where it starts in the target, or in the view that has it.
         offset: u64,
+        /// The codec that it is packed with.
+        codec: Codec,
     },
     /// The blocks of the patch take more memory than is allowed; nothing was written.
     MemoryTooLarge {
@@ -94,7 +99,12 @@ impl fmt::Display for DriveError {
             Self::SourceTooSmall { size, needed } => {
                 write!(f, "the source has {size} bytes, the patch starts from {needed}")
             }
-            Self::NotPackable { offset } => write!(
+            Self::NotPackable { offset, codec } if codec.family() == Some(Family::Zstd) => write!(
+                f,
+                "the block at byte {offset} is packed by libzstd 1.5.7, and this program was built \
+                 with another one"
+            ),
+            Self::NotPackable { offset, .. } => write!(
                 f,
                 "the block at byte {offset} was packed by an lz4 that makes other bytes on \
                  machines of this kind"

@@ -127,8 +127,8 @@ impl Method {
         }
     }
 
-    /// Whether a machine such as this one can pack so many plain bytes: lz4 makes other bytes on
-    /// some.
+    /// Whether this program on this machine can pack so many plain bytes: lz4 makes other bytes on
+    /// some, and another libzstd may be linked.
     #[must_use]
     pub fn can_pack(&self, plain_len: u64) -> bool {
         let plain_len = usize::try_from(plain_len).unwrap_or(usize::MAX);
@@ -136,6 +136,7 @@ impl Method {
             Settings::Lz4(encoder) => encoder.is_canonical(plain_len),
             // As if more followed, where nothing does.
             Settings::Lz4Clusters { encoder, .. } => encoder.is_canonical(usize::MAX),
+            Settings::Zstd(_) => zstd::is_canonical(),
             _ => true,
         }
     }

@@ -15,6 +15,15 @@ use crate::limits::ZSTD_WINDOW_LOG2_MAX;
 
 pub(super) use self::write::{apply, apply_cut, correct, correct_cut};
 
+/// The release of libzstd that the format names, as it tells its own: 1.5.7 (format 11.2).
+const RELEASE: u32 = 10507;
+
+/// Whether that release is linked; with `ZSTD_SYS_USE_PKG_CONFIG` it is whatever the system has.
+/// Better nothing than other bytes.
+pub(super) fn is_canonical() -> bool {
+    zstd_safe::version_number() == RELEASE
+}
+
 /// Levels in the order in which they are worth trying: what mksquashfs, initramfs-tools, zstd and
 /// pacman take, and then the others.
 pub(super) const LEVELS: [u8; 22] =
@@ -81,6 +90,7 @@ impl Settings {
     }
 
     fn context(self) -> Option<CCtx<'static>> {
+        is_canonical().then_some(())?;
         let mut context = CCtx::try_create()?;
         let mut set = |parameter| context.set_parameter(parameter).ok();
         set(CParameter::CompressionLevel(self.level.into()))?;
@@ -218,6 +228,15 @@ pub(super) fn distance(packed: &[u8], predicted: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Built with another libzstd, a device would write windows until the digest of one differs.
+    #[test]
+    fn release_that_the_format_names_is_linked() {
+        let [major, minor, patch] = [RELEASE / 10_000, RELEASE / 100 % 100, RELEASE % 100];
+        let format = include_str!("../../../../../docs/format.md");
+        assert!(format.contains(&format!("| libzstd {major}.{minor}.{patch} (")));
+        assert!(is_canonical(), "{} is linked", zstd_safe::version_number());
+    }
 
     #[test]
     fn packing_takes_no_more_memory_than_is_told() {
