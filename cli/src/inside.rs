@@ -3,6 +3,7 @@
 use neap_engine::diff::{Count, Seen, Tally, Why};
 use neap_engine::format::{Blocks, Header};
 use neap_engine::unpack::Codec;
+use neap_engine::unpack::find::{Container, NotFollowed};
 use serde_json::{Value, json};
 
 use crate::size::{exact, human};
@@ -12,6 +13,12 @@ pub(crate) fn text(seen: &Seen, header: &Header) -> String {
     let mut text = String::new();
     for (name, count, len) in containers(seen) {
         text += &format!("inside   {name}: {} in {} found\n", human(len), counted(count, "place"));
+    }
+    for (name, why, count, len) in not_followed(&seen.containers) {
+        let (meaning, advice) = meaning_and_advice(why);
+        let places = counted(count, "place");
+        text += &format!("inside   {name}: {} in {places} pass through, {meaning}\n", human(len));
+        text += &format!("  {name:<16}advice: {advice}\n");
     }
     for (codec, tally) in &seen.codecs {
         let Tally { unchanged, rebuilt, corrections_len, passed } = tally;
@@ -67,8 +74,13 @@ pub(crate) fn json(seen: &Seen, header: &Header) -> Value {
             "passed": passed.collect::<Vec<_>>(),
         })
     });
+    let not_followed = not_followed(&seen.containers).into_iter().map(|(name, why, count, len)| {
+        let (meaning, advice) = meaning_and_advice(why);
+        json!({"name": name, "count": count, "len": len, "why": meaning, "advice": advice})
+    });
     json!({
         "containers": containers.collect::<Vec<_>>(),
+        "not_followed": not_followed.collect::<Vec<_>>(),
         "codecs": codecs.collect::<Vec<_>>(),
         "core_seconds": header.blocks.as_ref().map(core_seconds),
     })
@@ -123,6 +135,43 @@ fn containers(seen: &Seen) -> Vec<(&'static str, u64, u64)> {
     together
 }
 
+/// What is not followed of containers of one name, and why: how many, and their bytes.
+fn not_followed(seen: &[Container]) -> Vec<(&'static str, NotFollowed, u64, u64)> {
+    let mut together: Vec<(&'static str, NotFollowed, u64, u64)> = Vec::new();
+    for container in seen {
+        let Some(why) = container.not_followed else { continue };
+        let known =
+            together.iter_mut().find(|(name, known, ..)| (*name, *known) == (container.name, why));
+        match known {
+            Some((.., count, len)) => (*count, *len) = (*count + 1, *len + container.len),
+            None => together.push((container.name, why, 1, container.len)),
+        }
+    }
+    together
+}
+
+/// Why something is not followed, and what whoever builds the image can do.
+fn meaning_and_advice(why: NotFollowed) -> (&'static str, &'static str) {
+    match why {
+        NotFollowed::Lzo => (
+            "as lzo is not unpacked",
+            "pack with another codec, as mksquashfs -comp zstd with libzstd 1.5.7 does",
+        ),
+        NotFollowed::Linked => (
+            "as their blocks look back into others",
+            "pack with blocks that stand for themselves, as lz4 -BI does",
+        ),
+        NotFollowed::Lzma => (
+            "as far as files are packed with LZMA",
+            "pack with another codec, as mkfs.erofs -zlz4hc does",
+        ),
+        NotFollowed::Chunks => (
+            "as their streams lie in several chunks",
+            "write the stream of a picture as one IDAT chunk, as optimizers do",
+        ),
+    }
+}
+
 /// Why blocks pass through, as people say it.
 fn meaning_of(why: Why) -> &'static str {
     match why {
@@ -165,4 +214,31 @@ fn advice(why: Why, codec: &str) -> Option<&'static str> {
 
 fn counted(count: u64, what: &str) -> String {
     format!("{} {what}{}", exact(count), if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_followed_is_counted_by_name_and_reason() {
+        let of = |name, not_followed| {
+            let (offset, len, block_count) = (0, 10, 0);
+            Container { name, offset, len, block_count, not_followed }
+        };
+        let [lzo, chunks] = [NotFollowed::Lzo, NotFollowed::Chunks];
+        let seen = [of("png", Some(chunks)), of("squashfs", Some(lzo)), of("png", Some(chunks))];
+        let seen = [seen.to_vec(), vec![of("png", None)]].concat();
+        assert_eq!(not_followed(&seen), [("png", chunks, 2, 20), ("squashfs", lzo, 1, 10)]);
+    }
+
+    /// What --no-unpack=xz leaves out was told to be packed with a preset of xz.
+    #[test]
+    fn advice_is_about_why_blocks_pass() {
+        assert_eq!(advice(Why::SwitchedOff, "xz"), None);
+        let advices = [Why::TooLarge, Why::Unknown].map(|why| advice(why, "xz, cut"));
+        let [too_large, unknown] = advices.map(Option::unwrap_or_default);
+        assert!(too_large.contains("--unpack-memory") && !too_large.contains("preset"));
+        assert!(unknown.contains("preset") && !unknown.contains("--unpack-memory"));
+    }
 }

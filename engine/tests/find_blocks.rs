@@ -4,7 +4,7 @@
 mod tools;
 
 use neap_engine::unpack::codec::{Method, Methods, Rebuilt};
-use neap_engine::unpack::find::{Container, Found};
+use neap_engine::unpack::find::{Container, Found, NotFollowed};
 use neap_engine::unpack::{Block, Codec};
 use proptest::prelude::*;
 use tools::{contains, found, image_of, image_of_tree, noise, packed, text, tree, view};
@@ -291,6 +291,59 @@ fn refuse(mut image: Vec<u8>, at: isize, flip: u8, name: &str) {
     let at = at.rem_euclid(image.len().cast_signed()).cast_unsigned();
     image[at] ^= flip;
     assert!(!is_found(&image), "{name} with {flip:#x} at {at}");
+}
+
+/// What no parser follows was as if it were not there: nobody was told why a patch is large.
+#[test]
+fn what_is_not_followed_is_told() {
+    let content = text(300_000, 5);
+    let png = |lens: &[usize]| {
+        let mut image = b"\x89PNG\r\n\x1a\n".to_vec();
+        let mut chunk = |kind: &[u8], content: &[u8]| {
+            let len = u32::try_from(content.len()).expect("it is small");
+            image.extend([&len.to_be_bytes(), kind, content, &[0; 4]].concat());
+        };
+        chunk(b"IHDR", &[0; 13]);
+        lens.iter().for_each(|len| chunk(b"IDAT", &content[..*len]));
+        chunk(b"IEND", &[]);
+        image
+    };
+    let cases = [
+        (NotFollowed::Lzo, image_of_tree("mksquashfs tree image -comp lzo -quiet -no-progress")),
+        (
+            NotFollowed::Linked,
+            packed(&content, "content.lz4", "lz4 -q -BD -B4 content content.lz4"),
+        ),
+        (NotFollowed::Chunks, Some(png(&[8192, 8192, 5]))),
+        (NotFollowed::Chunks, Some(png(&[1, 1]))),
+    ];
+    for (why, image) in cases {
+        let Some(image) = image else { continue };
+        let found = found(&[noise(4096, 8), image.clone(), noise(70, 9)].concat());
+        let told = found.containers.iter().filter(|found| found.not_followed.is_some());
+        let told: Vec<_> = told.map(|found| (found.offset, found.not_followed)).collect();
+        assert_eq!(told, [(4096, Some(why))]);
+        let told = found.containers.iter().find(|found| found.not_followed.is_some());
+        let rest = told.map(|found| (image.len() as u64).checked_sub(found.len));
+        assert!(matches!(rest, Some(Some(..4096))), "{why:?}: {rest:?}");
+    }
+    let followed = found(&png(&[8192]));
+    assert!(followed.containers.iter().all(|found| found.not_followed.is_none()));
+}
+
+/// Few mkfs.erofs have LZMA: its number stands in the index of a file, among the first inodes.
+#[test]
+fn clusters_of_lzma_are_told() {
+    let tree = [("a".into(), text(300_000, 5))];
+    let Some(mut image) = image_of(&tree, "mkfs.erofs --quiet -zlz4hc image tree") else { return };
+    let mut is_told_with = |at: usize, more: u8| {
+        image[at] = image[at].wrapping_add(more);
+        let found = found(&image);
+        image[at] = image[at].wrapping_sub(more);
+        found.containers.iter().any(|found| found.not_followed == Some(NotFollowed::Lzma))
+    };
+    assert!(!is_told_with(0, 0));
+    assert!((1152..4096).step_by(8).any(|at| is_told_with(at + 6, 1)));
 }
 
 #[test]

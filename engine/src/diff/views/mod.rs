@@ -142,6 +142,7 @@ impl<'a> Views<'a> {
         let regions = if is_image { derived::regions(&target, &mut found)? } else { Vec::new() };
         let Found { blocks: found, containers, mut files, .. } = found;
         if found.is_empty() {
+            self.seen.containers.extend(containers);
             return Ok(false);
         }
         let source_digests = digests(&self.source, &found_source, DiffError::Source)?;

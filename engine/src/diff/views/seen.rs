@@ -8,7 +8,7 @@ use crate::unpack::find::Container;
 /// What was seen inside the target, for people.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// What contains blocks.
+    /// What contains blocks, or is known to and not followed.
     pub containers: Vec<Container>,
     /// Of each codec in turn, what became of its blocks.
     pub codecs: Vec<(&'static str, Tally)>,

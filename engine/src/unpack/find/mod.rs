@@ -37,7 +37,7 @@ use crate::limits::{
     DERIVED_MAX, FIND_WORK, FIND_WORK_MIN, SCAN_PIECE_LEN, SCAN_PIECES, STREAM_BATCH,
     STREAM_WORK_FIRST,
 };
-use blocks::Blocks;
+use blocks::{Blocks, count_max};
 use derived::Superblock;
 pub use derived::{Region, regions};
 use reader::{Parsed, Reader, Stop};
@@ -68,6 +68,21 @@ pub struct Container {
     pub len: u64,
     /// How many blocks were found in it.
     pub block_count: u64,
+    /// Why not all of it, or nothing, was looked into.
+    pub not_followed: Option<NotFollowed>,
+}
+
+/// What containers have that no parser follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NotFollowed {
+    /// Blocks of squashfs that are packed with lzo.
+    Lzo,
+    /// Blocks of an lz4 frame that look back into those before them.
+    Linked,
+    /// Clusters of erofs that are packed with LZMA.
+    Lzma,
+    /// A png whose stream lies in several chunks.
+    Chunks,
 }
 
 /// Looks through the whole image, but not into containers that start at `known` places, in order.
@@ -103,8 +118,15 @@ struct Hit {
 impl Hit {
     /// The blocks of a container.
     fn new(name: &'static str, offset: u64, len: u64, blocks: Blocks) -> Self {
-        let container = Container { name, offset, len, block_count: blocks.len() as u64 };
+        let block_count = blocks.len() as u64;
+        let container = Container { name, offset, len, block_count, not_followed: None };
         Self { container, blocks, stretches: Vec::new() }
+    }
+
+    /// The same where something is not followed, if so.
+    fn without(mut self, not_followed: Option<NotFollowed>) -> Self {
+        self.container.not_followed = not_followed;
+        self
     }
 }
 
@@ -208,21 +230,28 @@ impl<'a> Search<'a> {
         self.blocks.add_files(hit.blocks.files());
         let added = hit.blocks.iter().filter(|block| self.blocks.add(*block)).count();
         hit.container.block_count = added as u64;
+        let is_kept = self.is_kept(&hit.container);
         match self.containers.last_mut() {
             // An archive is found entry by entry.
             Some(last) if last.name == "zip" && last.is_continued_by(&hit.container) => {
                 last.len = hit.container.end() - last.offset;
                 last.block_count += hit.container.block_count;
             }
-            // What has no block is no container, unless it stands between entries of an archive.
-            _ if added > 0 || hit.container.name == "zip" => self.containers.push(hit.container),
+            _ if is_kept => self.containers.push(hit.container),
             _ => {}
         }
         Ok(())
     }
 
+    /// Whether there is anything to say of a container, as long as there is memory. An entry
+    /// without a block stands between others of its archive.
+    fn is_kept(&self, container: &Container) -> bool {
+        let has_room = (self.containers.len() as u64) < count_max(self.image.size());
+        has_room && (container.is_told() || container.name == "zip")
+    }
+
     fn found(mut self) -> Found {
-        self.containers.retain(|container| container.block_count > 0);
+        self.containers.retain(Container::is_told);
         self.containers.sort_by_key(|container| container.offset);
         let mut files = self.blocks.files().to_vec();
         files.sort_unstable();
@@ -234,6 +263,10 @@ impl<'a> Search<'a> {
 impl Container {
     fn end(&self) -> u64 {
         self.offset + self.len
+    }
+
+    fn is_told(&self) -> bool {
+        self.block_count > 0 || self.not_followed.is_some()
     }
 
     fn is_continued_by(&self, next: &Self) -> bool {

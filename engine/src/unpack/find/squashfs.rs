@@ -5,9 +5,9 @@
 //! block's offset and a list of the sizes of all. No directory is followed, so there are no cycles,
 //! and every byte of metadata is unpacked once.
 
-use super::Hit;
 use super::blocks::{BLOCK_WORK, Blocks, count_max};
 use super::reader::{Parsed, Reader, Stop, check, le16, le32, le64, sum};
+use super::{Hit, NotFollowed};
 use crate::unpack::{Block, Codec};
 
 /// Plain bytes of a metadata block, all but the last of a table.
@@ -31,7 +31,12 @@ const SUPERBLOCK_LEN: usize = 96;
 /// Finds the blocks of a file system that starts at `offset`.
 pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
     let superblock = Superblock::read(reader, offset)?;
-    let mut walk = Walk { blocks: Blocks::new(reader.size()), superblock, reader };
+    let blocks = Blocks::new(reader.size());
+    let Some(codec) = superblock.codec else {
+        let hit = Hit::new("squashfs", offset, superblock.len, blocks);
+        return Ok(hit.without(Some(NotFollowed::Lzo)));
+    };
+    let mut walk = Walk { blocks, superblock, codec, reader };
     walk.metadata()?;
     walk.fragments()?;
     walk.inodes()?;
@@ -48,7 +53,8 @@ struct Superblock {
     block_log2: u16,
     fragment_count: u32,
     id_count: u16,
-    codec: Codec,
+    /// None is lzo.
+    codec: Option<Codec>,
     inode_table: u64,
     directory_table: u64,
     fragment_index: Option<u64>,
@@ -61,11 +67,12 @@ impl Superblock {
     fn read(reader: &mut Reader<'_>, start: u64) -> Parsed<Self> {
         let bytes: [u8; SUPERBLOCK_LEN] = reader.array(start)?;
         let codec = match le16(&bytes, 20) {
-            1 => Codec::Zlib,
-            2 => Codec::Lzma,
-            4 => Codec::Xz,
-            5 => Codec::Lz4,
-            6 => Codec::Zstd,
+            1 => Some(Codec::Zlib),
+            2 => Some(Codec::Lzma),
+            3 => None,
+            4 => Some(Codec::Xz),
+            5 => Some(Codec::Lz4),
+            6 => Some(Codec::Zstd),
             _ => return Err(Stop::Malformed),
         };
         let block_log2 = le16(&bytes, 22);
@@ -111,6 +118,7 @@ impl Superblock {
 struct Walk<'a, 'b> {
     reader: &'a mut Reader<'b>,
     superblock: Superblock,
+    codec: Codec,
     blocks: Blocks,
 }
 
@@ -163,7 +171,7 @@ impl Walk<'_, '_> {
 
     /// Adds the metadata blocks between two offsets.
     fn metadata_blocks(&mut self, start: u64, end: u64) -> Parsed<()> {
-        let codec = self.superblock.codec;
+        let codec = self.codec;
         let mut at = start;
         while at < end {
             let header = Header::read(self.reader, at)?;
@@ -181,7 +189,7 @@ impl Walk<'_, '_> {
     fn fragments(&mut self) -> Parsed<()> {
         let Some(index) = self.superblock.fragment_index else { return Ok(()) };
         let first = self.first_of(index)?;
-        let mut table = Table::new(self.superblock.codec, first, index);
+        let mut table = Table::new(self.codec, first, index);
         for _ in 0..self.superblock.fragment_count {
             let entry = table.take(self.reader, 16)?;
             let (start, size) = (le64(entry, 0), le32(entry, 8));
@@ -196,8 +204,8 @@ impl Walk<'_, '_> {
 
     /// Adds the data blocks of all files.
     fn inodes(&mut self) -> Parsed<()> {
-        let Superblock { codec, inode_table, directory_table, .. } = self.superblock;
-        let mut table = Table::new(codec, inode_table, directory_table);
+        let Superblock { inode_table, directory_table, .. } = self.superblock;
+        let mut table = Table::new(self.codec, inode_table, directory_table);
         for _ in 0..self.superblock.inode_count {
             self.inode(&mut table)?;
         }
@@ -280,7 +288,7 @@ impl Walk<'_, '_> {
         check(len <= 1 << self.superblock.block_log2)?;
         check(len == 0 || sum(offset, len)? <= self.superblock.end())?;
         let is_stored = size & DATA_STORED != 0;
-        let codec = if is_stored { Codec::Stored } else { self.superblock.codec };
+        let codec = if is_stored { Codec::Stored } else { self.codec };
         Ok((len > 0).then_some(Block { offset, len, codec }))
     }
 }
@@ -360,6 +368,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Source;
 
     /// A file system whose tables are `inodes`, stored, directories without bytes and an identity,
     /// with `data` in front of them.
@@ -401,7 +410,7 @@ mod tests {
         inode
     }
 
-    fn work_of(image: &Vec<u8>, work: u64) -> (Parsed<Hit>, u64) {
+    fn work_of(image: &dyn Source, work: u64) -> (Parsed<Hit>, u64) {
         let mut reader = Reader::new(image, work);
         let found = find(&mut reader, 0);
         (found, work - reader.work_left())

@@ -4,7 +4,7 @@
 //! tree is walked from its root, each directory once; the index of each compressed file (`index`)
 //! tells where its clusters are. Those of lz4 that lie behind each other become one block, as the
 //! encoder cut the file where a cluster was full. Tails inside of metadata are left out, and so is
-//! LZMA, which is not a stream that anything else writes.
+//! LZMA, which is not a stream that anything else writes; of that it is told.
 
 mod index;
 mod inode;
@@ -12,9 +12,9 @@ mod tree;
 
 use std::ops::Range;
 
-use super::Hit;
 use super::blocks::Blocks;
 use super::reader::{Parsed, Reader, Stop, check, le16, le32, le64, sum};
+use super::{Hit, NotFollowed};
 use crate::unpack::{Block, Codec};
 use index::Cluster;
 use inode::{Inode, Layout};
@@ -35,6 +35,7 @@ const FEATURES: u32 = 0x7f;
 
 /// Codecs by their numbers in the index.
 const LZ4: u8 = 0;
+const LZMA: u8 = 1;
 const DEFLATE: u8 = 2;
 const ZSTD: u8 = 3;
 
@@ -43,15 +44,17 @@ pub(super) fn find(reader: &mut Reader<'_>, magic: u64) -> Parsed<Hit> {
     let start = magic.checked_sub(SUPERBLOCK_AT).ok_or(Stop::Malformed)?;
     let superblock = Superblock::read(reader, start)?;
     let mut blocks = Blocks::new(reader.size());
-    let mut stretches = Vec::new();
+    let (mut stretches, mut has_lzma) = (Vec::new(), false);
     for file in tree::files(reader, &superblock)? {
         match add_file(reader, &superblock, file, &mut blocks, &mut stretches) {
+            Ok(clusters) => has_lzma |= clusters.iter().any(|cluster| cluster.codec == LZMA),
             // A file that makes no sense says nothing about others.
-            Ok(()) | Err(Stop::Malformed) => {}
+            Err(Stop::Malformed) => {}
             Err(stop) => return Err(stop),
         }
     }
-    Ok(Hit { stretches, ..Hit::new("erofs", start, superblock.len, blocks) })
+    let hit = Hit::new("erofs", start, superblock.len, blocks);
+    Ok(Hit { stretches, ..hit.without(has_lzma.then_some(NotFollowed::Lzma)) })
 }
 
 /// What the superblock says; offsets count from the start of the image.
@@ -111,15 +114,15 @@ impl Superblock {
     }
 }
 
-/// Adds the blocks of a file, if it is compressed; if its end is behind its inode, what lies before
-/// that elsewhere.
+/// Adds the blocks of a file, if it is compressed, and gives its clusters; if its end is behind its
+/// inode, adds what lies before that elsewhere.
 fn add_file(
     reader: &mut Reader<'_>,
     superblock: &Superblock,
     file: u64,
     blocks: &mut Blocks,
     stretches: &mut Vec<Range<u64>>,
-) -> Parsed<()> {
+) -> Parsed<Vec<Cluster>> {
     let inode = Inode::read(reader, superblock, file)?;
     let whole_blocks_len = inode.len / superblock.block_len() * superblock.block_len();
     if inode.layout == Layout::Inline && (1..inode.len).contains(&whole_blocks_len) {
@@ -127,7 +130,7 @@ fn add_file(
         stretches.push(start..sum(start, whole_blocks_len)?);
     }
     if !inode.is_compressed() || !superblock.is_padded {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let clusters = index::clusters(reader, superblock, &inode)?;
     if let Some(first) = clusters.first() {
@@ -138,7 +141,7 @@ fn add_file(
     if clusters.iter().any(|cluster| cluster.codec != index::STORED) {
         add_stored(&clusters, blocks);
     }
-    for cluster in clusters {
+    for cluster in &clusters {
         let codec = match cluster.codec {
             DEFLATE => Codec::Deflate,
             ZSTD => Codec::Zstd,
@@ -150,7 +153,7 @@ fn add_file(
         let (offset, len) = (cluster.offset + zeros as u64, cluster.len - zeros as u64);
         blocks.add(Block { offset, len, codec });
     }
-    Ok(())
+    Ok(clusters)
 }
 
 /// Adds what is stored, as few blocks.

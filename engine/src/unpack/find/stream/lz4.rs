@@ -1,6 +1,6 @@
 //! lz4: the blocks of a frame (LZ4 Frame Format 1.6), and those of the format before it.
 
-use super::{Block, Blocks, Codec, Hit, Parsed, Reader, check};
+use super::{Block, Blocks, Codec, Hit, NotFollowed, Parsed, Reader, check};
 use crate::unpack::find::reader::sum;
 
 /// Bit of a block's size: it is stored as it is.
@@ -12,12 +12,14 @@ const LEGACY_LEN: usize = 8 << 20;
 /// Longest packed bytes of such a block, as `LZ4_compressBound` says.
 const LEGACY_PACKED_MAX: usize = LEGACY_LEN + LEGACY_LEN / 255 + 16;
 
-/// Finds the blocks of the frame at `offset`, if each stands for itself.
+/// Finds the blocks of the frame at `offset`, if each stands for itself; else only the frame.
 pub(super) fn find_frame(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
     let [flags, limits] = reader.array(offset + 4)?;
     let has = |bit: u8| flags & 1 << bit != 0;
-    // Version 1, no reserved bit, no dictionary; blocks that look back into others are left out.
-    check(flags >> 6 == 1 && !has(1) && !has(0) && has(5))?;
+    // Version 1, no reserved bit, no dictionary.
+    check(flags >> 6 == 1 && !has(1) && !has(0))?;
+    // Its blocks look back into others.
+    let is_linked = !has(5);
     check(limits & 0x8f == 0 && limits >> 4 >= 4)?;
     let block_len_max = 1 << (8 + 2 * (limits >> 4));
     let descriptor_len = if has(3) { 10 } else { 2 };
@@ -35,14 +37,15 @@ pub(super) fn find_frame(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
         }
         let len = u64::from(size & !STORED);
         check(len <= block_len_max && sum(at, len)? <= reader.size())?;
-        if size & STORED == 0 {
+        if size & STORED == 0 && !is_linked {
             blocks.add(Block { offset: at, len, codec: Codec::Lz4 });
         }
         at += len + if has(4) { 4 } else { 0 };
     }
     let end = at + if has(2) { 4 } else { 0 };
     check(end <= reader.size())?;
-    Ok(Hit::new("lz4", offset, end - offset, blocks))
+    let hit = Hit::new("lz4", offset, end - offset, blocks);
+    Ok(hit.without(is_linked.then_some(NotFollowed::Linked)))
 }
 
 /// Finds the blocks of the old format from `offset`, as kernels are packed.

@@ -10,10 +10,10 @@ mod xz;
 mod zip;
 mod zstd;
 
-use super::Hit;
 use super::blocks::Blocks;
 use super::reader::{Parsed, Reader, Stop, check};
 use super::scan::Kind;
+use super::{Hit, NotFollowed};
 use crate::limits::PLAIN_LEN_MAX;
 use crate::unpack::codec::Stream;
 use crate::unpack::{Block, Codec};

@@ -1,6 +1,9 @@
-//! PNG: the zlib stream of an image that has all of it in one chunk.
+//! PNG: the zlib stream of an image that has all of it in one chunk; of others it is only told that
+//! they are there.
 
-use super::{Block, Codec, Hit, Parsed, Reader, Stop, Stream, check, cut, one};
+use super::{
+    Block, Blocks, Codec, Hit, NotFollowed, Parsed, Reader, Stop, Stream, check, cut, one,
+};
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
@@ -27,13 +30,30 @@ pub(super) fn find(reader: &mut Reader<'_>, offset: u64) -> Parsed<Hit> {
                 return cut(reader, "png", (offset, at + CHUNK_HEADER_LEN), Stream::Zlib);
             }
             let (_, after) = chunk(reader, next)?;
-            check(&after != b"IDAT" && after.is_ascii())?;
+            if &after == b"IDAT" {
+                return in_chunks(reader, offset, next);
+            }
+            check(after.is_ascii())?;
             let block = Block { offset: at + CHUNK_HEADER_LEN, len, codec: Codec::Zlib };
             return one(reader, "png", (offset, next), block);
         }
         at = next;
     }
     Err(Stop::Malformed)
+}
+
+/// What the picture gives whose stream goes on in the chunk at `at` and maybe in others.
+fn in_chunks(reader: &mut Reader<'_>, offset: u64, mut at: u64) -> Parsed<Hit> {
+    loop {
+        reader.spend(CHUNK_HEADER_LEN)?;
+        let (len, kind) = chunk(reader, at)?;
+        if &kind != b"IDAT" {
+            check(kind.is_ascii())?;
+            let hit = Hit::new("png", offset, at - offset, Blocks::new(reader.size()));
+            return Ok(hit.without(Some(NotFollowed::Chunks)));
+        }
+        at += CHUNK_HEADER_LEN + len + CHECK_LEN;
+    }
 }
 
 /// Length of the content of the chunk at `at`, and its kind.
