@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::diff::parse::Piece;
 use crate::diff::source_range;
-use crate::format::unpack::touched;
+use crate::format::unpack::{kept_len, touched};
 use crate::format::{SourceBlock, SourceRange};
 use crate::limits::{UNPACK_WORK, UNPACKED_KEPT};
 
@@ -23,7 +23,7 @@ pub(super) fn calmed(pieces: Vec<Piece>, blocks: &[SourceBlock], source_size: u6
     for rate in RATES {
         let mut device = Device { blocks, source_size, ..Device::default() };
         let is_kept: Vec<bool> = pieces.iter().map(|piece| device.takes(piece, rate)).collect();
-        if device.work <= UNPACK_WORK / WORK_SHARE * device.listed_len {
+        if device.work <= UNPACK_WORK / WORK_SHARE * device.listed_work {
             return kept(pieces, &is_kept);
         }
     }
@@ -48,11 +48,11 @@ struct Device<'a> {
     by_use: BTreeMap<u64, usize>,
     uses: u64,
     kept_len: u64,
-    /// What was ever unpacked, all of which a patch lists, and its bytes: a device allows so many
-    /// times these.
+    /// What was ever unpacked, all of which a patch lists, and what each once costs together: a
+    /// device allows so many times that.
     listed: HashSet<usize>,
-    listed_len: u64,
-    /// Bytes that were unpacked.
+    listed_work: u64,
+    /// What was spent.
     work: u64,
 }
 
@@ -96,20 +96,21 @@ impl Device<'_> {
     }
 
     fn load(&mut self, index: usize) {
-        let len = self.blocks[index].plain_len;
+        let block = self.blocks[index];
         match self.used_at.get(&index) {
             Some(at) => drop(self.by_use.remove(at)),
             None => {
                 self.outer(index).for_each(|outer| self.load(outer));
-                self.work += len;
+                self.work += block.work();
                 if self.listed.insert(index) {
-                    self.listed_len += len;
+                    self.listed_work += block.work();
                 }
+                let len = kept_len(block.plain_len);
                 while self.kept_len + len > UNPACKED_KEPT
                     && let Some((_, oldest)) = self.by_use.pop_first()
                 {
                     self.used_at.remove(&oldest);
-                    self.kept_len -= self.blocks[oldest].plain_len;
+                    self.kept_len -= kept_len(self.blocks[oldest].plain_len);
                 }
                 self.kept_len += len;
             }
