@@ -1,6 +1,7 @@
 //! Writing a stick: blobs, then what is encrypted, then metadata, the timestamp last. A cut at any
 //! instant leaves the release that was there before or the new one, and all receipts.
 
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 
 use neap_depot::blob::Blob;
@@ -225,6 +226,16 @@ fn number() -> Result<[u8; 4], StickError> {
     Ok(id)
 }
 
+/// A blob, encrypted, in a file without a name, and what it is called then.
+fn encrypted(blob: &Blob, to: &Recipient) -> io::Result<(File, Digest)> {
+    let mut file = tempfile::tempfile()?;
+    seal::seal(blob, to, &mut file)?;
+    file.seek(SeekFrom::Start(0))?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(&mut file)?;
+    Ok((file, Digest(*hasher.finalize().as_bytes())))
+}
+
 /// The one who writes to a stick.
 struct Job<'a> {
     stick: &'a Stick,
@@ -248,32 +259,48 @@ impl Job<'_> {
         }
     }
 
-    /// Writes a blob encrypted, reads that back from the medium, and enters it in the list.
+    /// Writes a blob encrypted, and reads that back from the medium. The list names it before it is
+    /// there: it is called otherwise each time it is made, and what a pull leaves of one that
+    /// nothing names would lie there for good.
     fn sealed(&mut self, blob: &Blob, to: &Recipient) -> Result<bool, StickError> {
         let digest = *blob.digest();
-        let there = self.manifest.sealed_to(&digest, &to.short());
-        if there.is_some_and(|entry| self.is_good(&entry.sealed, None)) {
-            return Ok(false);
+        if let Some(there) = self.manifest.sealed_to(&digest, &to.short()) {
+            if self.is_good(&there.sealed, None) {
+                return Ok(false);
+            }
+            self.remove(&there.sealed)?;
         }
-        // What it is called is known only when it is made.
-        let made = tempfile::tempfile().and_then(|mut file| {
-            seal::seal(blob, to, &mut file)?;
-            file.seek(SeekFrom::Start(0))?;
-            Ok(file)
-        });
         let what = || format!("blob {digest}, being encrypted");
-        let mut file = made.map_err(|error| StickError::Io { what: what(), error })?;
-        let added = self.writer.add(&mut file, Present::Verify);
-        let added = added.map_err(|error| StickError::Add { digest, error })?;
-        if !self.is_good(&added.digest, None) {
-            return Err(StickError::ReadBack { digest: added.digest });
-        }
-        let (len, sealed) = (blob.len(), added.digest);
+        let made = encrypted(blob, to);
+        let (mut file, sealed) = made.map_err(|error| StickError::Io { what: what(), error })?;
+        let len = blob.len();
         let entered = self.manifest.enter(Sealed { blob: digest, len, sealed, to: to.short() });
         let title = self.stick.title();
         entered.map_err(|error| StickError::Manifest { title: title.to_owned(), error })?;
         self.put(MANIFEST, &self.manifest.bytes())?;
-        Ok(true)
+        let added = self.writer.add(&mut file, Present::Verify);
+        let added = added.map_err(|error| StickError::Add { digest, error })?;
+        match added.digest == sealed && self.is_good(&sealed, None) {
+            true => Ok(true),
+            false => Err(StickError::ReadBack { digest: sealed }),
+        }
+    }
+
+    /// Removes what is there of a blob that is not good.
+    fn remove(&self, digest: &Digest) -> Result<(), StickError> {
+        let store = self.stick.depot().store();
+        let failed = |error| StickError::of(self.stick.title(), "blobs", error);
+        for name in [Name::tree(digest), Name::blob(digest)] {
+            store.delete(&name).map_err(failed)?;
+        }
+        for index in 0.. {
+            let name = Name::part(digest, index);
+            if store.open(&name).map_err(failed)?.is_none() {
+                break;
+            }
+            store.delete(&name).map_err(failed)?;
+        }
+        store.settle(&Folder::Blobs).map_err(failed)
     }
 
     /// Whether a blob is there and, as far as it is to be read, reads well from the medium.
@@ -312,5 +339,73 @@ impl Job<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use neap_depot::directory::Directory;
+    use neap_depot::files::Files as _;
+    use neap_depot::memory::{Fate, Memory};
+    use neap_trust::fixture::Repository;
+
+    use super::*;
+    use crate::seal::Identity;
+
+    /// A shore with one image, and what is to be on a stick for who has the key.
+    fn shore(key: &Identity) -> (Depot, Draft) {
+        let depot = Depot::new(Box::new(Directory::new(Memory::default())));
+        let bytes: Vec<u8> = (0..40_000_u32).map(|i| (i / 77).to_le_bytes()[0]).collect();
+        let writer = depot.writer("test").expect("free");
+        let added = writer.add(&mut Cursor::new(&bytes), Present::Verify).expect("added");
+        drop(writer);
+        let mut repository = Repository::new("2026-11-01T00:00:00Z".parse().expect("a time"));
+        repository.group("fleet");
+        repository.publish(&["g.fleet", "targets"]);
+        let metadata = repository.files.metadata.clone().into_iter().collect();
+        let (digest, len) = (added.digest, added.len);
+        let path = "g/fleet/radar/1.0/full".to_owned();
+        let piece = Piece { path, digest, len, is_sealed: true, is_there: false };
+        let to = Some(key.recipient());
+        let draft = Draft { pieces: vec![piece], metadata, write_len: 0, to, read_back: true };
+        (depot, draft)
+    }
+
+    fn export(depot: &Depot, memory: &Memory, draft: &Draft) -> Result<Written, StickError> {
+        let stick = Stick::on(memory.clone(), None)?;
+        write(depot, &stick, draft, &mut |_| {})
+    }
+
+    /// Cause: an encrypted blob was entered in the list after it was read back, and is called
+    /// otherwise each time. Effect: each pull in between left a whole copy that nothing named, and
+    /// nothing removed. Cure: the list names it first, and what is not good there is removed.
+    #[test]
+    fn exports_that_are_cut_leave_no_copies_of_an_encrypted_image() {
+        let key = Identity::generate();
+        let (depot, draft) = shore(&key);
+        let whole = Memory::default();
+        export(&depot, &whole, &draft).expect("nothing stops it");
+        let steps = whole.steps();
+        for seed in 0..8 {
+            let fate = |cut| if seed == 0 { Fate::Kept } else { Fate::Mixed(seed * 1000 + cut) };
+            // One stick, pulled in each step of an export in turn.
+            let mut stick = Memory::default();
+            for cut in 0..steps {
+                stick = stick.after_cut(fate(cut));
+                stick.cut_at(cut);
+                // As soon as the image is there, an export takes fewer steps, and comes to its end.
+                let stopped = export(&depot, &stick, &draft).err();
+                assert!(stopped.is_none_or(|error| error.io().is_some()));
+                let once = stick.after_cut(fate(cut));
+                export(&depot, &once, &draft).expect("it goes on");
+                let blobs = once.list("blobs", 100).expect("listed");
+                assert_eq!(blobs.len(), 2, "seed {seed}, step {cut}: {blobs:?}");
+                let opened = Stick::on(once, Some(key.clone())).expect("a stick");
+                let image = blob_of(opened.depot(), &draft.pieces[0].digest).expect("there");
+                assert!(image.check().expect("read").is_good(), "seed {seed}, step {cut}");
+            }
+        }
     }
 }
