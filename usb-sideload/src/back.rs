@@ -124,8 +124,7 @@ impl There {
             let numbers = numbers.into_iter().filter(|number| ours.binary_search(number).is_ok());
             plain.extend(numbers.map(|number| (device.clone(), number)));
         }
-        let sealed = stick.raw().entries(SEALED)?.into_iter().map(|entry| entry.file);
-        Ok(Self { plain, sealed: sealed.collect() })
+        Ok(Self { plain, sealed: sealed_files(stick)?.into_iter().collect() })
     }
 
     fn has(&self, device: &Device, number: u64) -> bool {
@@ -162,6 +161,13 @@ pub fn numbers(stick: &Stick, device: &Device) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// The encrypted receipts on a stick, by name. One without content is not there, as above.
+fn sealed_files(stick: &Stick) -> io::Result<Vec<String>> {
+    let entries = stick.raw().entries(SEALED)?.into_iter();
+    let entries = entries.filter(|entry| entry.kind == Kind::File && entry.len > 0);
+    Ok(entries.map(|entry| entry.file).filter(|file| sealed_name(file).is_some()).collect())
+}
+
 /// The receipts on a stick, within limits; encrypted ones where a key is given.
 ///
 /// # Errors
@@ -195,20 +201,16 @@ pub fn brought(stick: &Stick, key: Option<&Identity>) -> Result<Brought, StickEr
             }
         }
     }
-    for entry in stick.raw().entries(SEALED).map_err(|error| failed(SEALED, error))? {
-        let Some(digest) = sealed_name(&entry.file).filter(|_| entry.kind == Kind::File) else {
-            continue;
-        };
+    for file in sealed_files(stick).map_err(|error| failed(SEALED, error))? {
+        let Some(digest) = sealed_name(&file) else { continue };
         let Some(key) = key else {
             brought.closed += 1;
             continue;
         };
-        match opened(stick, &entry.file, digest, key) {
+        match opened(stick, &file, digest, key) {
             Ok(found) => brought.receipts.push(found),
             Err(Closed::Other) => brought.closed += 1,
-            Err(Closed::Wrong(why)) => {
-                brought.refused.push(format!("{SEALED}/{}: {why}", entry.file));
-            }
+            Err(Closed::Wrong(why)) => brought.refused.push(format!("{SEALED}/{file}: {why}")),
         }
     }
     brought.receipts.sort_by(|a, b| (&a.device, a.sequence).cmp(&(&b.device, b.sequence)));
@@ -328,6 +330,24 @@ mod tests {
         let given = give(&home(&[1, 2]), &stick, None).expect("written");
         assert_eq!((given.written, given.refused), (2, vec![]));
         assert_eq!(numbers(&stick, &device).expect("listed"), [1, 2]);
+    }
+
+    /// Cause: an encrypted receipt whose entry had no length yet when the stick was pulled counted
+    /// as there. Effect: it never came onto the stick, and `collect` called it damaged each time.
+    /// Cure: it is not there, and is written.
+    #[test]
+    fn encrypted_receipt_without_content_is_not_there() {
+        let memory = Memory::default();
+        memory.make_folder(SEALED).expect("made");
+        let file = format!("{}.age", blake3::hash(&receipt(2)).to_hex());
+        memory.create(SEALED, &file).expect("made");
+        let stick = Stick::on(memory, None).expect("a stick");
+        let key = Identity::generate();
+        assert_eq!(brought(&stick, Some(&key)).expect("read"), Brought::default());
+        let given = give(&home(&[1, 2]), &stick, Some(&key.recipient())).expect("written");
+        assert_eq!((given.written, given.refused), (2, vec![]));
+        let found = brought(&stick, Some(&key)).expect("read");
+        assert_eq!((found.receipts.len(), found.refused), (2, vec![]));
     }
 
     #[test]
