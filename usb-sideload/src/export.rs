@@ -204,14 +204,10 @@ pub fn write(
 
 /// Removes what writers left that were cut short.
 fn clear(stick: &Stick) -> Result<(), StickError> {
+    let is_left = |file: &str| Folder::Blobs.meaning(file) == Meaning::Temporary;
     for folder in ["", "metadata", "blobs", SEALED, APPROVALS] {
-        let failed = |error| StickError::of(stick.title(), folder, error);
-        for entry in stick.raw().entries(folder).map_err(failed)? {
-            let is_left = Folder::Blobs.meaning(&entry.file) == Meaning::Temporary;
-            if is_left && entry.kind == store::Kind::File {
-                stick.raw().clear(folder, &entry.file).map_err(failed)?;
-            }
-        }
+        let cleared = stick.raw().clear(folder, &is_left);
+        cleared.map_err(|error| StickError::of(stick.title(), folder, error))?;
     }
     Ok(())
 }

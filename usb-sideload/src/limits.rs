@@ -56,6 +56,13 @@ pub const ALTERED_GROUPS_MAX: u64 = 64;
 /// Reads that may fail one after the other before a stick counts as gone.
 pub const UNREADABLE_MAX: u64 = 3;
 
+/// Pairs of a leftover and a good file of its length that are compared in one folder. A pull leaves
+/// one such pair, and a stick has some hundred files of one length: trees of short blobs.
+pub const COMPARED_COUNT_MAX: usize = 1024;
+
+/// Bytes of leftovers that are found equal to a good file's in one folder: two of the longest.
+pub const COMPARED_BYTES_MAX: u64 = 2 * neap_depot::limits::PART_LEN;
+
 /// Room that export leaves on a stick for the receipts on the way back: 500 receipts of 8 KiB,
 /// each with clusters of 32 KiB.
 pub const RESERVE_LEN: u64 = 16 << 20;

@@ -1,11 +1,12 @@
 //! Short files beside a depot: what a stick holds that no other carrier does.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use neap_depot::files::Files;
 use neap_depot::store::{Edit, Kind, Listed, Object};
 
-use crate::limits::ENTRIES_MAX;
+use crate::limits::{COMPARED_BYTES_MAX, COMPARED_COUNT_MAX, ENTRIES_MAX};
 
 /// Whole short files in a folder.
 pub trait Raw: Send + Sync {
@@ -27,11 +28,12 @@ pub trait Raw: Send + Sync {
     /// If there are too many entries, or it cannot be read.
     fn entries(&self, folder: &str) -> io::Result<Vec<Listed>>;
 
-    /// Removes a file that a writer left which was cut short.
+    /// Removes what writers left in a folder that were cut short: files whose names say so, but for
+    /// those that may share their clusters with a good file.
     ///
     /// # Errors
-    /// If it cannot be removed.
-    fn clear(&self, folder: &str, file: &str) -> io::Result<()>;
+    /// If the folder cannot be listed, or one cannot be removed.
+    fn clear(&self, folder: &str, is_left: &dyn Fn(&str) -> bool) -> io::Result<()>;
 }
 
 impl<F: Files> Raw for F {
@@ -71,27 +73,61 @@ impl<F: Files> Raw for F {
         self.list(folder, ENTRIES_MAX)
     }
 
-    fn clear(&self, folder: &str, file: &str) -> io::Result<()> {
-        let Some(left) = self.open(folder, file)? else { return Ok(()) };
-        // A pull in the middle of a rename on FAT leaves both names, and both lead to the same
-        // clusters: removing one would take them from the other.
-        for entry in self.entries(folder)? {
-            let may_be = entry.kind == Kind::File && entry.len == left.len() && entry.file != file;
-            if may_be
-                && entry.len > 0
-                && let Some(other) = self.open(folder, &entry.file)?
-                && is_same(&left, &other)
-            {
-                return Ok(());
+    fn clear(&self, folder: &str, is_left: &dyn Fn(&str) -> bool) -> io::Result<()> {
+        let files = self.entries(folder)?.into_iter().filter(|entry| entry.kind == Kind::File);
+        let (left, good): (Vec<_>, Vec<_>) = files.partition(|entry| is_left(&entry.file));
+        let mut by_len: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        for entry in good.into_iter().filter(|entry| entry.len > 0) {
+            by_len.entry(entry.len).or_default().push(entry.file);
+        }
+        let mut allowed = Allowed { pairs: COMPARED_COUNT_MAX, bytes: COMPARED_BYTES_MAX };
+        for Listed { file, len, .. } in left {
+            let like = by_len.get(&len).map_or(&[][..], Vec::as_slice);
+            if !may_share(self, folder, &file, like, &mut allowed)? {
+                self.remove(folder, &file)?;
             }
         }
-        drop(left);
-        self.remove(folder, file)
+        Ok(())
     }
 }
 
-/// Whether two files of one length hold the same. What cannot be read is not the same.
-fn is_same(one: &impl Object, other: &impl Object) -> bool {
+/// What may still be compared: whoever had the stick chooses what lies there.
+struct Allowed {
+    pairs: usize,
+    bytes: u64,
+}
+
+/// Whether a leftover may be on the clusters of one of these good files of its length. A pull in
+/// the middle of a rename on FAT leaves both names, and both lead to the same clusters: removing
+/// one would take them from the other. One that was not compared may be.
+fn may_share<F: Files>(
+    files: &F,
+    folder: &str,
+    file: &str,
+    like: &[String],
+    allowed: &mut Allowed,
+) -> io::Result<bool> {
+    if like.is_empty() {
+        return Ok(false);
+    }
+    let Some(left) = files.open(folder, file)? else { return Ok(false) };
+    for good in like {
+        if allowed.pairs == 0 || allowed.bytes == 0 {
+            return Ok(true);
+        }
+        allowed.pairs -= 1;
+        if let Some(good) = files.open(folder, good)?
+            && is_same(&left, &good, &mut allowed.bytes)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether two files of one length hold the same, with what was read taken off `allowed`. What
+/// cannot be read is not the same.
+fn is_same(one: &impl Object, other: &impl Object, allowed: &mut u64) -> bool {
     let (mut buffer, mut at) = ([vec![0; COMPARED_LEN], vec![0; COMPARED_LEN]], 0);
     while at < one.len() {
         let now = usize::try_from(one.len() - at).unwrap_or(COMPARED_LEN).min(COMPARED_LEN);
@@ -101,6 +137,7 @@ fn is_same(one: &impl Object, other: &impl Object) -> bool {
             return false;
         }
         at += now as u64;
+        *allowed = allowed.saturating_sub(now as u64);
     }
     true
 }
@@ -137,13 +174,37 @@ mod tests {
         put("~2.tmp", &other);
         put("~3.tmp", &[]);
         put("empty", &[]);
-        for file in ["~1.tmp", "~2.tmp", "~3.tmp", "~4.tmp"] {
-            memory.clear("blobs", file).expect("cleared");
-        }
+        memory.clear("blobs", &|file| file.starts_with('~')).expect("cleared");
+        memory.clear("approvals", &|file| file.starts_with('~')).expect("not there");
         let left: Vec<_> = memory.list("blobs", 9).expect("listed");
         let mut left: Vec<_> = left.into_iter().map(|entry| entry.file).collect();
         left.sort();
         assert_eq!(left, ["empty", "good", "~1.tmp"]);
+    }
+
+    /// Cause: each leftover was compared with every file of its length, and the folder was listed
+    /// anew for each. Effect: whoever had the stick chose how long the next export takes. Cure: it
+    /// is listed once, and so much is compared; what is past that stays.
+    #[test]
+    fn leftovers_that_would_take_too_many_comparisons_stay() {
+        let memory = Memory::default();
+        memory.make_folder("blobs").expect("made");
+        let put = |file: &str, content: &[u8]| {
+            let file = memory.create("blobs", file).expect("new");
+            file.write_at(0, content).expect("written");
+        };
+        for index in 0..COMPARED_COUNT_MAX - 1 {
+            put(&index.to_string(), b"good");
+        }
+        for index in 0..100 {
+            put(&format!("~{index:02}.tmp"), b"left");
+        }
+        put("~more.tmp", b"of another length");
+        memory.clear("blobs", &|file| file.starts_with('~')).expect("cleared");
+        let left = memory.list("blobs", ENTRIES_MAX).expect("listed").into_iter();
+        let left: Vec<_> = left.map(|entry| entry.file).filter(|f| f.starts_with('~')).collect();
+        assert_eq!(left.len(), 99, "one was compared with all, and no other");
+        assert!(!left.contains(&"~more.tmp".into()) && !left.contains(&"~00.tmp".into()));
     }
 
     #[test]
