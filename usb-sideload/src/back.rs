@@ -3,7 +3,8 @@
 //! Receipts are added and never replaced. Encrypted ones lie in `sealed`, each under the BLAKE3 of
 //! what it holds, so that the same one is never written twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::io;
 
 use neap_depot::depot::Depot;
@@ -39,15 +40,26 @@ pub struct Found {
     pub bytes: Vec<u8>,
 }
 
-/// What lies on a stick.
+/// Whose receipts lie on a stick.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Brought {
-    /// Receipts, in order of device and number.
-    pub receipts: Vec<Found>,
+    /// The devices, each with its encrypted receipts by the names of their files.
+    pub devices: BTreeMap<Device, Vec<String>>,
     /// What is no receipt, and why.
     pub refused: Vec<String>,
     /// Encrypted receipts that were not opened: no key was given, or they are for another.
     pub closed: u64,
+}
+
+/// What lies on a stick of one device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfDevice {
+    /// Receipts, in order of their numbers.
+    pub receipts: Vec<Found>,
+    /// What is no receipt, and why.
+    pub refused: Vec<String>,
+    /// Whether this is all: past [`RECEIPTS_MAX`] and [`BROUGHT_LEN_MAX`] the rest is left out.
+    pub is_all: bool,
 }
 
 /// Writes receipts of a depot to a stick, those that are not there yet. Where `to` is given, they
@@ -147,8 +159,18 @@ pub fn devices(stick: &Stick) -> io::Result<Vec<Device>> {
 /// # Errors
 /// If they cannot be listed.
 pub fn numbers(stick: &Stick, device: &Device) -> io::Result<Vec<u64>> {
+    let mut numbers = all_numbers(stick.depot(), device)?;
+    numbers.truncate(RECEIPTS_MAX);
+    Ok(numbers)
+}
+
+/// The numbers of a device's receipts in a depot, in order. No other device's are listed.
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn all_numbers(depot: &Depot, device: &Device) -> io::Result<Vec<u64>> {
     let folder = Folder::Device(device.clone());
-    let entries = stick.depot().store().list(&folder)?;
+    let entries = depot.store().list(&folder)?;
     // One without content is what a pull can leave of a receipt on FAT: it is not there.
     let entries = entries.iter().filter(|entry| entry.len > 0);
     let numbers = entries.filter_map(|entry| match folder.meaning(&entry.file) {
@@ -157,7 +179,6 @@ pub fn numbers(stick: &Stick, device: &Device) -> io::Result<Vec<u64>> {
     });
     let mut numbers: Vec<_> = numbers.collect();
     numbers.sort_unstable();
-    numbers.truncate(RECEIPTS_MAX);
     Ok(numbers)
 }
 
@@ -168,54 +189,78 @@ fn sealed_files(stick: &Stick) -> io::Result<Vec<String>> {
     Ok(entries.map(|entry| entry.file).filter(|file| sealed_name(file).is_some()).collect())
 }
 
-/// The receipts on a stick, within limits; encrypted ones where a key is given.
+/// Whose receipts are on a stick; those of encrypted ones where a key is given, which opens each.
 ///
 /// # Errors
 /// If they cannot be listed.
 pub fn brought(stick: &Stick, key: Option<&Identity>) -> Result<Brought, StickError> {
     let failed = |what: &str, error| StickError::of(stick.title(), what, error);
-    let mut brought = Brought::default();
-    let mut held = 0;
-    let devices = devices(stick).map_err(|error| failed("receipts", error))?;
-    'all: for device in devices {
-        let numbers = numbers(stick, &device).map_err(|error| failed("receipts", error))?;
-        for sequence in numbers {
-            match stick.depot().receipt(&device, sequence) {
-                Ok(Some(bytes)) if bytes.len() as u64 > neap_trust::limits::RECEIPT_LEN_MAX => {
-                    let name = format!("receipts/{}/{sequence}.cose", device.as_str());
-                    brought.refused.push(format!("{name}: longer than a receipt"));
-                }
-                Ok(Some(bytes)) => {
-                    held += bytes.len();
-                    if held > BROUGHT_LEN_MAX {
-                        brought.refused.push("more receipts than one visit reads".into());
-                        break 'all;
-                    }
-                    brought.receipts.push(Found { device: device.clone(), sequence, bytes });
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    let name = format!("receipts/{}/{sequence}.cose", device.as_str());
-                    brought.refused.push(format!("{name}: {error}"));
-                }
-            }
-        }
-    }
+    let entries = stick.depot().store().list(&Folder::Receipts);
+    let entries = entries.map_err(|error| failed("receipts", error))?;
+    let devices = entries.iter().filter_map(|entry| Device::new(&entry.file));
+    let devices = devices.map(|device| (device, Vec::new())).collect();
+    let mut brought = Brought { devices, ..Brought::default() };
     for file in sealed_files(stick).map_err(|error| failed(SEALED, error))? {
-        let Some(digest) = sealed_name(&file) else { continue };
-        let Some(key) = key else {
-            brought.closed += 1;
-            continue;
-        };
-        match opened(stick, &file, digest, key) {
-            Ok(found) => brought.receipts.push(found),
+        match key.ok_or(Closed::Other).and_then(|key| opened(stick, &file, key)) {
+            Ok(found) => brought.devices.entry(found.device).or_default().push(file),
             Err(Closed::Other) => brought.closed += 1,
             Err(Closed::Wrong(why)) => brought.refused.push(format!("{SEALED}/{file}: {why}")),
         }
     }
-    brought.receipts.sort_by(|a, b| (&a.device, a.sequence).cmp(&(&b.device, b.sequence)));
-    brought.receipts.dedup();
     Ok(brought)
+}
+
+impl Brought {
+    /// The receipts of one of the devices. One device at a time: what one has does not keep others
+    /// from being read, and memory holds those of one.
+    ///
+    /// # Errors
+    /// If they cannot be listed.
+    pub fn of(
+        &self,
+        device: &Device,
+        stick: &Stick,
+        key: Option<&Identity>,
+    ) -> Result<OfDevice, StickError> {
+        let numbers = all_numbers(stick.depot(), device);
+        let numbers = numbers.map_err(|error| StickError::of(stick.title(), "receipts", error))?;
+        let plain = numbers.into_iter().map(|sequence| {
+            let name = format!("receipts/{}/{sequence}.cose", device.as_str());
+            let why = |why: &dyn Display| Closed::Wrong(format!("{name}: {why}"));
+            match stick.depot().receipt(device, sequence) {
+                Ok(Some(bytes)) if bytes.len() as u64 > neap_trust::limits::RECEIPT_LEN_MAX => {
+                    Err(why(&"longer than a receipt"))
+                }
+                Ok(Some(bytes)) => Ok(Found { device: device.clone(), sequence, bytes }),
+                Ok(None) => Err(Closed::Other),
+                Err(error) => Err(why(&error)),
+            }
+        });
+        let sealed = self.devices.get(device).into_iter().flatten();
+        let sealed = sealed.filter_map(|file| Some(opened(stick, file, key?)));
+        let mut of = OfDevice { receipts: Vec::new(), refused: Vec::new(), is_all: true };
+        let mut held = 0;
+        // Anybody can put files among those that are not encrypted.
+        for (index, read) in sealed.chain(plain).enumerate() {
+            if index == RECEIPTS_MAX || held >= BROUGHT_LEN_MAX {
+                of.is_all = false;
+                break;
+            }
+            match read {
+                Ok(found) => {
+                    held += found.bytes.len();
+                    of.receipts.push(found);
+                }
+                Err(Closed::Wrong(why)) => of.refused.push(why),
+                Err(Closed::Other) => {}
+            }
+        }
+        // Of two that have one number, the one that is not encrypted comes first.
+        of.receipts.reverse();
+        of.receipts.sort_by_key(|found| found.sequence);
+        of.receipts.dedup();
+        Ok(of)
+    }
 }
 
 /// Why an encrypted receipt is not read.
@@ -224,8 +269,8 @@ enum Closed {
     Wrong(String),
 }
 
-fn opened(stick: &Stick, file: &str, digest: &str, key: &Identity) -> Result<Found, Closed> {
-    let wrong = |why: &dyn std::fmt::Display| Closed::Wrong(why.to_string());
+fn opened(stick: &Stick, file: &str, key: &Identity) -> Result<Found, Closed> {
+    let wrong = |why: &dyn Display| Closed::Wrong(why.to_string());
     let sealed = stick.raw().read(SEALED, file, SEALED_RECEIPT_LEN_MAX);
     let sealed = sealed.map_err(|error| wrong(&error))?;
     let sealed = sealed.ok_or_else(|| wrong(&"it is gone"))?;
@@ -233,7 +278,7 @@ fn opened(stick: &Stick, file: &str, digest: &str, key: &Identity) -> Result<Fou
         seal::CannotOpen::OtherKey => Closed::Other,
         other => wrong(&other),
     })?;
-    if blake3::hash(&bytes).to_hex().as_str() != digest {
+    if sealed_name(file) != Some(blake3::hash(&bytes).to_hex().as_str()) {
         return Err(wrong(&"it does not hold what its name says"));
     }
     let receipt = Receipt::claimed(&bytes).map_err(|error| wrong(&error))?;
@@ -257,6 +302,7 @@ mod tests {
     use neap_depot::directory::Directory;
     use neap_depot::files::Files as _;
     use neap_depot::memory::Memory;
+    use neap_depot::store::Edit as _;
     use neap_trust::device_key::file::{DeviceFileKey, Kind as KeyKind};
     use neap_trust::receipt::{Carrier, Outcome};
     use neap_trust::time::Source;
@@ -301,6 +347,18 @@ mod tests {
         depot
     }
 
+    /// All that lies on a stick.
+    fn read(stick: &Stick, key: Option<&Identity>) -> (Vec<Found>, Vec<String>) {
+        let brought = brought(stick, key).expect("listed");
+        let (mut receipts, mut refused) = (Vec::new(), brought.refused.clone());
+        for device in brought.devices.keys() {
+            let of = brought.of(device, stick, key).expect("listed");
+            receipts.extend(of.receipts);
+            refused.extend(of.refused);
+        }
+        (receipts, refused)
+    }
+
     #[test]
     fn receipts_are_added_once_and_found_again() {
         let stick = Stick::on(Memory::default(), None).expect("a stick");
@@ -308,10 +366,10 @@ mod tests {
         assert_eq!((given.devices, given.written), (1, 2));
         let given = give(&home(&[1, 2, 3]), &stick, None).expect("written");
         assert_eq!(given.written, 1);
-        let brought = brought(&stick, None).expect("read");
-        let numbers: Vec<_> = brought.receipts.iter().map(|found| found.sequence).collect();
+        let (found, _) = read(&stick, None);
+        let numbers: Vec<_> = found.iter().map(|found| found.sequence).collect();
         assert_eq!(numbers, [1, 2, 3]);
-        assert_eq!(brought.receipts[2].bytes, receipt(3));
+        assert_eq!(found[2].bytes, receipt(3));
     }
 
     /// Cause: a stick with FAT was pulled after a rename, whose entry had no length yet. Effect: an
@@ -326,7 +384,7 @@ mod tests {
         memory.create("receipts/radar-7", "2.cose").expect("made");
         let stick = Stick::on(memory, None).expect("a stick");
         assert_eq!(numbers(&stick, &device).expect("listed"), [] as [u64; 0]);
-        assert_eq!(brought(&stick, None).expect("read"), Brought::default());
+        assert_eq!(read(&stick, None), (vec![], vec![]));
         let given = give(&home(&[1, 2]), &stick, None).expect("written");
         assert_eq!((given.written, given.refused), (2, vec![]));
         assert_eq!(numbers(&stick, &device).expect("listed"), [1, 2]);
@@ -346,8 +404,8 @@ mod tests {
         assert_eq!(brought(&stick, Some(&key)).expect("read"), Brought::default());
         let given = give(&home(&[1, 2]), &stick, Some(&key.recipient())).expect("written");
         assert_eq!((given.written, given.refused), (2, vec![]));
-        let found = brought(&stick, Some(&key)).expect("read");
-        assert_eq!((found.receipts.len(), found.refused), (2, vec![]));
+        let (found, refused) = read(&stick, Some(&key));
+        assert_eq!((found.len(), refused), (2, vec![]));
     }
 
     #[test]
@@ -391,25 +449,58 @@ mod tests {
             writer.keep_receipt(&device, 2, &vec![7; longest + 1]).expect("kept");
             writer.keep_receipt(&device, 3, &receipt(3)).expect("kept");
         }
-        let found = brought(&stick, None).expect("read");
-        let numbers: Vec<_> = found.receipts.iter().map(|found| found.sequence).collect();
+        let (found, refused) = read(&stick, None);
+        let numbers: Vec<_> = found.iter().map(|found| found.sequence).collect();
         assert_eq!(numbers, [1, 3]);
-        assert_eq!(found.refused, ["receipts/radar-7/2.cose: longer than a receipt"]);
+        assert_eq!(refused, ["receipts/radar-7/2.cose: longer than a receipt"]);
+    }
 
-        let stick = Stick::on(Memory::default(), None).expect("a stick");
-        let fit = BROUGHT_LEN_MAX / longest;
-        {
-            let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
-            let writer = stick.depot().writer("test").expect("free");
-            for index in 0..=fit {
-                let device = Device::new(names[index % names.len()]).expect("a name");
-                let number = 1 + (index / names.len()) as u64;
-                writer.keep_receipt(&device, number, &vec![7; longest]).expect("kept");
-            }
+    /// Files where a device's receipts lie, with high numbers.
+    fn junk(memory: &Memory, device: &str, count: usize, content: &[u8]) {
+        let folder = format!("receipts/{device}");
+        for folder in ["receipts", &folder] {
+            memory.make_folder(folder).expect("made");
         }
-        let found = brought(&stick, None).expect("read");
-        assert_eq!(found.receipts.len(), fit);
-        assert_eq!(found.refused, ["more receipts than one visit reads"]);
+        for number in 0..count {
+            let file = memory.create(&folder, &format!("{}.cose", number + 100)).expect("made");
+            file.write_at(0, content).expect("written");
+        }
+    }
+
+    /// Cause: a visit ended after so many bytes of receipts, in order of the devices' names.
+    /// Effect: junk under one name hid the receipts of all devices behind it. Cure: each has its
+    /// own bound, those of one device are held at a time, and one that has more is told.
+    #[test]
+    fn device_with_more_than_is_read_hides_no_other() {
+        let longest = usize::try_from(neap_trust::limits::RECEIPT_LEN_MAX).expect("short");
+        let device = |name: &str| Device::new(name).expect("a name");
+        let memory = Memory::default();
+        let fit = BROUGHT_LEN_MAX / longest;
+        junk(&memory, "a", fit + 1, &vec![7; longest]);
+        let stick = Stick::on(memory, None).expect("a stick");
+        give(&home(&[1, 2]), &stick, None).expect("written");
+        let brought = brought(&stick, None).expect("listed");
+        let of = |name: &str| brought.of(&device(name), &stick, None).expect("listed");
+        let junk = of("a");
+        assert_eq!((junk.receipts.len(), junk.is_all), (fit, false));
+        let good = of("radar-7");
+        assert_eq!((good.receipts.len(), good.is_all), (2, true));
+    }
+
+    /// The same, for what is encrypted: it counts like all else.
+    #[test]
+    fn encrypted_receipts_count_toward_what_is_read_of_a_device() {
+        let memory = Memory::default();
+        junk(&memory, "radar-7", RECEIPTS_MAX - 2, b"junk");
+        let stick = Stick::on(memory, None).expect("a stick");
+        let key = Identity::generate();
+        give(&home(&[1, 2, 3]), &stick, Some(&key.recipient())).expect("written");
+        let device = Device::new("radar-7").expect("a name");
+        let brought = brought(&stick, Some(&key)).expect("listed");
+        let of = brought.of(&device, &stick, Some(&key)).expect("listed");
+        assert_eq!((of.receipts.len(), of.is_all), (RECEIPTS_MAX, false));
+        let numbers: Vec<_> = of.receipts.iter().take(3).map(|found| found.sequence).collect();
+        assert_eq!(numbers, [1, 2, 3]);
     }
 
     #[test]
@@ -423,10 +514,10 @@ mod tests {
         let stick = Stick::on(memory, None).expect("a stick");
         assert_eq!(stick.depot().receipts().expect("listed"), []);
         assert_eq!(brought(&stick, None).expect("read").closed, 2);
-        let other = brought(&stick, Some(&Identity::generate())).expect("read");
-        assert_eq!((other.closed, other.receipts.len()), (2, 0));
-        let ours = brought(&stick, Some(&key)).expect("read");
-        assert_eq!(ours.receipts.len(), 2);
-        assert_eq!(ours.receipts[1].bytes, receipt(2));
+        let other = brought(&stick, Some(&Identity::generate())).expect("listed");
+        assert_eq!((other.closed, other.devices.len()), (2, 0));
+        let (ours, _) = read(&stick, Some(&key));
+        assert_eq!(ours.len(), 2);
+        assert_eq!(ours[1].bytes, receipt(2));
     }
 }

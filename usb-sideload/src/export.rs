@@ -397,7 +397,11 @@ mod tests {
                 let once = stick.after_cut(fate(cut));
                 export(&depot, &once, &draft).expect("it goes on");
                 let blobs = once.list("blobs", 100).expect("listed");
+                // A cut in the middle of a rename leaves both names of one file.
+                let (left, blobs): (Vec<_>, Vec<_>) =
+                    blobs.into_iter().partition(|entry| entry.file.starts_with('~'));
                 assert_eq!(blobs.len(), 2, "seed {seed}, step {cut}: {blobs:?}");
+                assert!(left.len() <= 2, "seed {seed}, step {cut}: {left:?}");
                 let opened = Stick::on(once, Some(key.clone())).expect("a stick");
                 let image = blob_of(opened.depot(), &draft.pieces[0].digest).expect("there");
                 assert!(image.check().expect("read").is_good(), "seed {seed}, step {cut}");

@@ -14,7 +14,7 @@ pub const DEVICES_MAX: usize = 4096;
 /// Most receipts of one device that one visit writes or reads; the next one goes on.
 pub const RECEIPTS_MAX: usize = 10_000;
 
-/// Most receipts that one visit holds in memory, in bytes: some 50,000 of usual length.
+/// Most receipts of one device that shore reads in one visit, in bytes: 4,096 of the longest.
 pub const BROUGHT_LEN_MAX: usize = 32 << 20;
 
 /// Most approvals of a stick that are looked at: 8 people for each of 32 images.

@@ -1,6 +1,6 @@
 //! `neap stick collect`: receipts from a stick, verified, added to a depot on shore.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args as Group;
@@ -11,6 +11,7 @@ use neap_trust::receipt::chain::{self, ChainFault};
 use neap_trust::receipt::{Receipt, Verified, export};
 use neap_trust::repo::changes::plain;
 use neap_usb_sideload::back::{self, Found};
+use neap_usb_sideload::limits::{BROUGHT_LEN_MAX, RECEIPTS_MAX};
 use neap_usb_sideload::stick::{Stick, folder};
 use serde_json::{Value, json};
 
@@ -58,38 +59,78 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let writer = depot.writer("neap stick collect").map_err(|error| {
         Failure::new(Exit::Error, format!("{}: {error}", args.depot), "wait until it ends")
     })?;
-    let mut refused: Vec<String> = brought.refused.iter().map(|why| plain(why)).collect();
-    let mut devices: BTreeMap<Device, Vec<Found>> = BTreeMap::new();
-    for found in brought.receipts {
-        devices.entry(found.device.clone()).or_default().push(found);
-    }
-    let mut rows = Vec::new();
-    for (device, found) in devices {
+    let mut refused = Refused::default();
+    refused.add(brought.refused.iter().map(|why| plain(why)));
+    let (mut rows, mut more) = (Vec::new(), Vec::new());
+    for device in brought.devices.keys() {
+        let of_device = brought.of(device, &stick, key.as_ref()).map_err(failed)?;
+        refused.add(of_device.refused.iter().map(|why| plain(why)));
+        if !of_device.is_all {
+            more.push(format!("{}: only the first of its receipts were read", device.as_str()));
+        }
+        if of_device.receipts.is_empty() {
+            continue;
+        }
+        let device = device.clone();
         let merge = Merge { args, keys: &keys, depot: &depot, writer: &writer, device };
-        rows.push(merge.run(found, &mut refused)?);
+        rows.push(merge.run(of_device.receipts, &mut refused)?);
     }
     let closed = brought.closed;
-    let (text, json) = (text(args, &rows, closed), as_json(&rows, &refused, closed));
+    let (text, json) = (text(args, &rows, closed), as_json(&rows, &refused.lines, closed));
+    match incomplete(args, &rows, refused, more) {
+        Some(failure) => Err(failure),
+        None => Ok(Outcome { text, json }),
+    }
+}
+
+/// What is refused: so many lines, since whoever had the stick can cause any number.
+#[derive(Default)]
+struct Refused {
+    lines: Vec<String>,
+    count: usize,
+}
+
+impl Refused {
+    fn add(&mut self, lines: impl IntoIterator<Item = String>) {
+        for line in lines {
+            self.count += 1;
+            if self.lines.len() < REFUSED_LINES_MAX {
+                self.lines.push(line);
+            }
+        }
+    }
+}
+
+/// Lines about receipts that are refused, at most.
+const REFUSED_LINES_MAX: usize = 1000;
+
+/// Why not all was taken, if it was not: the worst of it, and all else beside it.
+fn incomplete(args: &Args, rows: &[Row], refused: Refused, more: Vec<String>) -> Option<Failure> {
+    let shown = args.stick.display();
     let faults: Vec<String> = rows.iter().flat_map(broken).collect();
+    let (exit, error, next) = if refused.count > 0 {
+        let error = format!("{shown}: {} receipts are refused", refused.count);
+        (Exit::Refused, error, "check the keys; whoever had the stick may have changed them")
+    } else if !faults.is_empty() {
+        let error = format!("{shown}: {} chains are broken", faults.len());
+        (Exit::VerificationFailed, error, "find out who else has the key of this device")
+    } else if !more.is_empty() {
+        let error = format!(
+            "{shown}: {} devices have more receipts on it than one visit reads of a device, \
+             {RECEIPTS_MAX} or {} MiB",
+            more.len(),
+            BROUGHT_LEN_MAX >> 20
+        );
+        (Exit::Error, error, "look into their folders: no device signs that many")
+    } else {
+        return None;
+    };
     let count: usize = rows.iter().map(|row| row.new.len()).sum();
-    let state = format!("{count} receipts were added to {}; none was replaced", args.depot);
-    if !refused.is_empty() {
-        let error = format!("{}: {} receipts are refused", args.stick.display(), refused.len());
-        let next = "check the keys; whoever had the stick may have changed them";
-        let found = refused.into_iter().chain(faults).collect();
-        return Err(Failure { state, found, ..Failure::new(Exit::Refused, error, next) });
-    }
-    if !faults.is_empty() {
-        let error = format!("{}: {} chains are broken", args.stick.display(), faults.len());
-        let next = "find out who else has the key of this device";
-        let found = faults.into_iter().collect();
-        return Err(Failure {
-            state,
-            found,
-            ..Failure::new(Exit::VerificationFailed, error, next)
-        });
-    }
-    Ok(Outcome { text, json })
+    Some(Failure {
+        state: format!("{count} receipts were added to {}; none was replaced", args.depot),
+        found: refused.lines.into_iter().chain(faults).chain(more).collect(),
+        ..Failure::new(exit, error, next)
+    })
 }
 
 /// One device's receipts, on their way into the depot.
@@ -102,7 +143,7 @@ struct Merge<'a> {
 }
 
 impl Merge<'_> {
-    fn run(self, found: Vec<Found>, refused: &mut Vec<String>) -> Result<Row, Failure> {
+    fn run(self, found: Vec<Found>, refused: &mut Refused) -> Result<Row, Failure> {
         let known = self.known()?;
         let before = known.last().map(|known| known.receipt.clone());
         let mut new = Vec::new();
@@ -112,14 +153,15 @@ impl Merge<'_> {
             let verified = match self.keys.verify(&path, &bytes) {
                 Ok((verified, _)) => verified,
                 Err(failure) => {
-                    refused.push(failure.error);
+                    refused.add([failure.error]);
                     continue;
                 }
             };
             let receipt = &verified.receipt;
             if receipt.device != self.device.as_str() || receipt.sequence != sequence {
                 let (device, number) = (plain(&receipt.device), receipt.sequence);
-                refused.push(format!("{file}: it is receipt {number} of {device}"));
+                let why = format!("{file}: it is receipt {number} of {device}");
+                refused.add([why]);
                 continue;
             }
             if known.iter().any(|known| known.digest == verified.digest) {
@@ -148,10 +190,8 @@ impl Merge<'_> {
     /// What the depot has of it. It was verified when it was added.
     fn known(&self) -> Result<Vec<Verified>, Failure> {
         let failed = |error: std::io::Error| of_io(&error, &self.args.depot);
-        let all = self.depot.receipts().map_err(failed)?;
-        let numbers = all.into_iter().find(|(device, _)| *device == self.device);
         let mut known = Vec::new();
-        for number in numbers.map(|(_, numbers)| numbers).unwrap_or_default() {
+        for number in back::all_numbers(self.depot, &self.device).map_err(failed)? {
             let bytes = self.depot.receipt(&self.device, number).map_err(failed)?;
             let Some(bytes) = bytes else { continue };
             if let Ok(receipt) = Receipt::claimed(&bytes) {

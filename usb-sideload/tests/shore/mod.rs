@@ -100,7 +100,12 @@ impl Shore {
 pub(crate) fn visit(place: &Path, shore: &Shore) -> Result<String, String> {
     let stick = Stick::open(place, None).map_err(|error| error.to_string())?;
     let brought = back::brought(&stick, None).map_err(|error| error.to_string())?;
-    if let Some(why) = brought.refused.first() {
+    let mut refused = brought.refused.clone();
+    for device in brought.devices.keys() {
+        let of = brought.of(device, &stick, None).map_err(|error| error.to_string())?;
+        refused.extend(of.refused);
+    }
+    if let Some(why) = refused.first() {
         return Err(why.clone());
     }
     let code = stick.code().map_err(|error| error.to_string())?;
