@@ -7,6 +7,7 @@ mod export;
 mod import;
 mod install;
 mod led;
+mod offered;
 mod patience;
 mod plugged;
 mod proof;

@@ -204,6 +204,44 @@ fn encrypted_images_and_receipts_are_for_their_own_key_alone() {
     assert_eq!(opened["devices"][0]["new"].as_array().map(Vec::len), Some(2), "{opened}");
 }
 
+/// Cause: one blob that is encrypted to another key ended the whole import, and counted as there
+/// for an install. Effect: of two sites on one stick neither could use it, nor one whose key was
+/// changed. Cure: it is passed over, and is told where there is nothing else.
+#[test]
+fn what_is_encrypted_to_another_site_is_passed_over() {
+    let fleet = Fleet::new();
+    let desk = &fleet.0.depot;
+    fleet.device("radar-7", 1);
+    fleet.inventory("radar-7", "1.0", "radar-7.a");
+    let key = |file: &str| {
+        let made = fleet.run(&format!("stick new-key {file} --json")).expect_code(0).json();
+        made["recipient"].as_str().expect("a recipient").to_owned()
+    };
+    let (ours, theirs) = (key("radar-7.state/stick.key"), key("theirs.key"));
+    key("nobody.key");
+    // The whole image for us, and then the patch, which would be cheaper, for others.
+    fleet.run(&format!("stick export depot stick --encrypt-to {ours}")).expect_code(0);
+    fleet.run("stick import stick --receipts-only --config radar-7.toml").expect_code(0);
+    fleet.collect("stick").expect_code(0);
+    let export = format!("stick export depot stick --deltas-only --encrypt-to {theirs}");
+    fleet.run(&export).expect_code(0);
+
+    let import = "stick import stick --config radar-7.toml";
+    let taken = fleet.run(&format!("{import} --json")).expect_code(0).json();
+    assert_eq!(taken["files"].as_array().map(Vec::len), Some(1), "{taken}");
+    assert_eq!(taken["files"][0]["whole"], true, "{taken}");
+    assert!(taken["closed"][0].as_str().is_some_and(|path| path.contains("from-")), "{taken}");
+    let none = fleet.run(&format!("{import} --to ship --identity nobody.key"));
+    none.expect_error(1, &["all it has of radar is encrypted", "--identity", "1.1/full"]);
+    assert!(desk.path("ship/metadata/timestamp.json").exists(), "metadata comes all the same");
+
+    let install = "stick install stick --config radar-7.toml --source radar-7.a --target b";
+    let none = fleet.run(&format!("{install} --identity nobody.key"));
+    none.expect_error(1, &["it is encrypted, and not to the key", "--identity"]);
+    fleet.run(install).expect_code(0);
+    assert!(desk.read("b") == image(2));
+}
+
 /// Cause: a file of its number on the stick was taken for the receipt. Effect: the install said
 /// that its proof was on the stick. Cure: what is there is compared, and told if it is another.
 #[test]

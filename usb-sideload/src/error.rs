@@ -92,6 +92,41 @@ pub enum StickError {
     Publish(PublishError),
 }
 
+/// Why the system says that an encrypted blob may not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Closed {
+    /// No key was given.
+    NoKey,
+    /// It is encrypted to another key than the one that was given.
+    OtherKey,
+}
+
+impl Closed {
+    /// Whether this is why something was not read.
+    #[must_use]
+    pub fn is_in(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Self>())
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoKey => "it is encrypted, and no key was given",
+            Self::OtherKey => "it is encrypted, and not to the key that was given",
+        })
+    }
+}
+
+impl error::Error for Closed {}
+
+impl From<Closed> for io::Error {
+    fn from(closed: Closed) -> Self {
+        Self::new(io::ErrorKind::PermissionDenied, closed)
+    }
+}
+
 impl StickError {
     pub(crate) fn at(place: &Path, error: io::Error) -> Self {
         Self::Io { what: place.display().to_string(), error }

@@ -16,6 +16,7 @@ use age::{Decryptor, Encryptor, x25519};
 use neap_depot::blob::Blob;
 use neap_depot::store::Object;
 
+use crate::error::Closed;
 use crate::limits::{IDENTITY_LEN_MAX, SEAL_HEADER_LEN_MAX, SEALED_RECEIPT_LEN_MAX};
 
 /// Whom something is encrypted to: `age1…`.
@@ -192,10 +193,7 @@ impl Opened {
         let cipher = Cipher { blob: sealed, at: 0, end: Arc::clone(&end) };
         let wrong = |error: age::DecryptError| match error {
             age::DecryptError::Io(error) => error,
-            age::DecryptError::NoMatchingKeys => {
-                let text = "it is encrypted, and not to the key that was given";
-                io::Error::new(io::ErrorKind::PermissionDenied, text)
-            }
+            age::DecryptError::NoMatchingKeys => Closed::OtherKey.into(),
             other => io::Error::new(io::ErrorKind::InvalidData, other.to_string()),
         };
         let opened = Decryptor::new_buffered(BufReader::with_capacity(BUFFER_LEN, cipher));

@@ -9,6 +9,7 @@ use neap_depot::name::{Folder, Meaning, Name};
 use neap_depot::store::{Edit, Listed, Lock, LockError, Object, Put, Stamp, Store};
 use neap_depot::tree;
 
+use crate::error::Closed;
 use crate::manifest::{Manifest, Sealed};
 use crate::seal::{Identity, Opened};
 
@@ -61,15 +62,12 @@ impl Store for Unsealed {
         for (sealed, offset, len) in self.sealed(name) {
             let Some(blob) = self.below.blob(&sealed.sealed)? else { continue };
             let Some(key) = &self.key else {
-                let text = "it is encrypted, and no key was given";
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+                return Err(Closed::NoKey.into());
             };
             match Opened::new(blob, key, offset, len) {
                 Ok(opened) => return Ok(Some(Box::new(opened))),
                 // Another entry may be for this key.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    refused = Some(error);
-                }
+                Err(error) if Closed::is_in(&error) => refused = Some(error),
                 Err(error) => return Err(error),
             }
         }

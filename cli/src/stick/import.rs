@@ -5,13 +5,15 @@ use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 
 use clap::Args as Group;
+use neap_depot::blob::BlobError;
 use neap_depot::depot::Depot;
 use neap_depot::name::Name;
 use neap_depot::writer::{Present, Writer};
 use neap_engine::digest::Digest;
 use neap_trust::client::Offer;
+use neap_trust::target::Kind;
 use neap_usb_sideload::back::{self, Given};
-use neap_usb_sideload::error::StickError;
+use neap_usb_sideload::error::{Closed, StickError};
 use neap_usb_sideload::import::{self, Taken};
 use neap_usb_sideload::stick::{self, Stick};
 use serde_json::{Value, json};
@@ -63,6 +65,16 @@ struct Row {
     wrong: Option<String>,
 }
 
+/// What came of all files.
+#[derive(Default)]
+struct Came<'a> {
+    rows: Vec<Row>,
+    /// What is encrypted to another key, and not here already.
+    closed: Vec<&'a Offer>,
+    /// Products of which there is an image that could be read.
+    opened: BTreeSet<&'a str>,
+}
+
 pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let config = args.here.load()?;
     let place = args.to.clone().unwrap_or_else(|| config.depot.clone());
@@ -72,7 +84,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     args.inventory.keep(&config, args.product.first(), &place)?;
     let given = give(&depot, &stick, &args.here);
     if args.receipts_only {
-        let (text, json) = (told(&stick, &given), as_json(&stick, None, &[], &given));
+        let (text, json) = (told(&stick, &given), as_json(&stick, None, &Came::default(), &given));
         return match &given {
             Ok(_) => Ok(Outcome { text, json }),
             Err(error) => Err(of_stick(error, &args.stick)),
@@ -95,22 +107,25 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         })?;
     }
     let visit = Visit { args, stick: &stick, depot: &depot, writer: &writer, place: &place };
-    let rows = visit.blobs(&offers)?;
+    let came = visit.blobs(&offers)?;
     writer.mirror(&verified.files).map_err(|error| of_stick(&error.into(), &place))?;
     let mut text = String::new();
-    for row in &rows {
-        let came = match (row.taken.is_whole, row.taken.came) {
+    for row in &came.rows {
+        let what = match (row.taken.is_whole, row.taken.came) {
             (true, 0) => "there already".to_owned(),
             (true, _) => "verified".to_owned(),
             (false, _) => format!("not whole: {}", row.lacks()),
         };
-        text += &format!("{}  {} bytes, {came}\n", row.path, exact(row.len));
+        text += &format!("{}  {} bytes, {what}\n", row.path, exact(row.len));
+    }
+    for offer in &came.closed {
+        text += &format!("note     {}: passed over, encrypted to another key\n", offer.path);
     }
     text += &staleness(&verified.checked);
     text += &told(&stick, &given);
     text += &format!("code     {}\n", code.as_deref().unwrap_or("none"));
-    let json = as_json(&stick, code.as_deref(), &rows, &given);
-    match incomplete(args, &rows, &place) {
+    let json = as_json(&stick, code.as_deref(), &came, &given);
+    match incomplete(args, &came.rows, &place).or_else(|| closed(args, &came, &place)) {
         Some(failure) => Err(failure),
         None => Ok(Outcome { text, json }),
     }
@@ -140,6 +155,24 @@ fn incomplete(args: &Args, rows: &[Row], place: &Path) -> Option<Failure> {
     })
 }
 
+/// That nothing of a product could be read, where something of it is encrypted to another key. One
+/// stick may carry what is for several sites: what is for others is no fault.
+fn closed(args: &Args, came: &Came<'_>, place: &Path) -> Option<Failure> {
+    let is_needed = |offer: &&&Offer| !came.opened.contains(&*offer.custom.product);
+    let needed: Vec<_> = came.closed.iter().filter(is_needed).collect();
+    let first = needed.first()?;
+    let error = format!(
+        "{}: all it has of {} is encrypted, and not to a key that was given",
+        args.stick.display(),
+        first.custom.product
+    );
+    Some(Failure {
+        state: format!("metadata, and what came and was verified, is kept in {}", place.display()),
+        found: needed.iter().map(|offer| offer.path.clone()).collect(),
+        ..Failure::new(Exit::Error, error, "give the key of this site with --identity")
+    })
+}
+
 /// Receipts go first: whoever pulls the stick early has them. A stick that cannot be written is no
 /// reason to take nothing from it.
 fn give(depot: &Depot, stick: &Stick, here: &Here) -> Result<Given, StickError> {
@@ -158,9 +191,9 @@ struct Visit<'a> {
 impl Visit<'_> {
     /// Takes every file that is offered and lies on the stick. One that is wrong there is no reason
     /// to leave the others.
-    fn blobs(&self, offers: &[&Offer]) -> Result<Vec<Row>, Failure> {
+    fn blobs<'o>(&self, offers: &[&'o Offer]) -> Result<Came<'o>, Failure> {
         let mut seen = BTreeSet::new();
-        let mut rows: Vec<Row> = Vec::new();
+        let mut came = Came::default();
         let products = &self.args.product;
         for offer in offers {
             let is_wanted = products.is_empty() || products.contains(&offer.custom.product);
@@ -174,30 +207,44 @@ impl Visit<'_> {
             let (taken, wrong) = match self.take(offer, &digest) {
                 Ok(None) => continue,
                 Ok(Some(taken)) => (taken, None),
+                Err(error) if error.io().is_some_and(Closed::is_in) => {
+                    came.closed.push(offer);
+                    continue;
+                }
                 Err(error) if error.io().is_some() => return Err(self.failed(&error)),
                 Err(error) => (Taken::default(), Some(error.to_string())),
             };
             let is_gone = taken.gone.is_some();
-            rows.push(Row { path, digest, len, taken, wrong });
+            came.rows.push(Row { path, digest, len, taken, wrong });
+            if matches!(offer.custom.kind, Kind::Full | Kind::Delta) {
+                came.opened.insert(&offer.custom.product);
+            }
             if is_gone {
                 break;
             }
         }
-        Ok(rows)
+        Ok(came)
     }
 
     /// Takes one file, if it lies on the stick.
     fn take(&self, offer: &Offer, digest: &Digest) -> Result<Option<Taken>, StickError> {
         let (digest, len) = (*digest, offer.len);
-        let blob = self.stick.depot().blob(&digest);
-        let blob = blob.map_err(|error| StickError::Blob { digest, error })?;
-        let Some(blob) = blob else { return Ok(None) };
+        let there = self.depot.blob(&digest);
+        let is_there = there.is_ok_and(|there| there.is_some_and(|there| there.len() == len));
+        let whole = || Taken { before: len, is_whole: true, ..Taken::default() };
+        let blob = match self.stick.depot().blob(&digest) {
+            Ok(Some(blob)) => blob,
+            Ok(None) => return Ok(None),
+            Err(BlobError::Io(error)) if is_there && Closed::is_in(&error) => {
+                return Ok(Some(whole()));
+            }
+            Err(error) => return Err(StickError::Blob { digest, error }),
+        };
         if blob.len() != len {
             return Err(StickError::BlobLength { digest, found: blob.len(), expected: len });
         }
-        let there = self.depot.blob(&digest);
-        if there.is_ok_and(|there| there.is_some_and(|there| there.len() == len)) {
-            return Ok(Some(Taken { before: len, is_whole: true, ..Taken::default() }));
+        if is_there {
+            return Ok(Some(whole()));
         }
         let begun = self.depot.store().open(&Name::tree(&digest).partial());
         if matches!(begun, Ok(None)) {
@@ -268,10 +315,10 @@ fn told(stick: &Stick, given: &Result<Given, StickError>) -> String {
 fn as_json(
     stick: &Stick,
     code: Option<&str>,
-    rows: &[Row],
+    came: &Came<'_>,
     given: &Result<Given, StickError>,
 ) -> Value {
-    let files = rows.iter().map(|row| {
+    let files = came.rows.iter().map(|row| {
         json!({
             "path": row.path,
             "blake3": row.digest.to_string(),
@@ -289,6 +336,7 @@ fn as_json(
         "id": stick.id(),
         "code": code,
         "files": files.collect::<Vec<_>>(),
+        "closed": came.closed.iter().map(|offer| &offer.path).collect::<Vec<_>>(),
         "receipts_written": given.as_ref().ok().map(|given| given.written),
         "receipts_error": given.as_ref().err().map(ToString::to_string),
     })

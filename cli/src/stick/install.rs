@@ -21,6 +21,7 @@ use neap_usb_sideload::stick::{Stick, folder};
 use serde_json::json;
 
 use super::approval::{Question, asked};
+use super::offered::Lies;
 use super::{Here, of_stick, proof, staleness, verified};
 use crate::apply;
 use crate::args::{Apply, Common};
@@ -145,18 +146,10 @@ fn onward(
         security_epoch: args.running.security_epoch.max(*security_epoch),
         ..args.running.device(product, offers)?
     };
-    let there = on_stick(offers, stick);
+    let there: Vec<Offer> =
+        offers.iter().filter(|offer| Lies::of(offer, stick) == Lies::Open).cloned().collect();
     let planned = plan(&there, &device).ok();
     Ok(planned.and_then(|planned| planned.steps.last().map(|step| step.custom.version.clone())))
-}
-
-/// What is not on the stick cannot be installed from it.
-fn on_stick(offers: &[Offer], stick: &Stick) -> Vec<Offer> {
-    let lies_here = |offer: &&Offer| {
-        let digest = Digest::from_hex(&offer.custom.blake3);
-        digest.is_some_and(|digest| !matches!(stick.depot().blob(&digest), Ok(None)))
-    };
-    offers.iter().filter(lies_here).cloned().collect()
 }
 
 /// What stopped an apply: a stick that is gone or reads badly is no failing device.
@@ -179,34 +172,35 @@ fn chosen<'a>(
     stick: &Stick,
     product: &str,
 ) -> Result<(usize, &'a Offer), Failure> {
+    let mut devices = Vec::new();
+    for group in &checked.groups {
+        let lie: Vec<_> = group.offers.iter().map(|offer| Lies::of(offer, stick)).collect();
+        devices.push((group, lie, device(args, &group.offers, product)?));
+    }
     let mut reason = None;
-    for (index, group) in checked.groups.iter().enumerate() {
-        let there = on_stick(&group.offers, stick);
-        // The image that runs may be named by a version that is not on the stick.
-        let mut device = args.running.device(product, &group.offers)?;
-        if device.image.is_none() {
-            device.image = image_of(&args.source, &group.offers, product)?;
-        }
-        if device.version.is_none() {
-            let makes =
-                |offer: &&Offer| offer.custom.to.is_some() && offer.custom.to == device.image;
-            let runs = group.offers.iter().find(makes);
-            device.version = runs.map(|offer| offer.custom.version.clone());
-        }
-        match plan(&there, &device) {
-            Ok(planned) => {
-                let path = planned.steps.first().map(|step| step.path.clone());
-                let found = group.offers.iter().find(|offer| Some(&offer.path) == path.as_ref());
-                match (found, planned.steps.len()) {
-                    (Some(offer), 1) => return Ok((index, offer)),
-                    _ => {
-                        let error = "the way to this version takes several patches".to_owned();
-                        let next = "neap stick import, then apply them one after the other";
-                        return Err(Failure::new(Exit::Usage, error, next));
-                    }
+    // What is encrypted to another key comes last: where nothing else leads on, that is why.
+    for lie in [&[Lies::Open][..], &[Lies::Open, Lies::Closed]] {
+        reason = None;
+        for (index, (group, lies, device)) in devices.iter().enumerate() {
+            let there = group.offers.iter().zip(lies).filter(|(_, lies)| lie.contains(lies));
+            let there: Vec<_> = there.map(|(offer, _)| offer.clone()).collect();
+            let planned = match plan(&there, device) {
+                Ok(planned) => planned,
+                Err(why) => {
+                    reason = reason.or(Some(why));
+                    continue;
                 }
-            }
-            Err(why) => reason = Some(reason.unwrap_or(why)),
+            };
+            let path = planned.steps.first().map(|step| step.path.clone());
+            let found = group.offers.iter().find(|offer| Some(&offer.path) == path.as_ref());
+            return match (found, planned.steps.len()) {
+                (Some(offer), 1) => Ok((index, offer)),
+                _ => {
+                    let error = "the way to this version takes several patches".to_owned();
+                    let next = "neap stick import, then apply them one after the other";
+                    Err(Failure::new(Exit::Usage, error, next))
+                }
+            };
         }
     }
     let next = "neap check lists what is offered".to_owned();
@@ -214,6 +208,20 @@ fn chosen<'a>(
         Some(reason) => refused(&reason, product),
         None => Failure::new(Exit::Error, format!("{product}: not offered"), next),
     })
+}
+
+/// What the device has, of what a group offers. The image that runs may be named by a version that
+/// is not on the stick.
+fn device(args: &Args, offers: &[Offer], product: &str) -> Result<Device, Failure> {
+    let mut device = args.running.device(product, offers)?;
+    if device.image.is_none() {
+        device.image = image_of(&args.source, offers, product)?;
+    }
+    if device.version.is_none() {
+        let makes = |offer: &&Offer| offer.custom.to.is_some() && offer.custom.to == device.image;
+        device.version = offers.iter().find(makes).map(|offer| offer.custom.version.clone());
+    }
+    Ok(device)
 }
 
 /// The digest of the image that a source begins with: of those that are known, by their lengths,
