@@ -77,6 +77,8 @@ enum Verb {
     #[command(after_help = "Examples:\n  \
         neap stick approve /media/stick --key captain.pem --as 'master, MV Aurora' --yes\n  \
         neap stick approve /media/stick --key chief.pem --as chief --device radar-7\n\n\
+        Every image that lies on the stick is shown and approved: which of them fits a device,\n\
+        the device decides. --product and --version choose among them.\n\
         Without --yes it shows what would be installed, signs nothing, and ends with exit code 9.")]
     Approve(Box<approve::Args>),
     /// Do what the configuration says when a stick is plugged in, and show it by LED and console

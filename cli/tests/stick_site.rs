@@ -63,6 +63,61 @@ fn approval_of_this_image_for_this_device_by_a_named_key_lets_it_be_installed() 
     assert!(approvals.contains("captain (key") && approvals.contains("chief (key"), "{shown}");
 }
 
+/// Cause: only the highest version of all that is offered was approved and announced, on the stick
+/// or not, while an install takes the latest that lies there and is one patch away. Effect: exit
+/// code 9 for ever. Cure: what lies on the stick is approved, and nothing else is announced.
+#[test]
+fn every_image_on_the_stick_is_approved_and_no_other() {
+    let fleet = Fleet::new();
+    let desk = &fleet.0.depot;
+    fleet.run("key new captain").expect_code(0);
+    fleet.run("key export-public captain -o captain.pem").expect_code(0);
+    device_with_policy(&fleet, "radar-7", "captain.pem", 1);
+    fleet.device("radar-8", 1);
+    let visit = |version: &str, image: &str| {
+        fleet.inventory("radar-8", version, image);
+        let give = "stick import stick --receipts-only --config radar-8.toml";
+        fleet.run(give).expect_code(0);
+        fleet.collect("stick").expect_code(0);
+        fleet.run("stick export depot stick --deltas-only").expect_code(0);
+    };
+    let approve = |rest: &str| {
+        let line = "stick approve stick --key captain --as master --device radar-7 \
+                    --config radar-7.toml --yes --json";
+        fleet.run(&format!("{line} {rest}"))
+    };
+    let announced = || {
+        let said = fleet.run("stick plugged stick --config radar-7.toml --json");
+        said.expect_code(0).json()["latest"].clone()
+    };
+    // The site runs the latest already: metadata comes, and no image.
+    desk.write("radar-8.b", &image(2));
+    fs::create_dir(desk.path("stick/neap")).expect("made");
+    visit("1.1", "radar-8.b");
+    assert_eq!(announced(), serde_json::json!([]));
+    approve("").expect_error(1, &["nothing is on it that could be installed"]);
+
+    // Then a patch from each version to the next: the second one is not for radar-7 yet.
+    visit("1.0", "radar-8.a");
+    desk.write("3.img", &image(3));
+    let create = "release create depot --group fleet --product radar --version 1.2 --image 3.img \
+                  --quiet --from last:1";
+    fleet.run(create).expect_code(0);
+    fleet.0.sign_and_publish("g.fleet");
+    visit("1.1", "radar-8.b");
+    assert_eq!(announced(), serde_json::json!(["radar 1.2"]));
+    let install = "stick install stick --config radar-7.toml --source radar-7.a --target radar-7.b";
+    let versions = |done: serde_json::Value| -> Vec<String> {
+        let all = done["approvals"].as_array().expect("approvals").clone();
+        all.iter().map(|one| one["version"].as_str().expect("a version").to_owned()).collect()
+    };
+    assert_eq!(versions(approve("--version 1.2").expect_code(0).json()), ["1.2"]);
+    fleet.run(install).expect_error(9, &["must approve radar 1.1"]);
+    assert_eq!(versions(approve("").expect_code(0).json()), ["1.2", "1.1"]);
+    fleet.run(install).expect_code(0);
+    assert!(desk.read("radar-7.b") == image(2));
+}
+
 const LED: [(&str, &str); 5] = [
     ("trigger", "[none] timer"),
     ("brightness", "0"),

@@ -1,20 +1,21 @@
 //! `neap stick approve`: someone on site reads what a stick would install, and signs that it may.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::Args as Group;
-use neap_depot::version;
 use neap_engine::digest::Digest;
 use neap_trust::approval::{Approval, Scope};
 use neap_trust::client::{Checked, Offer};
 use neap_trust::identity::DeviceName;
 use neap_trust::repo::changes::plain;
-use neap_trust::target::{Kind, Severity};
+use neap_trust::target::Severity;
 use neap_trust::time::Timestamp;
+use neap_usb_sideload::limits::APPROVALS_MAX;
+use neap_usb_sideload::stick::Stick;
 use serde_json::json;
 
+use super::offered::{Lies, images};
 use super::{Here, of_stick, staleness, verified};
 use crate::args::Common;
 use crate::ca;
@@ -43,6 +44,9 @@ pub(super) struct Args {
     /// Approve one product only
     #[arg(long)]
     product: Option<String>,
+    /// Approve one version only [default: every image that lies on the stick]
+    #[arg(long, value_name = "VERSION")]
+    version: Option<String>,
     /// Days until when it counts
     #[arg(long, value_name = "N", default_value_t = 14)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=365))]
@@ -62,14 +66,10 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let config = args.here.load()?;
     let stick = args.here.open(&args.stick, &config)?;
     let checked = verified(&stick, &config, &args.stick)?.checked;
-    let latest = latest(&checked, args.product.as_deref());
-    if latest.is_empty() {
-        let error = format!("{}: nothing is on it that could be installed", args.stick.display());
-        return Err(Failure::new(Exit::Error, error, "neap stick show says what lies on it"));
-    }
+    let images = chosen(args, &checked, &stick)?;
     let scope = scope(args, &config.site, &checked)?;
     let mut text = String::new();
-    for offer in latest.values() {
+    for offer in &images {
         text += &shown(offer, &checked);
     }
     text += &staleness(&checked);
@@ -89,9 +89,11 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let signer = ca::device_key(&args.key, &args.secrets)?;
     let mut done = Vec::new();
     let mut told = String::new();
-    for (to, offer) in &latest {
+    for offer in &images {
+        let to = offer.custom.to.as_deref().and_then(Digest::from_hex);
+        let Some(Digest(to)) = to else { continue };
         let approval = Approval {
-            to: to.0,
+            to,
             scope: scope.clone(),
             product: offer.custom.product.clone(),
             version: offer.custom.version.clone(),
@@ -121,29 +123,28 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     Ok(Outcome { text: told, json })
 }
 
-/// The images of the latest version of each product, one offer for each.
-pub(super) fn latest<'a>(
-    checked: &'a Checked,
-    product: Option<&str>,
-) -> BTreeMap<Image, &'a Offer> {
-    let offers = checked.groups.iter().flat_map(|group| &group.offers).filter(|offer| {
-        let is_asked = product.is_none_or(|product| product == offer.custom.product);
-        is_asked && matches!(offer.custom.kind, Kind::Full | Kind::Delta)
-    });
-    let newest = |of: &Offer| {
-        let same = checked.groups.iter().flat_map(|group| &group.offers);
-        let mut same = same.filter(|offer| offer.custom.product == of.custom.product);
-        !same.any(|o| version::compare(&o.custom.version, &of.custom.version).is_gt())
-    };
-    let named = offers
-        .filter(|offer| newest(offer))
-        .filter_map(|offer| Some((Image(Digest::from_hex(offer.custom.to.as_deref()?)?.0), offer)));
-    named.collect()
+/// The images that lie on the stick, one offer for each. Which of them a device takes depends on
+/// what it runs and what hardware it is, and whoever approves here need not know.
+fn chosen<'a>(args: &Args, checked: &'a Checked, stick: &Stick) -> Result<Vec<&'a Offer>, Failure> {
+    let shown = args.stick.display();
+    let mut images = images(checked, stick, args.product.as_deref(), &[Lies::Open, Lies::Closed]);
+    images.retain(|offer| args.version.as_ref().is_none_or(|v| *v == offer.custom.version));
+    match images.len() {
+        0 => {
+            let error = format!("{shown}: nothing is on it that could be installed");
+            Err(Failure::new(Exit::Error, error, "neap stick show says what lies on it"))
+        }
+        count if count > IMAGES_MAX => {
+            let error = format!("{shown}: {count} images are on it, at most {IMAGES_MAX} at once");
+            Err(Failure::new(Exit::Usage, error, "choose with --product or --version"))
+        }
+        _ => Ok(images),
+    }
 }
 
-/// BLAKE3 of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Image([u8; 32]);
+/// Most images that are approved at once: with 8 people, as many approvals as a stick has.
+const IMAGES_MAX: usize = 32;
+const _: () = assert!(IMAGES_MAX * 8 <= APPROVALS_MAX);
 
 /// Where it may be installed.
 fn scope(args: &Args, configured: &str, checked: &Checked) -> Result<Scope, Failure> {
@@ -179,6 +180,9 @@ fn shown(offer: &Offer, checked: &Checked) -> String {
         plain(&custom.product),
         plain(&custom.version)
     );
+    if !custom.hardware.is_empty() {
+        text += &format!("hardware {}\n", plain(&custom.hardware.join(", ")));
+    }
     if let Some(advisory) = &custom.advisory {
         text += &format!("advisory {}\n", plain(advisory));
     }

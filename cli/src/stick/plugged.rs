@@ -10,7 +10,8 @@ use neap_trust::repo::changes::plain;
 use serde_json::json;
 
 use super::led::{Led, blinks, say};
-use super::{Here, approve, import, install, of_stick, staleness, unless_pulled, verified};
+use super::offered::{Lies, images};
+use super::{Here, import, install, of_stick, staleness, unless_pulled, verified};
 use crate::args::Common;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -79,13 +80,11 @@ fn announce(args: &Args, config: &Config) -> Result<Outcome, Failure> {
     let code = code.map(|code| code.to_string());
     let checked = verified(&stick, config, &args.stick)?.checked;
     let product = config.product.as_deref();
-    let latest = approve::latest(&checked, product);
-    let mut there: Vec<_> = latest
-        .values()
-        .map(|offer| format!("{} {}", plain(&offer.custom.product), plain(&offer.custom.version)))
-        .collect();
-    there.sort_unstable();
-    there.dedup();
+    let mut latest = images(&checked, &stick, product, &[Lies::Open]);
+    latest.dedup_by(|later, first| later.custom.product == first.custom.product);
+    let named = latest.iter().map(|offer| &offer.custom);
+    let there: Vec<_> =
+        named.map(|it| format!("{} {}", plain(&it.product), plain(&it.version))).collect();
     let shown = if there.is_empty() { "nothing for this device".into() } else { there.join(", ") };
     let code_shown = code.as_deref().unwrap_or("none");
     let mut text = format!("stick {}: {shown}; code {code_shown}\n", stick.id());
