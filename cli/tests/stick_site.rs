@@ -118,6 +118,63 @@ fn every_image_on_the_stick_is_approved_and_no_other() {
     assert!(desk.read("radar-7.b") == image(2));
 }
 
+/// Cause: whether the crew must approve was asked of the group that offers the image. Effect:
+/// whoever had the stick took another group's role off it, and with it that group's rule. Cure:
+/// what the device knows of all its groups counts.
+#[test]
+fn group_that_was_taken_off_the_stick_still_has_its_crew_asked() {
+    let fleet = Fleet::new();
+    let desk = &fleet.0.depot;
+    fleet.device("radar-7", 1);
+    let profile = "repo add profile depot fleet --site Aurora --stale-days 90 --approval crew";
+    fleet.run(profile).expect_code(0);
+    fleet.run("repo add group depot galley --key alice.pub").expect_code(0);
+    fleet.run(
+        "release create depot --group galley --product radar --version 1.1 --image 2.img --quiet \
+         --from none",
+    )
+    .expect_code(0);
+    fleet.0.sign("alice", "g.galley");
+    fleet.0.merge(&["g.galley.alice.sig"]);
+    for role in ["g.fleet", "targets"] {
+        for person in ["alice", "bob"] {
+            fleet.0.sign(person, role);
+            fleet.0.merge(&[&format!("{role}.{person}.sig")]);
+        }
+    }
+    fleet.run("repo publish depot --key online").expect_code(0);
+    let configured = desk.text("radar-7.toml");
+    let both = configured.replace("[\"fleet\"]", "[\"galley\", \"fleet\"]");
+    desk.write("radar-7.toml", both.as_bytes());
+    fleet.run("stick export depot stick").expect_code(0);
+    let install = "stick install stick --config radar-7.toml --source radar-7.a --target b";
+    fleet.run(install).expect_error(9, &["the crew of Aurora must approve radar 1.1 first"]);
+    let remove = |folder: &str, is_it: &dyn Fn(&Path) -> bool| {
+        for entry in fs::read_dir(desk.path(folder)).expect("listed") {
+            let path = entry.expect("an entry").path();
+            if is_it(&path) {
+                fs::remove_file(path).expect("removed");
+            }
+        }
+    };
+    let is_role = |path: &Path| path.to_string_lossy().ends_with("g.fleet.json");
+    remove("stick/neap/metadata", &is_role);
+    fleet.run(install).expect_error(9, &["the crew of Aurora must approve radar 1.1 first"]);
+    // A newer profile is taken off first, and with it what the device kept of the one before.
+    fleet.run(&profile.replace("90", "91")).expect_code(0);
+    fleet.0.sign_and_publish("g.fleet");
+    fleet.run("stick export depot stick").expect_code(0);
+    let is_profile = |path: &Path| {
+        let bytes = fs::read(path).expect("read");
+        String::from_utf8_lossy(&bytes).contains("Aurora")
+    };
+    remove("stick/neap/blobs", &is_profile);
+    fleet.run(install).expect_error(9, &["must approve radar 1.1 first"]);
+    remove("stick/neap/metadata", &is_role);
+    fleet.run(install).expect_error(9, &["must approve radar 1.1 first"]);
+    assert!(!desk.path("b").exists());
+}
+
 const LED: [(&str, &str); 5] = [
     ("trigger", "[none] timer"),
     ("brightness", "0"),

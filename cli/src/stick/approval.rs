@@ -6,13 +6,15 @@ use std::path::Path;
 use neap_engine::digest::Digest;
 use neap_peer::config::Config;
 use neap_trust::approval::{Asked, approved};
-use neap_trust::client::{Group, Offer};
+use neap_trust::client::directory::StateFolder;
+use neap_trust::client::{Checked, Group, Offer};
 use neap_trust::device_key::DeviceKey;
-use neap_trust::profile;
+use neap_trust::profile::{Approval, Profile};
 use neap_trust::repo::changes::plain;
+use neap_trust::state::State as _;
 use neap_trust::target::Kind;
-use neap_trust::time::Timestamp;
 use neap_usb_sideload::stick::Stick;
+use serde_json::Value;
 
 use super::of_io;
 use crate::ca;
@@ -30,14 +32,14 @@ pub(super) struct Question<'a> {
     pub(super) config: &'a Config,
     /// Where approvals lie.
     pub(super) stick: &'a Stick,
-    /// The group of the device, with the profile of its site.
+    /// What was verified of the device's groups that are on the stick.
+    pub(super) checked: &'a Checked,
+    /// The group that offers it.
     pub(super) group: &'a Group,
     /// What would be installed.
     pub(super) offer: &'a Offer,
     /// What would be written over, for people.
     pub(super) target: &'a str,
-    /// The known time.
-    pub(super) now: Timestamp,
 }
 
 /// Who approved, for the receipt.
@@ -45,17 +47,14 @@ pub(super) struct Question<'a> {
 /// # Errors
 /// Exit code 9: someone must approve, and nobody did.
 pub(super) fn asked(question: &Question<'_>) -> Result<Vec<String>, Failure> {
-    let Question { config, stick, group, offer, target, now } = question;
-    let profile = group.profile.as_ref();
-    // A profile that is signed and was not brought may ask for it: whoever had the stick can take
-    // its blob off.
-    let is_signed = group.offers.iter().any(|offer| offer.custom.kind == Kind::SiteProfile);
-    let crew = profile.map_or(is_signed, |profile| profile.approval == profile::Approval::Crew);
+    let Question { config, stick, checked, group, offer, target } = question;
+    let policy = Policy::of(config, checked)?;
     let keys = &config.approval.keys;
-    if !crew && keys.is_empty() {
+    if !policy.crew && keys.is_empty() {
         return Ok(Vec::new());
     }
-    let site = site(config, group);
+    let own = group.profile.as_ref().map(|profile| &*profile.site);
+    let site = own.unwrap_or_else(|| policy.site(config));
     let (product, version) = (&offer.custom.product, &offer.custom.version);
     let who = if site.is_empty() { "someone".into() } else { format!("the crew of {site}") };
     let error = format!("{target}: {who} must approve {product} {version} first");
@@ -72,7 +71,7 @@ pub(super) fn asked(question: &Question<'_>) -> Result<Vec<String>, Failure> {
     let device = device(config)?;
     let keys = keys.iter().map(|path| key(path)).collect::<Result<Vec<_>, _>>()?;
     let files = stick.approvals().map_err(|error| of_io(&error, stick.title()))?;
-    let asked = Asked { to: &to, device: device.as_deref(), site, now: *now };
+    let asked = Asked { to: &to, device: device.as_deref(), site, now: checked.staleness.time.at };
     let (who, refused) = approved(&files, &keys, config.approval.threshold, &asked);
     who.ok_or_else(|| {
         let threshold = config.approval.threshold;
@@ -85,9 +84,54 @@ pub(super) fn asked(question: &Question<'_>) -> Result<Vec<String>, Failure> {
     })
 }
 
-/// The site of a device: its signed profile's, else what the configuration says.
-fn site<'a>(config: &'a Config, group: &'a Group) -> &'a str {
-    group.profile.as_ref().map_or(&config.site, |profile| &profile.site)
+/// What the signed profiles of a device's groups say: of groups on the stick as they were verified
+/// just now, of others as they were kept. Whoever has the stick can take a group's role off it, so
+/// a group that is not there still counts.
+pub(super) struct Policy {
+    crew: bool,
+    site: Option<String>,
+}
+
+impl Policy {
+    pub(super) fn of(config: &Config, checked: &Checked) -> Result<Self, Failure> {
+        // A profile that is signed and was not brought may ask for it: whoever had the stick can
+        // take its blob off.
+        let is_signed =
+            |group: &Group| group.offers.iter().any(|o| o.custom.kind == Kind::SiteProfile);
+        let lacks = |group: &Group| group.profile.is_none() && is_signed(group);
+        let mut crew = checked.groups.iter().any(lacks);
+        let mut profiles: Vec<_> =
+            checked.groups.iter().filter_map(|group| group.profile.clone()).collect();
+        let state = StateFolder::new(config.state.join("trust"));
+        let is_absent = |name: &&String| checked.groups.iter().all(|group| group.name != **name);
+        for name in config.groups.iter().filter(is_absent) {
+            let load = |file: &str| state.load(file).map_err(|error| of_io(&error, file));
+            match load(&format!("site-profile.{name}"))?.map(|bytes| Profile::parse(&bytes)) {
+                Some(Ok(profile)) => profiles.push(profile),
+                // It was good once, and may have asked for it.
+                Some(Err(_)) => crew = true,
+                None => {
+                    let role = load(&format!("g.{name}.json"))?;
+                    crew |= role.is_some_and(|role| signs_profile(&role, name));
+                }
+            }
+        }
+        crew |= profiles.iter().any(|profile| profile.approval == Approval::Crew);
+        Ok(Self { crew, site: profiles.into_iter().next().map(|profile| profile.site) })
+    }
+
+    /// The site of the device: that of a signed profile, else what the configuration says.
+    pub(super) fn site<'a>(&'a self, config: &'a Config) -> &'a str {
+        self.site.as_ref().unwrap_or(&config.site)
+    }
+}
+
+/// Whether the role of a group, as it was accepted last, signs a profile.
+fn signs_profile(role: &[u8], group: &str) -> bool {
+    let role: Option<Value> = serde_json::from_slice(role).ok();
+    let targets = role.as_ref().and_then(|role| role.pointer("/signed/targets")?.as_object());
+    let folder = format!("g/{group}/site/");
+    targets.is_none_or(|targets| targets.keys().any(|path| path.starts_with(&folder)))
 }
 
 /// This device's name, if its configuration has a certificate.

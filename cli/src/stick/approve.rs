@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args as Group;
 use neap_engine::digest::Digest;
+use neap_peer::config::Config;
 use neap_trust::approval::{Approval, Scope};
 use neap_trust::client::{Checked, Offer};
 use neap_trust::identity::DeviceName;
@@ -15,6 +16,7 @@ use neap_usb_sideload::limits::APPROVALS_MAX;
 use neap_usb_sideload::stick::Stick;
 use serde_json::json;
 
+use super::approval::Policy;
 use super::offered::{Lies, images};
 use super::{Here, of_stick, staleness, verified};
 use crate::args::Common;
@@ -67,7 +69,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let stick = args.here.open(&args.stick, &config)?;
     let checked = verified(&stick, &config, &args.stick)?.checked;
     let images = chosen(args, &checked, &stick)?;
-    let scope = scope(args, &config.site, &checked)?;
+    let scope = scope(args, &config, &checked)?;
     let mut text = String::new();
     for offer in &images {
         text += &shown(offer, &checked);
@@ -147,13 +149,12 @@ const IMAGES_MAX: usize = 32;
 const _: () = assert!(IMAGES_MAX * 8 <= APPROVALS_MAX);
 
 /// Where it may be installed.
-fn scope(args: &Args, configured: &str, checked: &Checked) -> Result<Scope, Failure> {
+fn scope(args: &Args, config: &Config, checked: &Checked) -> Result<Scope, Failure> {
     if let Some(device) = &args.device {
         return Ok(Scope::Device(device.to_string()));
     }
-    let signed = checked.groups.iter().find_map(|group| group.profile.as_ref());
-    let site = args.site.clone().or_else(|| signed.map(|profile| profile.site.clone()));
-    let site = site.unwrap_or_else(|| configured.to_owned());
+    let policy = Policy::of(config, checked)?;
+    let site = args.site.clone().unwrap_or_else(|| policy.site(config).to_owned());
     match site.is_empty() {
         false => Ok(Scope::Site(site)),
         true => Err(Failure::new(

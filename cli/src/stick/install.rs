@@ -78,7 +78,7 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let approvals = asked(&Question {
         config: &config,
         stick: &stick,
-        now: checked.staleness.time.at,
+        checked: &checked,
         group: &checked.groups[group],
         offer,
         target: &args.target.display().to_string(),
