@@ -104,7 +104,11 @@ fn device_with_too_many_receipts_is_told_and_others_are_taken() {
     for number in 1..=10_001 {
         desk.write(&format!("stick/neap/receipts/a/{number}.cose"), &good);
     }
-    let home = fleet.collect("stick").expect_error(6, &["10000 receipts are refused"]);
+    fs::create_dir(desk.path("stick/neap/receipts/b")).expect("made");
+    for number in 0..=32_768 {
+        desk.write(&format!("stick/neap/receipts/b/{number}"), b"");
+    }
+    let home = fleet.collect("stick").expect_error(6, &["10001 receipts are refused"]);
     assert!(home.stderr.contains("a: only the first of its receipts were read"));
     assert!(home.stderr.contains("1 receipts were added"), "{}", home.stderr);
     assert!(desk.path("depot/receipts/radar-7/1.cose").exists());

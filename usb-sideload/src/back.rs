@@ -223,7 +223,8 @@ impl Brought {
         key: Option<&Identity>,
     ) -> Result<OfDevice, StickError> {
         let numbers = all_numbers(stick.depot(), device);
-        let numbers = numbers.map_err(|error| StickError::of(stick.title(), "receipts", error))?;
+        let folder = format!("receipts/{}", device.as_str());
+        let numbers = numbers.map_err(|error| StickError::of(stick.title(), &folder, error))?;
         let plain = numbers.into_iter().map(|sequence| {
             let name = format!("receipts/{}/{sequence}.cose", device.as_str());
             let why = |why: &dyn Display| Closed::Wrong(format!("{name}: {why}"));

@@ -63,7 +63,14 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     refused.add(brought.refused.iter().map(|why| plain(why)));
     let (mut rows, mut more) = (Vec::new(), Vec::new());
     for device in brought.devices.keys() {
-        let of_device = brought.of(device, &stick, key.as_ref()).map_err(failed)?;
+        let of_device = match brought.of(device, &stick, key.as_ref()) {
+            Ok(of_device) => of_device,
+            // It keeps no other device from being read.
+            Err(error) => {
+                refused.add([plain(&error.to_string())]);
+                continue;
+            }
+        };
         refused.add(of_device.refused.iter().map(|why| plain(why)));
         if !of_device.is_all {
             more.push(format!("{}: only the first of its receipts were read", device.as_str()));
@@ -73,7 +80,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         }
         let device = device.clone();
         let merge = Merge { args, keys: &keys, depot: &depot, writer: &writer, device };
-        rows.push(merge.run(of_device.receipts, &mut refused)?);
+        let merged = merge.run(of_device.receipts, &mut refused);
+        rows.push(merged.map_err(|failure| Failure { state: added(args, &rows), ..failure })?);
     }
     let closed = brought.closed;
     let (text, json) = (text(args, &rows, closed), as_json(&rows, &refused.lines, closed));
@@ -125,9 +133,8 @@ fn incomplete(args: &Args, rows: &[Row], refused: Refused, more: Vec<String>) ->
     } else {
         return None;
     };
-    let count: usize = rows.iter().map(|row| row.new.len()).sum();
     Some(Failure {
-        state: format!("{count} receipts were added to {}; none was replaced", args.depot),
+        state: added(args, rows),
         found: refused.lines.into_iter().chain(faults).chain(more).collect(),
         ..Failure::new(exit, error, next)
     })
@@ -200,6 +207,12 @@ impl Merge<'_> {
         }
         Ok(known)
     }
+}
+
+/// What is in the depot now, of devices that were done with.
+fn added(args: &Args, rows: &[Row]) -> String {
+    let count: usize = rows.iter().map(|row| row.new.len()).sum();
+    format!("{count} receipts were added to {}; none was replaced", args.depot)
 }
 
 /// Faults that more receipts cannot mend.
