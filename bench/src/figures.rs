@@ -104,8 +104,6 @@ pub fn of(record: &Record) -> Vec<Figure> {
         all(),
         apply,
     ));
-    let root_memory = ("apply peak memory, root file systems", "≤ 64 MiB", APPLY_ROOT_RSS_MAX);
-    figures.push(largest_memory_of(NEAP, root_memory, roots(record), apply));
     figures.push(Figure {
         what: "lost work on resume",
         target: "less than one restart interval",
@@ -175,6 +173,13 @@ fn delta(record: &Record) -> Vec<Figure> {
             NEAP_CM,
             ("apply peak memory, `cm`, every pair", "≤ 48 MiB", APPLY_CM_RSS_MAX),
             of_kind(record, |_| true),
+            apply,
+        ),
+        largest_memory(
+            "apply peak memory, root file systems",
+            "≤ 64 MiB",
+            APPLY_ROOT_RSS_MAX,
+            roots(record),
             apply,
         ),
         largest_memory_of(
