@@ -111,6 +111,7 @@ pub fn of(record: &Record) -> Vec<Figure> {
         verdict: Verdict::NotMeasured,
     });
     figures.extend(delta(record));
+    figures.extend(root_memory(record));
     figures
 }
 
@@ -175,25 +176,19 @@ fn delta(record: &Record) -> Vec<Figure> {
             of_kind(record, |_| true),
             apply,
         ),
-        largest_memory(
-            "apply peak memory, root file systems",
-            "≤ 64 MiB",
-            APPLY_ROOT_RSS_MAX,
-            roots(record),
-            apply,
-        ),
-        largest_memory_of(
-            NEAP_CM,
-            ("apply peak memory, `cm`, root file systems", "≤ 64 MiB", APPLY_ROOT_RSS_MAX),
-            roots(record),
-            apply,
-        ),
     ]
 }
 
-/// File system images, in which most is packed.
-fn roots(record: &Record) -> Vec<&PairRecord> {
-    of_kind(record, |kind| kind.starts_with("rootfs"))
+/// The memory of file system images, in which most is packed, with each coder.
+fn root_memory(record: &Record) -> [Figure; 2] {
+    let roots = || of_kind(record, |kind| kind.starts_with("rootfs"));
+    [
+        (NEAP, "apply peak memory, root file systems"),
+        (NEAP_CM, "apply peak memory, `cm`, root file systems"),
+    ]
+    .map(|(neap, what)| {
+        largest_memory_of(neap, (what, "≤ 64 MiB", APPLY_ROOT_RSS_MAX), roots(), apply)
+    })
 }
 
 /// The rows of HDiffPatch and detools.
