@@ -117,14 +117,14 @@ fn mix(c: &mut Criterion) {
     group.bench_function("literals", |b| {
         b.iter(|| {
             let mut decoder = Decoder::new();
-            decoder.open(black_box(&literals));
+            decoder.open(black_box(literals.clone()));
             decoder.literals(&mut out).expect("coded just before");
         });
     });
     group.bench_function("copies", |b| {
         b.iter(|| {
             let mut decoder = Decoder::new();
-            decoder.open(black_box(&copies));
+            decoder.open(black_box(copies.clone()));
             for at in (0..MIB).step_by(PIECE) {
                 decoder.copy(&guess(at), &mut out[at..at + PIECE]).expect("coded just before");
             }

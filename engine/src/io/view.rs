@@ -27,7 +27,7 @@ pub(super) struct SourceView<'a> {
 }
 
 /// So many bytes that are no longer kept are worth that: it takes a millisecond.
-const FORGOTTEN_LEN: u64 = 4 << 20;
+const FORGOTTEN_LEN: u64 = 8 << 20;
 
 /// Blocks that were unpacked lately, by their index, the latest at the end.
 #[derive(Default)]
