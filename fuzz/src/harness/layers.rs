@@ -45,7 +45,7 @@ fn decoded(bytes: &[u8]) -> Vec<(Result<(), FormatError>, Digest)> {
                 Ok(())
             }
             1 => {
-                decoder.open(codes.next().unwrap_or_default());
+                decoder.open(codes.next().unwrap_or_default().to_vec());
                 Ok(())
             }
             2 => {
