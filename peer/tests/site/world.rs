@@ -31,8 +31,8 @@ pub enum Manner {
     Withholds,
     /// Says that it has all, and then that it has nothing.
     Boasts,
-    /// Claims all of the blob over the costly link and fetches nothing, but says again and again that
-    /// its first group has come.
+    /// Claims all of the blob over the costly link and fetches nothing, but says again and again
+    /// that its first group has come.
     Hogs,
 }
 
