@@ -8,6 +8,16 @@ use std::fs;
 
 use fleet::Fleet;
 
+/// A fleet whose stick was at a device that has one receipt.
+fn visited() -> Fleet {
+    let fleet = Fleet::new();
+    fleet.device("radar-7", 1);
+    fleet.inventory("radar-7", "1.0", "radar-7.a");
+    fleet.run("stick export depot stick").expect_code(0);
+    fleet.run("stick import stick --receipts-only --config radar-7.toml").expect_code(0);
+    fleet
+}
+
 #[test]
 fn forged_receipts_are_refused_and_good_ones_beside_them_are_taken() {
     let fleet = Fleet::new();
@@ -78,11 +88,7 @@ fn two_receipts_of_one_number_are_told_and_those_of_other_devices_taken() {
 /// place, which cannot be listed, shows it.
 #[test]
 fn receipts_of_no_other_device_are_listed_on_shore() {
-    let fleet = Fleet::new();
-    fleet.device("radar-7", 1);
-    fleet.inventory("radar-7", "1.0", "radar-7.a");
-    fleet.run("stick export depot stick").expect_code(0);
-    fleet.run("stick import stick --receipts-only --config radar-7.toml").expect_code(0);
+    let fleet = visited();
     fs::create_dir_all(fleet.0.depot.path("depot/receipts")).expect("made");
     fleet.0.depot.write("depot/receipts/radar-8", b"no folder");
     fleet.collect("stick").expect_code(0);
@@ -93,11 +99,7 @@ fn receipts_of_no_other_device_are_listed_on_shore() {
 /// device has its own bound, and what is past it is told as a limit.
 #[test]
 fn device_with_too_many_receipts_is_told_and_others_are_taken() {
-    let fleet = Fleet::new();
-    fleet.device("radar-7", 1);
-    fleet.inventory("radar-7", "1.0", "radar-7.a");
-    fleet.run("stick export depot stick").expect_code(0);
-    fleet.run("stick import stick --receipts-only --config radar-7.toml").expect_code(0);
+    let fleet = visited();
     let desk = &fleet.0.depot;
     let good = desk.read("stick/neap/receipts/radar-7/1.cose");
     fs::create_dir_all(desk.path("stick/neap/receipts/a")).expect("made");
