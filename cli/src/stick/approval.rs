@@ -7,7 +7,7 @@ use neap_engine::digest::Digest;
 use neap_peer::config::Config;
 use neap_trust::approval::{Asked, approved};
 use neap_trust::client::directory::StateFolder;
-use neap_trust::client::{Checked, Group, Offer};
+use neap_trust::client::{Checked, Group, Offer, profile_name};
 use neap_trust::device_key::DeviceKey;
 use neap_trust::profile::{Approval, Profile};
 use neap_trust::repo::changes::plain;
@@ -106,7 +106,7 @@ impl Policy {
         let is_absent = |name: &&String| checked.groups.iter().all(|group| group.name != **name);
         for name in config.groups.iter().filter(is_absent) {
             let load = |file: &str| state.load(file).map_err(|error| of_io(&error, file));
-            match load(&format!("site-profile.{name}"))?.map(|bytes| Profile::parse(&bytes)) {
+            match load(&profile_name(name))?.map(|bytes| Profile::parse(&bytes)) {
                 Some(Ok(profile)) => profiles.push(profile),
                 // It was good once, and may have asked for it.
                 Some(Err(_)) => crew = true,

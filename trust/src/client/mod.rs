@@ -238,6 +238,8 @@ fn earliest(workflow: &Workflow<'_>, groups: &[Group]) -> (String, Timestamp) {
     all.into_iter().min_by_key(|(_, expires)| *expires).expect("there is always a root")
 }
 
-fn profile_name(group: &str) -> String {
+/// What the kept profile of a group is called in a state.
+#[must_use]
+pub fn profile_name(group: &str) -> String {
     format!("site-profile.{group}")
 }
