@@ -7,17 +7,15 @@ use neap_engine::digest::Digest;
 use neap_peer::config::Config;
 use neap_trust::approval::{Asked, approved};
 use neap_trust::client::directory::StateFolder;
-use neap_trust::client::{Checked, Group, Offer, profile_name};
+use neap_trust::client::{Checked, Group, Offer, kept_profile};
 use neap_trust::device_key::DeviceKey;
-use neap_trust::profile::{Approval, Profile};
+use neap_trust::profile::Approval;
 use neap_trust::repo::changes::plain;
-use neap_trust::state::State as _;
-use neap_trust::target::Kind;
 use neap_usb_sideload::stick::Stick;
-use serde_json::Value;
 
 use super::of_io;
 use crate::ca;
+use crate::check;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::net;
@@ -84,9 +82,9 @@ pub(super) fn asked(question: &Question<'_>) -> Result<Vec<String>, Failure> {
     })
 }
 
-/// What the signed profiles of a device's groups say: of groups on the stick as they were verified
-/// just now, of others as they were kept. Whoever has the stick can take a group's role off it, so
-/// a group that is not there still counts.
+/// What the signed profiles of a device's groups say: those that were verified just now, and of
+/// other groups what was kept. Whoever has the stick can take a group's role off it, or the profile
+/// that it signs, so a group that is not there still counts, and so does a profile.
 pub(super) struct Policy {
     crew: bool,
     site: Option<String>,
@@ -94,27 +92,20 @@ pub(super) struct Policy {
 
 impl Policy {
     pub(super) fn of(config: &Config, checked: &Checked) -> Result<Self, Failure> {
-        // A profile that is signed and was not brought may ask for it: whoever had the stick can
-        // take its blob off.
-        let is_signed =
-            |group: &Group| group.offers.iter().any(|o| o.custom.kind == Kind::SiteProfile);
-        let lacks = |group: &Group| group.profile.is_none() && is_signed(group);
-        let mut crew = checked.groups.iter().any(lacks);
         let mut profiles: Vec<_> =
             checked.groups.iter().filter_map(|group| group.profile.clone()).collect();
+        let is_verified = |name: &String| {
+            checked.groups.iter().any(|group| group.name == *name && group.profile.is_some())
+        };
+        let mut crew = false;
         let state = StateFolder::new(config.state.join("trust"));
-        let is_absent = |name: &&String| checked.groups.iter().all(|group| group.name != **name);
-        for name in config.groups.iter().filter(is_absent) {
-            let load = |file: &str| state.load(file).map_err(|error| of_io(&error, file));
-            match load(&profile_name(name))?.map(|bytes| Profile::parse(&bytes)) {
-                Some(Ok(profile)) => profiles.push(profile),
-                // It was good once, and may have asked for it.
-                Some(Err(_)) => crew = true,
-                None => {
-                    let role = load(&format!("g.{name}.json"))?;
-                    crew |= role.is_some_and(|role| signs_profile(&role, name));
-                }
-            }
+        for name in config.groups.iter().filter(|name| !is_verified(name)) {
+            let kept = kept_profile(&state, name).map_err(|refusal| {
+                check::of_refusal(&refusal, &config.state.to_string_lossy(), Some(&config.state))
+            })?;
+            // The profile that was not brought may ask for it.
+            crew |= kept.is_outdated;
+            profiles.extend(kept.profile);
         }
         crew |= profiles.iter().any(|profile| profile.approval == Approval::Crew);
         Ok(Self { crew, site: profiles.into_iter().next().map(|profile| profile.site) })
@@ -124,14 +115,6 @@ impl Policy {
     pub(super) fn site<'a>(&'a self, config: &'a Config) -> &'a str {
         self.site.as_ref().unwrap_or(&config.site)
     }
-}
-
-/// Whether the role of a group, as it was accepted last, signs a profile.
-fn signs_profile(role: &[u8], group: &str) -> bool {
-    let role: Option<Value> = serde_json::from_slice(role).ok();
-    let targets = role.as_ref().and_then(|role| role.pointer("/signed/targets")?.as_object());
-    let folder = format!("g/{group}/site/");
-    targets.is_none_or(|targets| targets.keys().any(|path| path.starts_with(&folder)))
 }
 
 /// This device's name, if its configuration has a certificate.

@@ -4,6 +4,7 @@
 
 mod delegations;
 pub mod directory;
+mod kept;
 mod offer;
 mod refusal;
 mod role;
@@ -15,16 +16,18 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+pub use kept::{KeptProfile, kept_profile};
 pub use offer::{CustomError, Offer, RefusedTarget, is_group};
 pub use refusal::Refusal;
 pub use staleness::{Note, Staleness};
 pub use workflow::{ISSUED, Workflow};
 
+use self::kept::profile_name;
 use crate::carrier::Carrier;
 use crate::limits::PROFILE_LEN_MAX;
 use crate::profile::Profile;
 use crate::state::State;
-use crate::target::{Kind, paths_of, role_of};
+use crate::target::{paths_of, role_of};
 use crate::time::Clock;
 
 /// What a device asks of a carrier.
@@ -185,7 +188,7 @@ fn kept_profiles(
 }
 
 /// The profile that the group's role signs now: the kept one if it is that, else read and kept.
-/// Where it cannot be had, the site may not be stale at all.
+/// Where it cannot be had, the site may not be stale at all; what was kept stays ([`kept_profile`]).
 fn current_profile(
     workflow: &mut Workflow<'_>,
     group: &Group,
@@ -194,9 +197,7 @@ fn current_profile(
 ) -> Result<Option<Profile>, Refusal> {
     let name = profile_name(&group.name);
     let failed = |name: &str, error| Refusal::State { name: name.to_owned(), error };
-    let profiles = group.offers.iter().filter(|offer| offer.custom.kind == Kind::SiteProfile);
-    let number = |offer: &&Offer| offer.custom.version.parse::<u32>().unwrap_or_default();
-    let Some(offer) = profiles.max_by_key(number) else {
+    let Some(offer) = kept::current(group.offers.iter()) else {
         if kept.is_some() {
             workflow.state().remove(&name).map_err(|error| failed(&name, error))?;
         }
@@ -210,7 +211,6 @@ fn current_profile(
         Ok(Some(bytes)) => bytes,
         Ok(None) | Err(_) => {
             notes.push(Note::ProfileMissing(offer.path.clone()));
-            workflow.state().remove(&name).map_err(|error| failed(&name, error))?;
             return Ok(None);
         }
     };
@@ -236,10 +236,4 @@ fn earliest(workflow: &Workflow<'_>, groups: &[Group]) -> (String, Timestamp) {
     all.extend(workflow.targets_role("targets").map(|role| ("targets".to_owned(), role.expires)));
     all.extend(groups.iter().map(|group| (role_of(&group.name), group.expires)));
     all.into_iter().min_by_key(|(_, expires)| *expires).expect("there is always a root")
-}
-
-/// What the kept profile of a group is called in a state.
-#[must_use]
-pub fn profile_name(group: &str) -> String {
-    format!("site-profile.{group}")
 }

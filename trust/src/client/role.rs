@@ -84,6 +84,13 @@ impl SignedRole {
     }
 }
 
+/// The targets by path of a role that was verified when it was kept; nothing if that is no role.
+pub(super) fn kept_targets(bytes: &[u8]) -> Option<BTreeMap<String, Result<Offer, CustomError>>> {
+    let envelope: Envelope<'_> = serde_json::from_slice(bytes).ok()?;
+    let part: Part = serde_json::from_str(envelope.signed.get()).ok()?;
+    Some(part.targets.0)
+}
+
 /// The file, its signed part as it lies there.
 #[derive(Deserialize)]
 struct Envelope<'a> {
