@@ -96,11 +96,13 @@ impl Record {
 }
 
 impl Writer<'_> {
-    /// Writes down what is there now, beside what was taken before and is named still.
+    /// Writes down what is there now, beside what was taken before and is named still. It costs a
+    /// list of all blobs, so it is called once for all that came, and [`Writer::mirror`] does. What
+    /// a cut leaves unwritten is written by the next one, as long as it is there.
     ///
     /// # Errors
     /// If the store fails.
-    pub(crate) fn hold(&self) -> io::Result<()> {
+    pub fn hold(&self) -> io::Result<()> {
         let written = match self.depot.record() {
             Ok(Record(held)) => held,
             Err(Fault::Io(error)) => return Err(error),

@@ -293,6 +293,7 @@ impl Partial<'_> {
 
     /// Makes it a blob, once all of it is there and verified: `false` if something is missing.
     /// What was verified since this began is not read again: whoever reads the blob verifies it.
+    /// [`Writer::hold`] then writes down that it came, once for all that do.
     ///
     /// # Errors
     /// If the store fails.
@@ -308,7 +309,6 @@ impl Partial<'_> {
         }
         let tree = Name::tree(&self.digest);
         store.promote(&tree.partial(), &tree)?;
-        self.writer.hold()?;
         Ok(true)
     }
 

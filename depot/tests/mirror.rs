@@ -106,7 +106,7 @@ fn what_such_a_depot_took_and_lost_is_damage() {
 }
 
 #[test]
-fn blob_that_came_in_pieces_is_missed_as_soon_as_it_was_whole() {
+fn blob_that_came_in_pieces_is_missed_once_it_was_written_down() {
     let (memory, depot) = mirrored();
     let bytes = &images()[2];
     let (mut builder, mut tree) = (Builder::default(), Vec::new());
@@ -117,7 +117,12 @@ fn blob_that_came_in_pieces_is_missed_as_soon_as_it_was_whole() {
     assert_eq!(damage(&depot), [""; 0], "it is still coming");
     let put = partial.put_subtree(&Subtree::whole(len), &[], bytes).expect("its groups");
     assert_eq!(put, Some(Vec::new()));
+    let record = || store::read(depot.store(), &Name::mirror(), 1 << 20).expect("read");
+    let before = record();
     assert!(partial.finish().expect("whole"));
+    assert!(record() == before, "it is written once for all blobs that come");
+    writer.mirror(&[]).expect("no file is new");
+    assert!(record() != before);
     drop(writer);
     assert_eq!(check(&depot).not_here.blobs, 1);
     remove_blob(&memory, &digest);

@@ -447,7 +447,11 @@ impl<'a> Thread<'a> {
         let Some(Coming { partial, .. }) = self.partials.remove(digest) else {
             return Ok(self.len(digest)?.is_some());
         };
-        partial.finish().map_err(damaged)
+        let is_whole = partial.finish().map_err(damaged)?;
+        if is_whole {
+            self.writer()?.hold()?;
+        }
+        Ok(is_whole)
     }
 
     fn writer(&self) -> io::Result<&'a Writer<'a>> {
