@@ -14,7 +14,9 @@ use neap_depot::store::Kind;
 use neap_trust::receipt::Receipt;
 
 use crate::error::StickError;
-use crate::limits::{BROUGHT_LEN_MAX, DEVICES_MAX, RECEIPTS_MAX, SEALED_RECEIPT_LEN_MAX};
+use crate::limits::{
+    BROUGHT_LEN_MAX, DEVICES_MAX, OPENED_LEN_MAX, RECEIPTS_MAX, SEALED_RECEIPT_LEN_MAX,
+};
 use crate::seal::{self, Identity, Recipient};
 use crate::stick::{SEALED, Stick};
 
@@ -43,12 +45,21 @@ pub struct Found {
 /// Whose receipts lie on a stick.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Brought {
-    /// The devices, each with its encrypted receipts by the names of their files.
-    pub devices: BTreeMap<Device, Vec<String>>,
+    /// The devices, each with its encrypted receipts.
+    pub devices: BTreeMap<Device, Vec<Sealed>>,
     /// What is no receipt, and why.
     pub refused: Vec<String>,
     /// Encrypted receipts that were not opened: no key was given, or they are for another.
     pub closed: u64,
+}
+
+/// An encrypted receipt that is of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sealed {
+    /// As it was opened.
+    Opened(Found),
+    /// The name of its file, to be opened again: [`OPENED_LEN_MAX`] of others are held.
+    File(String),
 }
 
 /// What lies on a stick of one device.
@@ -194,15 +205,29 @@ fn sealed_files(stick: &Stick) -> io::Result<Vec<String>> {
 /// # Errors
 /// If they cannot be listed.
 pub fn brought(stick: &Stick, key: Option<&Identity>) -> Result<Brought, StickError> {
+    brought_within(stick, key, OPENED_LEN_MAX)
+}
+
+fn brought_within(
+    stick: &Stick,
+    key: Option<&Identity>,
+    opened_len_max: usize,
+) -> Result<Brought, StickError> {
     let failed = |what: &str, error| StickError::of(stick.title(), what, error);
     let entries = stick.depot().store().list(&Folder::Receipts);
     let entries = entries.map_err(|error| failed("receipts", error))?;
     let devices = entries.iter().filter_map(|entry| Device::new(&entry.file));
     let devices = devices.map(|device| (device, Vec::new())).collect();
     let mut brought = Brought { devices, ..Brought::default() };
+    let mut held = 0;
     for file in sealed_files(stick).map_err(|error| failed(SEALED, error))? {
         match key.ok_or(Closed::Other).and_then(|key| opened(stick, &file, key)) {
-            Ok(found) => brought.devices.entry(found.device).or_default().push(file),
+            Ok(found) => {
+                let of_device = brought.devices.entry(found.device.clone()).or_default();
+                held += found.bytes.len() + FOUND_LEN;
+                let is_held = held <= opened_len_max;
+                of_device.push(if is_held { Sealed::Opened(found) } else { Sealed::File(file) });
+            }
             Err(Closed::Other) => brought.closed += 1,
             Err(Closed::Wrong(why)) => brought.refused.push(format!("{SEALED}/{file}: {why}")),
         }
@@ -210,58 +235,58 @@ pub fn brought(stick: &Stick, key: Option<&Identity>) -> Result<Brought, StickEr
     Ok(brought)
 }
 
-impl Brought {
-    /// The receipts of one of the devices. One device at a time: what one has does not keep others
-    /// from being read, and memory holds those of one.
-    ///
-    /// # Errors
-    /// If they cannot be listed.
-    pub fn of(
-        &self,
-        device: &Device,
-        stick: &Stick,
-        key: Option<&Identity>,
-    ) -> Result<OfDevice, StickError> {
-        let numbers = all_numbers(stick.depot(), device);
-        let folder = format!("receipts/{}", device.as_str());
-        let numbers = numbers.map_err(|error| StickError::of(stick.title(), &folder, error))?;
-        let plain = numbers.into_iter().map(|sequence| {
-            let name = format!("receipts/{}/{sequence}.cose", device.as_str());
-            let why = |why: &dyn Display| Closed::Wrong(format!("{name}: {why}"));
-            match stick.depot().receipt(device, sequence) {
-                Ok(Some(bytes)) if bytes.len() as u64 > neap_trust::limits::RECEIPT_LEN_MAX => {
-                    Err(why(&"longer than a receipt"))
-                }
-                Ok(Some(bytes)) => Ok(Found { device: device.clone(), sequence, bytes }),
-                Ok(None) => Err(Closed::Other),
-                Err(error) => Err(why(&error)),
+/// What came of one device, with its encrypted receipts from [`Brought::devices`]. One device at a
+/// time: what one has does not keep others from being read, and memory holds those of one.
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn of_device(
+    device: &Device,
+    sealed: Vec<Sealed>,
+    stick: &Stick,
+    key: Option<&Identity>,
+) -> Result<OfDevice, StickError> {
+    let numbers = all_numbers(stick.depot(), device);
+    let folder = format!("receipts/{}", device.as_str());
+    let numbers = numbers.map_err(|error| StickError::of(stick.title(), &folder, error))?;
+    let plain = numbers.into_iter().map(|sequence| {
+        let name = format!("receipts/{}/{sequence}.cose", device.as_str());
+        let why = |why: &dyn Display| Closed::Wrong(format!("{name}: {why}"));
+        match stick.depot().receipt(device, sequence) {
+            Ok(Some(bytes)) if bytes.len() as u64 > neap_trust::limits::RECEIPT_LEN_MAX => {
+                Err(why(&"longer than a receipt"))
             }
-        });
-        let sealed = self.devices.get(device).into_iter().flatten();
-        let sealed = sealed.filter_map(|file| Some(opened(stick, file, key?)));
-        let mut of = OfDevice { receipts: Vec::new(), refused: Vec::new(), is_all: true };
-        let mut held = 0;
-        // Anybody can put files among those that are not encrypted.
-        for (index, read) in sealed.chain(plain).enumerate() {
-            if index == RECEIPTS_MAX || held >= BROUGHT_LEN_MAX {
-                of.is_all = false;
-                break;
-            }
-            match read {
-                Ok(found) => {
-                    held += found.bytes.len();
-                    of.receipts.push(found);
-                }
-                Err(Closed::Wrong(why)) => of.refused.push(why),
-                Err(Closed::Other) => {}
-            }
+            Ok(Some(bytes)) => Ok(Found { device: device.clone(), sequence, bytes }),
+            Ok(None) => Err(Closed::Other),
+            Err(error) => Err(why(&error)),
         }
-        // Of two that have one number, the one that is not encrypted comes first.
-        of.receipts.reverse();
-        of.receipts.sort_by_key(|found| found.sequence);
-        of.receipts.dedup();
-        Ok(of)
+    });
+    let sealed = sealed.into_iter().filter_map(|sealed| match sealed {
+        Sealed::Opened(found) => Some(Ok(found)),
+        Sealed::File(file) => Some(opened(stick, &file, key?)),
+    });
+    let mut of = OfDevice { receipts: Vec::new(), refused: Vec::new(), is_all: true };
+    let mut held = 0;
+    // Anybody can put files among those that are not encrypted.
+    for (index, read) in sealed.chain(plain).enumerate() {
+        if index == RECEIPTS_MAX || held >= BROUGHT_LEN_MAX {
+            of.is_all = false;
+            break;
+        }
+        match read {
+            Ok(found) => {
+                held += found.bytes.len();
+                of.receipts.push(found);
+            }
+            Err(Closed::Wrong(why)) => of.refused.push(why),
+            Err(Closed::Other) => {}
+        }
     }
+    // Of two that have one number, the one that is not encrypted comes first.
+    of.receipts.reverse();
+    of.receipts.sort_by_key(|found| found.sequence);
+    of.receipts.dedup();
+    Ok(of)
 }
 
 /// Why an encrypted receipt is not read.
@@ -290,6 +315,9 @@ fn opened(stick: &Stick, file: &str, key: &Identity) -> Result<Found, Closed> {
     }
     Ok(Found { device, sequence: receipt.sequence, bytes })
 }
+
+/// What is counted for each receipt that is held, beside its own bytes.
+const FOUND_LEN: usize = size_of::<Found>() + 64;
 
 /// The digest that an encrypted receipt is named by.
 fn sealed_name(file: &str) -> Option<&str> {
@@ -352,8 +380,8 @@ mod tests {
     fn read(stick: &Stick, key: Option<&Identity>) -> (Vec<Found>, Vec<String>) {
         let brought = brought(stick, key).expect("listed");
         let (mut receipts, mut refused) = (Vec::new(), brought.refused.clone());
-        for device in brought.devices.keys() {
-            let of = brought.of(device, stick, key).expect("listed");
+        for (device, sealed) in brought.devices {
+            let of = of_device(&device, sealed, stick, key).expect("listed");
             receipts.extend(of.receipts);
             refused.extend(of.refused);
         }
@@ -481,7 +509,8 @@ mod tests {
         let stick = Stick::on(memory, None).expect("a stick");
         give(&home(&[1, 2]), &stick, None).expect("written");
         let brought = brought(&stick, None).expect("listed");
-        let of = |name: &str| brought.of(&device(name), &stick, None).expect("listed");
+        assert_eq!(brought.devices.len(), 2);
+        let of = |name: &str| of_device(&device(name), vec![], &stick, None).expect("listed");
         let junk = of("a");
         assert_eq!((junk.receipts.len(), junk.is_all), (fit, false));
         let good = of("radar-7");
@@ -497,11 +526,37 @@ mod tests {
         let key = Identity::generate();
         give(&home(&[1, 2, 3]), &stick, Some(&key.recipient())).expect("written");
         let device = Device::new("radar-7").expect("a name");
-        let brought = brought(&stick, Some(&key)).expect("listed");
-        let of = brought.of(&device, &stick, Some(&key)).expect("listed");
+        let mut brought = brought(&stick, Some(&key)).expect("listed");
+        let sealed = brought.devices.remove(&device).expect("it is its own");
+        let of = of_device(&device, sealed, &stick, Some(&key)).expect("listed");
         assert_eq!((of.receipts.len(), of.is_all), (RECEIPTS_MAX, false));
         let numbers: Vec<_> = of.receipts.iter().take(3).map(|found| found.sequence).collect();
         assert_eq!(numbers, [1, 2, 3]);
+    }
+
+    #[test]
+    fn encrypted_receipts_are_opened_once_as_far_as_they_may_be_held() {
+        let memory = Memory::default();
+        let stick = Stick::on(memory.clone(), None).expect("a stick");
+        let key = Identity::generate();
+        give(&home(&[1, 2, 3]), &stick, Some(&key.recipient())).expect("written");
+        let one = receipt(1).len() + FOUND_LEN;
+        for held_count in 0..=4_usize {
+            let brought = brought_within(&stick, Some(&key), held_count * one + one / 2);
+            let brought = brought.expect("listed").devices.into_values().flatten();
+            let held = brought.filter(|sealed| matches!(sealed, Sealed::Opened(_))).count();
+            assert_eq!(held, held_count.min(3));
+        }
+        let all = brought_within(&stick, Some(&key), one + one / 2).expect("listed").devices;
+        let (device, sealed) = all.into_iter().next().expect("of one device");
+        let of = |sealed| of_device(&device, sealed, &stick, Some(&key)).expect("listed");
+        assert_eq!(of(sealed.clone()).receipts.len(), 3);
+        // The one that is held is not read again.
+        for entry in memory.list(SEALED, 9).expect("listed") {
+            memory.remove(SEALED, &entry.file).expect("removed");
+        }
+        let of = of(sealed);
+        assert_eq!((of.receipts.len(), of.refused.len()), (1, 2), "{of:?}");
     }
 
     #[test]

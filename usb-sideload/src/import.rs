@@ -5,6 +5,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use neap_depot::blob::{Blob, BlobError};
 use neap_depot::limits::GROUP_LEN;
@@ -46,12 +47,16 @@ pub fn take(
     let missing = partial.missing().map_err(kept)?;
     let lacks: u64 = missing.iter().map(|range| range.end - range.start).sum();
     let taken = Taken { before: blob.len() - lacks, ..Taken::default() };
+    let files = Arc::clone(partial.files());
     let mut work = Work { blob, partial: &partial, missing, taken, unsynced: 0, failed: 0, told };
     let walked = work.walk();
     let mut taken = work.taken;
-    partial.sync().map_err(|e| kept(e.into()))?;
-    walked?;
-    taken.is_whole = partial.finish().map_err(kept)?;
+    let finished = walked.and_then(|()| partial.finish().map_err(kept));
+    // What is whole was synced before it took its name.
+    if !matches!(finished, Ok(true)) {
+        files.sync().map_err(|e| kept(e.into()))?;
+    }
+    taken.is_whole = finished?;
     Ok(taken)
 }
 

@@ -17,6 +17,10 @@ pub const RECEIPTS_MAX: usize = 10_000;
 /// Most receipts of one device that shore reads in one visit, in bytes: 4,096 of the longest.
 pub const BROUGHT_LEN_MAX: usize = 32 << 20;
 
+/// Encrypted receipts that shore holds as they were opened to learn whose they are, in bytes: some
+/// 20,000 of 500 bytes each. Those past it are opened again for their device.
+pub const OPENED_LEN_MAX: usize = 16 << 20;
+
 /// Most approvals of a stick that are looked at: 8 people for each of 32 images.
 pub const APPROVALS_MAX: usize = 256;
 

@@ -62,8 +62,8 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
     let mut refused = Refused::default();
     refused.add(brought.refused.iter().map(|why| plain(why)));
     let (mut rows, mut more) = (Vec::new(), Vec::new());
-    for device in brought.devices.keys() {
-        let of_device = match brought.of(device, &stick, key.as_ref()) {
+    for (device, sealed) in brought.devices {
+        let of_device = match back::of_device(&device, sealed, &stick, key.as_ref()) {
             Ok(of_device) => of_device,
             // It keeps no other device from being read.
             Err(error) => {
@@ -78,7 +78,6 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         if of_device.receipts.is_empty() {
             continue;
         }
-        let device = device.clone();
         let merge = Merge { args, keys: &keys, depot: &depot, writer: &writer, device };
         let merged = merge.run(of_device.receipts, &mut refused);
         rows.push(merged.map_err(|failure| Failure { state: added(args, &rows), ..failure })?);

@@ -86,6 +86,7 @@ impl Shore {
             welcome: &[],
             metadata: &metadata,
             timestamp: verified.checked.timestamp,
+            root: &self.root,
             to: None,
             read_back: true,
         };
@@ -101,8 +102,9 @@ pub(crate) fn visit(place: &Path, shore: &Shore) -> Result<String, String> {
     let stick = Stick::open(place, None).map_err(|error| error.to_string())?;
     let brought = back::brought(&stick, None).map_err(|error| error.to_string())?;
     let mut refused = brought.refused.clone();
-    for device in brought.devices.keys() {
-        let of = brought.of(device, &stick, None).map_err(|error| error.to_string())?;
+    for (device, sealed) in brought.devices {
+        let of = back::of_device(&device, sealed, &stick, None);
+        let of = of.map_err(|error| error.to_string())?;
         refused.extend(of.refused);
     }
     if let Some(why) = refused.first() {
