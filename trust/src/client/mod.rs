@@ -20,7 +20,7 @@ pub use kept::{KeptProfile, kept_profile};
 pub use offer::{CustomError, Offer, RefusedTarget, is_group};
 pub use refusal::Refusal;
 pub use staleness::{Note, Staleness};
-pub use workflow::{ISSUED, Workflow};
+pub use workflow::{ISSUED, Shown, Workflow, shown};
 
 use self::kept::profile_name;
 use crate::carrier::Carrier;

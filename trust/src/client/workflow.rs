@@ -18,7 +18,7 @@ use crate::limits::{
     ROOT_LEN_MAX, ROOTS_MAX, ROOTS_PROBED, SNAPSHOT_LEN_MAX, TARGETS_LEN_MAX, TIMESTAMP_LEN_MAX,
 };
 use crate::provider;
-use crate::state::State;
+use crate::state::{MemoryState, State};
 use crate::time::{Clock, Times};
 
 /// The field of timestamp metadata that says when it was made: RFC 3339, UTC.
@@ -99,6 +99,24 @@ impl<'a> Workflow<'a> {
             Err(Refusal::Rollback { .. }) => Ok(()),
             done => done,
         }
+    }
+
+    /// What the carrier shows, as far as its roots can be followed.
+    fn shown(mut self) -> Result<Shown, Refusal> {
+        match self.follow() {
+            Err(refusal @ Refusal::Unreadable { .. }) => return Err(refusal),
+            // How far it came is what its timestamp is judged by.
+            Ok(()) | Err(_) => {}
+        }
+        let timestamp = match self.read("timestamp.json", TIMESTAMP_LEN_MAX) {
+            Err(refusal @ Refusal::Unreadable { .. }) => return Err(refusal),
+            Err(_) => None,
+            Ok(bytes) => {
+                let is_signed = self.trusted.update_timestamp(&bytes, Timestamp::MIN).is_ok();
+                self.trusted.timestamp().filter(|_| is_signed).map(|timestamp| timestamp.version)
+            }
+        };
+        Ok(Shown { root: self.trusted.root().version, timestamp })
     }
 
     /// The root that is trusted now.
@@ -437,6 +455,25 @@ impl<'a> Workflow<'a> {
         let stored = self.state.store(name, bytes);
         stored.map_err(|error| Refusal::State { name: name.to_owned(), error })
     }
+}
+
+/// What a carrier has that is signed as it must be, expired or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    /// Version of the last root that follows from the one that was trusted.
+    pub root: u64,
+    /// Version of the timestamp; nothing if there is none, or one that is not signed by whom that
+    /// root names.
+    pub timestamp: Option<u64>,
+}
+
+/// Looks at what a carrier has, from a root that is trusted on. Nothing is kept.
+///
+/// # Errors
+/// If it cannot be read, or `root` is none.
+pub fn shown(carrier: &dyn Carrier, root: &[u8]) -> Result<Shown, Refusal> {
+    let clock = Clock { rtc: None, build: Timestamp::MIN };
+    Workflow::open(carrier, &mut MemoryState::default(), Some(root), clock)?.shown()
 }
 
 /// Name of the kept time.
