@@ -293,6 +293,7 @@ fn field_guide_as_it_stands_updates_a_site_in_at_most_eight_commands() {
     fleet.run(profile).expect_code(0);
     fleet.0.sign_and_publish("g.fleet");
     device_with_policy(&fleet, "radar-7", "captain.pem", 1);
+    let mut said = Vec::new();
     for command in &commands {
         let mut line = command.to_string();
         for (typed, here) in [
@@ -311,9 +312,17 @@ fn field_guide_as_it_stands_updates_a_site_in_at_most_eight_commands() {
             line += " --config radar-7.toml";
         }
         println!("neap {line}");
-        fleet.run(&line).expect_code(0);
+        said.push(fleet.run(&line).expect_code(0).stdout);
     }
+    let verbs: Vec<_> = commands.iter().filter_map(|line| line.split(' ').nth(1)).collect();
+    assert_eq!(verbs, ["export", "import", "approve", "install", "show", "collect"]);
     assert!(fleet.0.depot.read("radar-7.b") == image(2));
+    // The digits on the job sheet are those that are read over the phone.
+    let code =
+        |said: &String| said.lines().find(|line| line.starts_with("code ")).map(String::from);
+    let (written, shown) = (code(&said[0]), code(&said[4]));
+    assert!(written.is_some() && written == shown, "{written:?} {shown:?}");
+    assert!(said[5].contains("radar-7: 1 new receipts; committed radar 1.1 since "), "{}", said[5]);
     let verify = "receipt show depot/receipts/radar-7 --ca ca/ca.pem --certificate \
                   ca/certificates --json";
     let shown = fleet.run(verify).expect_code(0).json();
