@@ -408,6 +408,36 @@ fn older_depot_is_not_written_over_a_newer_stick_and_a_full_one_is_refused_first
     assert!(is_empty, "it was refused before anything was written");
 }
 
+/// Cause: room was asked for before what an export that was cut short had left was removed. Effect:
+/// one that would have fit was refused, each time. Cure: it goes first, and a dry run counts it.
+#[test]
+fn export_that_fits_without_what_an_earlier_one_left_is_not_refused() {
+    let fleet = Fleet::new();
+    let desk = &fleet.0.depot;
+    let place = desk.path("mounted");
+    fs::create_dir(&place).expect("a mount point");
+    let ran = |program: &str, arguments: &str| {
+        let mut command = std::process::Command::new(program);
+        let ran = command.args(arguments.split(' ')).current_dir(desk.path(".")).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    };
+    if !ran("mount", "-t tmpfs -o size=24m none mounted") {
+        println!("SKIPPED: mount is not allowed here");
+        return;
+    }
+    fs::create_dir_all(place.join("neap/blobs")).expect("made");
+    desk.write("mounted/neap/blobs/~1.tmp", &common::noise(3, 10 << 20));
+    let dry = fleet.run("stick export depot mounted --dry-run");
+    let is_left = place.join("neap/blobs/~1.tmp").exists();
+    let done = fleet.run("stick export depot mounted");
+    let is_gone = !place.join("neap/blobs/~1.tmp").exists();
+    assert!(ran("umount", "mounted"));
+    dry.expect_code(0);
+    assert!(is_left, "a dry run removes nothing");
+    done.expect_code(0);
+    assert!(is_gone);
+}
+
 const TIME: &str = "/usr/bin/time";
 
 /// Most memory that an install from the stick held, in KiB.

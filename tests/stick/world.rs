@@ -16,6 +16,7 @@ use neap_trust::fixture::Repository;
 use neap_trust::receipt::{Carrier, Outcome, Receipt};
 use neap_trust::state::MemoryState;
 use neap_trust::time::{Clock, Source, Timestamp};
+use neap_usb_sideload::clear::clear;
 use neap_usb_sideload::export::{self, Wanted};
 use neap_usb_sideload::paced::Paced;
 use neap_usb_sideload::seal::Identity;
@@ -207,9 +208,11 @@ pub(crate) fn exported(shore: &Memory, stick: impl Files, world: &World) -> Resu
         welcome: &[],
         metadata: &metadata,
         timestamp: verified.checked.timestamp,
+        root: &world.root,
         to: to.as_ref(),
         read_back: true,
     };
+    clear(&stick, now()).map_err(|error| error.to_string())?;
     let room = Room { free: u64::MAX, cluster: 4096 };
     let draft = export::draft(&stick, &wanted, room).map_err(|error| error.to_string())?;
     let written = export::write(&shore, &stick, &draft, &mut |_| {});

@@ -65,6 +65,11 @@ pub enum StickError {
         /// Version of ours.
         ours: u64,
     },
+    /// A release was published while the depot was read.
+    Published {
+        /// The metadata file that is another one now.
+        file: String,
+    },
     /// There is too little room.
     NoRoom {
         /// Bytes that are needed.
@@ -174,6 +179,9 @@ impl fmt::Display for StickError {
                 f,
                 "the stick holds timestamp version {found}, newer than version {ours} of the depot"
             ),
+            Self::Published { file } => {
+                write!(f, "{file} was published anew meanwhile")
+            }
             Self::NoRoom { needed, free } => {
                 write!(f, "{needed} bytes are needed, and {free} are free")
             }

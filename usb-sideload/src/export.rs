@@ -12,7 +12,7 @@ use neap_depot::tree;
 use neap_depot::writer::{Present, Writer};
 use neap_engine::digest::Digest;
 use neap_trust::carrier::Carrier as _;
-use neap_trust::client::Offer;
+use neap_trust::client::{Offer, Refusal, Shown, shown};
 use neap_trust::limits::{ROOT_LEN_MAX, TARGETS_LEN_MAX};
 use neap_trust::target::Kind;
 
@@ -22,7 +22,7 @@ use crate::limits::RESERVE_LEN;
 use crate::manifest::{Manifest, Sealed};
 use crate::readme;
 use crate::seal::{self, Recipient};
-use crate::stick::{APPROVALS, MANIFEST, Room, SEALED, Stick};
+use crate::stick::{MANIFEST, Room, Stick};
 
 /// What is written, and what that takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +37,10 @@ pub struct Draft {
     pub to: Option<Recipient>,
     /// Whether blobs are read back from the medium.
     pub read_back: bool,
+    /// Version of the timestamp.
+    pub timestamp: u64,
+    /// The root that what lies on the stick is judged by.
+    pub root: Vec<u8>,
 }
 
 /// A blob that is to be on the stick.
@@ -78,6 +82,9 @@ pub struct Wanted<'a> {
     pub metadata: &'a [(String, Vec<u8>)],
     /// Version of the timestamp among them.
     pub timestamp: u64,
+    /// A root that is trusted: a timestamp that is on the stick counts if it is signed by whom this
+    /// root, or one that follows it, names.
+    pub root: &'a [u8],
     /// Whom images are encrypted to, if they are.
     pub to: Option<&'a Recipient>,
     /// Whether blobs are read back from the medium, and those that are there are read and checked.
@@ -90,18 +97,17 @@ pub struct Wanted<'a> {
 /// # Errors
 /// If there is too little room for what is needed, or the stick holds a newer release.
 pub fn draft(stick: &Stick, wanted: &Wanted<'_>, room: Room) -> Result<Draft, StickError> {
-    let (found, ours) = (stick.depot().catalogue().0.timestamp, wanted.timestamp);
-    if found > ours {
-        return Err(StickError::Newer { found, ours });
-    }
-    let rounded = |len: u64| len.div_ceil(room.cluster).saturating_mul(room.cluster);
+    let Wanted { timestamp, root, .. } = *wanted;
+    not_newer(stick, timestamp, root)?;
+    let rounded = |len: u64| room.rounded(len);
     let metadata = wanted.metadata.to_vec();
     // A folder's own clusters, the list of what is encrypted, and the text for people.
     let around = 8 * rounded(1);
     let write_len = metadata.iter().map(|(_, bytes)| rounded(bytes.len() as u64)).sum::<u64>();
     let (pieces, write_len) = (Vec::new(), write_len + around);
     let (to, read_back) = (wanted.to.cloned(), wanted.read_back);
-    let mut draft = Draft { pieces, metadata, write_len, to, read_back };
+    let root = root.to_vec();
+    let mut draft = Draft { pieces, metadata, write_len, to, read_back, timestamp, root };
     let free = room.free.saturating_sub(RESERVE_LEN);
     let needed = wanted.needed.iter().map(|offer| (offer, true));
     for (offer, must) in needed.chain(wanted.welcome.iter().map(|offer| (offer, false))) {
@@ -118,6 +124,20 @@ pub fn draft(stick: &Stick, wanted: &Wanted<'_>, room: Room) -> Result<Draft, St
     match draft.write_len > free {
         true => Err(StickError::NoRoom { needed: draft.write_len + RESERVE_LEN, free: room.free }),
         false => Ok(draft),
+    }
+}
+
+/// What is on a stick that is signed, if that is no newer than ours.
+fn not_newer(stick: &Stick, ours: u64, root: &[u8]) -> Result<Shown, StickError> {
+    let shown = shown(stick.depot(), root).map_err(|refusal| match refusal {
+        Refusal::Unreadable { file, error } => {
+            StickError::of(stick.title(), &format!("metadata/{file}"), error)
+        }
+        other => StickError::of(stick.title(), "metadata", io::Error::other(other.to_string())),
+    })?;
+    match shown.timestamp {
+        Some(found) if found > ours => Err(StickError::Newer { found, ours }),
+        _ => Ok(shown),
     }
 }
 
@@ -157,6 +177,25 @@ pub fn roots(depot: &Depot) -> Result<Vec<(String, Vec<u8>)>, StickError> {
     Ok(roots)
 }
 
+/// Adds the metadata that was verified of one more group. A release that is published between two
+/// groups gives the same name other bytes: then an older role would lie beside a newer snapshot.
+///
+/// # Errors
+/// [`StickError::Published`]: it was published anew meanwhile.
+pub fn join(
+    metadata: &mut Vec<(String, Vec<u8>)>,
+    files: Vec<(String, Vec<u8>)>,
+) -> Result<(), StickError> {
+    for (file, bytes) in files {
+        match metadata.iter().find(|(known, _)| *known == file) {
+            None => metadata.push((file, bytes)),
+            Some((_, known)) if *known == bytes => {}
+            Some(_) => return Err(StickError::Published { file }),
+        }
+    }
+    Ok(())
+}
+
 /// Writes a draft to a stick. `told` is called with each piece that is done.
 ///
 /// # Errors
@@ -168,7 +207,6 @@ pub fn write(
     told: &mut dyn FnMut(&Piece),
 ) -> Result<Written, StickError> {
     let writer = stick.depot().writer("neap stick export")?;
-    clear(stick)?;
     let begun = writer.begin_mirror();
     begun.map_err(|error| StickError::of(stick.title(), "mirror.json", error))?;
     let manifest = match stick.manifest() {
@@ -195,21 +233,12 @@ pub fn write(
     }
     job.put(MANIFEST, &job.manifest.bytes())?;
     job.put(readme::FILE, &readme::text(&job.manifest.id))?;
+    job.disown(draft)?;
     job.metadata(&draft.metadata)?;
     let code = stick.code()?.ok_or_else(|| {
         StickError::of(stick.title(), "metadata/timestamp.json", io::ErrorKind::NotFound.into())
     })?;
     Ok(Written { code, id: job.manifest.id, blobs, bytes })
-}
-
-/// Removes what writers left that were cut short.
-fn clear(stick: &Stick) -> Result<(), StickError> {
-    let is_left = |file: &str| Folder::Blobs.meaning(file) == Meaning::Temporary;
-    for folder in ["", "metadata", "blobs", SEALED, APPROVALS] {
-        let cleared = stick.raw().clear(folder, &is_left);
-        cleared.map_err(|error| StickError::of(stick.title(), folder, error))?;
-    }
-    Ok(())
 }
 
 /// A number for a new stick.
@@ -317,6 +346,26 @@ impl Job<'_> {
         self.stick.raw().put("", file, content).map_err(failed)
     }
 
+    /// Removes what nobody signed who may, and devices would stumble over: a timestamp, which would
+    /// pass for newer here, too, and roots that do not follow from ours.
+    fn disown(&self, draft: &Draft) -> Result<(), StickError> {
+        let Shown { root, timestamp } = not_newer(self.stick, draft.timestamp, &draft.root)?;
+        let store = self.stick.depot().store();
+        let failed = |error| StickError::of(self.stick.title(), "metadata", error);
+        for entry in store.list(&Folder::Metadata).map_err(failed)? {
+            let is_forged = match Folder::Metadata.meaning(&entry.file) {
+                Meaning::Root(version) => version > root,
+                Meaning::Timestamp => timestamp.is_none(),
+                _ => false,
+            };
+            let name = Name::metadata(&entry.file).filter(|_| is_forged);
+            if let Some(name) = name {
+                store.delete(&name).map_err(failed)?;
+            }
+        }
+        store.settle(&Folder::Metadata).map_err(failed)
+    }
+
     /// Writes metadata, the timestamp last, and reads all of it back from the medium.
     fn metadata(&self, files: &[(String, Vec<u8>)]) -> Result<(), StickError> {
         self.writer.mirror(files)?;
@@ -346,8 +395,10 @@ mod tests {
     use neap_depot::files::Files as _;
     use neap_depot::memory::{Fate, Memory};
     use neap_trust::fixture::Repository;
+    use neap_trust::time::Timestamp;
 
     use super::*;
+    use crate::clear::clear;
     use crate::seal::Identity;
 
     /// A shore with one image, and what is to be on a stick for who has the key.
@@ -365,12 +416,16 @@ mod tests {
         let path = "g/fleet/radar/1.0/full".to_owned();
         let piece = Piece { path, digest, len, is_sealed: true, is_there: false };
         let to = Some(key.recipient());
-        let draft = Draft { pieces: vec![piece], metadata, write_len: 0, to, read_back: true };
+        let timestamp = repository.signed["timestamp"]["version"].as_u64().expect("a number");
+        let (pieces, root) = (vec![piece], repository.first_root());
+        let read_back = true;
+        let draft = Draft { pieces, metadata, write_len: 0, to, read_back, timestamp, root };
         (depot, draft)
     }
 
     fn export(depot: &Depot, memory: &Memory, draft: &Draft) -> Result<Written, StickError> {
         let stick = Stick::on(memory.clone(), None)?;
+        clear(&stick, Timestamp::MIN)?;
         write(depot, &stick, draft, &mut |_| {})
     }
 

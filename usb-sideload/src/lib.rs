@@ -19,7 +19,8 @@
 //!   [`pulse`]: whether it answers. [`raw`]: short files beside the depot.
 //! - [`manifest`]: which blobs are encrypted. [`seal`]: how. [`unsealed`]: a depot of it all.
 //! - [`stick`]: where a stick's depot is, and its [`code`].
-//! - [`select`]: what a site needs. [`export`]: writes it, with [`readme`] for people.
+//! - [`select`]: what a site needs. [`clear`]: what goes first. [`export`]: writes it, with
+//!   [`readme`] for people.
 //! - [`recorder`]: trust first. [`import`]: blobs, range by range. [`patch`]: straight to a device.
 //! - [`back`]: receipts, there and back.
 //!
@@ -39,6 +40,7 @@
 //! and 64 MiB.
 
 pub mod back;
+pub mod clear;
 pub mod code;
 pub mod error;
 pub mod export;

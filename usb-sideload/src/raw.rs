@@ -28,12 +28,18 @@ pub trait Raw: Send + Sync {
     /// If there are too many entries, or it cannot be read.
     fn entries(&self, folder: &str) -> io::Result<Vec<Listed>>;
 
-    /// Removes what writers left in a folder that were cut short: files whose names say so, but for
-    /// those that may share their clusters with a good file.
+    /// What writers left in a folder that were cut short and that can be removed: files whose names
+    /// say so, but for those that may share their clusters with a good file.
     ///
     /// # Errors
-    /// If the folder cannot be listed, or one cannot be removed.
-    fn clear(&self, folder: &str, is_left: &dyn Fn(&str) -> bool) -> io::Result<()>;
+    /// If the folder cannot be listed.
+    fn leftovers(&self, folder: &str, is_left: &dyn Fn(&str) -> bool) -> io::Result<Vec<Listed>>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    fn discard(&self, folder: &str, file: &str) -> io::Result<()>;
 }
 
 impl<F: Files> Raw for F {
@@ -73,7 +79,7 @@ impl<F: Files> Raw for F {
         self.list(folder, ENTRIES_MAX)
     }
 
-    fn clear(&self, folder: &str, is_left: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    fn leftovers(&self, folder: &str, is_left: &dyn Fn(&str) -> bool) -> io::Result<Vec<Listed>> {
         let files = self.entries(folder)?.into_iter().filter(|entry| entry.kind == Kind::File);
         let (left, good): (Vec<_>, Vec<_>) = files.partition(|entry| is_left(&entry.file));
         let mut by_len: BTreeMap<u64, Vec<String>> = BTreeMap::new();
@@ -81,13 +87,18 @@ impl<F: Files> Raw for F {
             by_len.entry(entry.len).or_default().push(entry.file);
         }
         let mut allowed = Allowed { pairs: COMPARED_COUNT_MAX, bytes: COMPARED_BYTES_MAX };
-        for Listed { file, len, .. } in left {
-            let like = by_len.get(&len).map_or(&[][..], Vec::as_slice);
-            if !may_share(self, folder, &file, like, &mut allowed)? {
-                self.remove(folder, &file)?;
+        let mut alone = Vec::new();
+        for entry in left {
+            let like = by_len.get(&entry.len).map_or(&[][..], Vec::as_slice);
+            if !may_share(self, folder, &entry.file, like, &mut allowed)? {
+                alone.push(entry);
             }
         }
-        Ok(())
+        Ok(alone)
+    }
+
+    fn discard(&self, folder: &str, file: &str) -> io::Result<()> {
+        self.remove(folder, file)
     }
 }
 
@@ -174,8 +185,8 @@ mod tests {
         put("~2.tmp", &other);
         put("~3.tmp", &[]);
         put("empty", &[]);
-        memory.clear("blobs", &|file| file.starts_with('~')).expect("cleared");
-        memory.clear("approvals", &|file| file.starts_with('~')).expect("not there");
+        clear(&memory, "blobs");
+        clear(&memory, "not there");
         let left: Vec<_> = memory.list("blobs", 9).expect("listed");
         let mut left: Vec<_> = left.into_iter().map(|entry| entry.file).collect();
         left.sort();
@@ -200,11 +211,16 @@ mod tests {
             put(&format!("~{index:02}.tmp"), b"left");
         }
         put("~more.tmp", b"of another length");
-        memory.clear("blobs", &|file| file.starts_with('~')).expect("cleared");
+        clear(&memory, "blobs");
         let left = memory.list("blobs", ENTRIES_MAX).expect("listed").into_iter();
         let left: Vec<_> = left.map(|entry| entry.file).filter(|f| f.starts_with('~')).collect();
         assert_eq!(left.len(), 99, "one was compared with all, and no other");
         assert!(!left.contains(&"~more.tmp".into()) && !left.contains(&"~00.tmp".into()));
+    }
+
+    fn clear(memory: &Memory, folder: &str) {
+        let left = memory.leftovers(folder, &|file| file.starts_with('~')).expect("listed");
+        left.iter().for_each(|entry| memory.discard(folder, &entry.file).expect("removed"));
     }
 
     #[test]

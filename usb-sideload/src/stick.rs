@@ -57,6 +57,11 @@ pub struct Room {
 impl Room {
     /// Free bytes where nobody says how many.
     pub const UNKNOWN: u64 = u64::MAX;
+
+    /// What a file of this length takes, in bytes.
+    pub(crate) fn rounded(&self, len: u64) -> u64 {
+        len.div_ceil(self.cluster).saturating_mul(self.cluster)
+    }
 }
 
 impl Stick {
@@ -71,7 +76,8 @@ impl Stick {
         }
     }
 
-    /// The same; where a mount point has no folder `neap` it gets one.
+    /// The same, to be written; where a mount point has no folder `neap` it gets one. A list of
+    /// what is encrypted that is none is written anew.
     ///
     /// # Errors
     /// As [`Stick::open`], or if the folder cannot be made.
@@ -84,7 +90,15 @@ impl Stick {
                 top.below(FOLDER).map_err(|error| StickError::at(place, error))?
             }
         };
-        Self::on(Paced::new(files, STEP_LEN), None)
+        let files = Folded::new(Paced::new(files, STEP_LEN));
+        let manifest = match manifest_of(&files) {
+            Err(StickError::Manifest { .. }) => None,
+            Err(StickError::Io { error, .. }) if error.kind() == io::ErrorKind::FileTooLarge => {
+                None
+            }
+            read => read?,
+        };
+        Ok(Self::with(files, manifest, None))
     }
 
     /// The stick whose folder `neap` these files are.
@@ -92,17 +106,17 @@ impl Stick {
     /// # Errors
     /// If its list of what is encrypted is none.
     pub fn on(files: impl Files, key: Option<Identity>) -> Result<Self, StickError> {
-        let title = files.title();
         let files = Folded::new(files);
-        let read = Raw::read(&files, "", MANIFEST, MANIFEST_LEN_MAX);
-        let read = read.map_err(|error| StickError::of(&title, MANIFEST, error))?;
-        let manifest = read.map(|bytes| Manifest::parse(&bytes)).transpose();
-        let manifest =
-            manifest.map_err(|error| StickError::Manifest { title: title.clone(), error })?;
+        let manifest = manifest_of(&files)?;
+        Ok(Self::with(files, manifest, key))
+    }
+
+    fn with(files: Folded<impl Files>, manifest: Option<Manifest>, key: Option<Identity>) -> Self {
+        let title = files.title();
         let below = Depot::new(Box::new(Directory::new(files.clone())));
         let shown = manifest.clone().unwrap_or_default();
         let depot = Depot::new(Box::new(Unsealed::new(below, shown, key)));
-        Ok(Self { depot, raw: Box::new(files), manifest, title })
+        Self { depot, raw: Box::new(files), manifest, title }
     }
 
     /// Its depot. What is encrypted is there like all else, if the key was given.
@@ -164,11 +178,10 @@ impl Stick {
     /// If the stick cannot be written, or another program writes to it.
     pub fn approve(&self, approval: &[u8]) -> Result<String, StickError> {
         let _writer = self.depot.writer("neap stick approve")?;
-        let name = blake3::hash(approval).to_hex();
-        let file = format!("{}.cose", &name[..32]);
+        let file = approval_file(approval);
         let failed = |error| StickError::of(&self.title, APPROVALS, error);
         if self.approvals().map_err(failed)?.len() >= APPROVALS_MAX {
-            let why = "no room for another one: remove those that have expired";
+            let why = "no room for another one: remove those that have expired, as export does";
             return Err(failed(io::Error::new(io::ErrorKind::StorageFull, why)));
         }
         self.raw.put(APPROVALS, &file, approval).map_err(failed)?;
@@ -211,6 +224,20 @@ impl Stick {
         let blobs = self.blobs().map_err(failed("blobs"))?;
         Ok(timestamp.map(|timestamp| Code::of(&timestamp, &blobs)))
     }
+}
+
+/// What is encrypted on a stick; nothing where it does not say.
+fn manifest_of(files: &Folded<impl Files>) -> Result<Option<Manifest>, StickError> {
+    let title = files.title();
+    let bytes = Raw::read(files, "", MANIFEST, MANIFEST_LEN_MAX);
+    let bytes = bytes.map_err(|error| StickError::of(&title, MANIFEST, error))?;
+    let manifest = bytes.map(|bytes| Manifest::parse(&bytes)).transpose();
+    manifest.map_err(|error| StickError::Manifest { title, error })
+}
+
+/// What the file of an approval is called.
+pub(crate) fn approval_file(approval: &[u8]) -> String {
+    format!("{}.cose", &blake3::hash(approval).to_hex()[..32])
 }
 
 /// The groups whose roles lie in a depot, in order.
@@ -309,6 +336,22 @@ mod tests {
 
     use super::*;
     use crate::limits::APPROVALS_MAX;
+
+    /// Cause: a list of what is encrypted that cannot be read stopped each command. Effect: the
+    /// message said to write the stick again, and that was stopped, too. Cure: it is written anew.
+    #[test]
+    fn stick_whose_list_is_none_can_be_written_again() {
+        let long = vec![b' '; usize::try_from(MANIFEST_LEN_MAX).expect("short") + 1];
+        for text in [&b""[..], b"{", &long] {
+            let place = tempfile::tempdir().expect("a folder");
+            std::fs::create_dir(place.path().join(FOLDER)).expect("made");
+            std::fs::write(place.path().join(FOLDER).join(MANIFEST), text).expect("written");
+            let refused = Stick::open(place.path(), None).expect_err("it is none");
+            assert!(refused.to_string().contains("stick.json: "), "{refused}");
+            let stick = Stick::make(place.path()).expect("to be written");
+            assert_eq!(stick.manifest(), None);
+        }
+    }
 
     #[test]
     fn approvals_are_found_in_any_case_within_bounds_and_what_is_too_long_is_not_read() {

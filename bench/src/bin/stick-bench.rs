@@ -235,6 +235,7 @@ fn exported(
         welcome: &[],
         metadata: &metadata,
         timestamp: verified.checked.timestamp,
+        root,
         to: None,
         read_back,
     };

@@ -8,6 +8,8 @@ use neap_trust::carrier::Carrier as _;
 use neap_trust::client::{self, Ask};
 use neap_trust::limits::ROOT_LEN_MAX;
 use neap_trust::state::MemoryState;
+use neap_trust::time::Timestamp;
+use neap_usb_sideload::clear::{clear, room_after};
 use neap_usb_sideload::export::{self, Draft, Piece, Wanted, Written};
 use neap_usb_sideload::recorder::{self, Verified};
 use neap_usb_sideload::seal::Recipient;
@@ -59,10 +61,15 @@ pub(super) struct Args {
 }
 
 /// What the depot offers to the groups that were chosen.
+#[derive(Default)]
 struct Chosen {
     groups: Vec<client::Group>,
     metadata: Vec<(String, Vec<u8>)>,
     timestamp: u64,
+    /// The newest root of it.
+    root: Vec<u8>,
+    /// What time it is.
+    now: Timestamp,
     notes: Vec<String>,
 }
 
@@ -86,17 +93,26 @@ pub(super) fn run(args: &Args) -> Result<Outcome, Failure> {
         _ => Full::IfItFits,
     };
     let selection = select::select(&chosen.groups, &running, full);
+    // What goes anyway takes no room.
+    if !args.dry_run {
+        clear(&stick, chosen.now).map_err(failed)?;
+    }
     let room = stick::room(&args.stick);
     let room = room.map_err(|error| of_io(&error, &args.stick.display().to_string()))?;
+    let left = match args.dry_run {
+        true => room_after(&stick, chosen.now, room).map_err(failed)?,
+        false => room,
+    };
     let wanted = Wanted {
         needed: &selection.needed,
         welcome: &selection.welcome,
         metadata: &chosen.metadata,
         timestamp: chosen.timestamp,
+        root: &chosen.root,
         to: args.encrypt_to.as_ref(),
         read_back: !args.no_read_back,
     };
-    let draft = export::draft(&stick, &wanted, room).map_err(failed)?;
+    let draft = export::draft(&stick, &wanted, left).map_err(failed)?;
     if args.dry_run {
         return Ok(outcome(args, &selection, &draft, &chosen.notes, room, None));
     }
@@ -127,26 +143,25 @@ fn chosen(args: &Args, depot: &Depot, stick: &Stick) -> Result<Chosen, Failure> 
         None => depot.metadata("1.root.json", ROOT_LEN_MAX).map_err(failed)?,
     };
     let on_stick = stick.groups().unwrap_or_default();
-    let mut chosen =
-        Chosen { groups: Vec::new(), metadata: Vec::new(), timestamp: 0, notes: Vec::new() };
-    chosen.metadata = export::roots(depot).map_err(|error| of_stick(&error, &args.stick))?;
+    let metadata = export::roots(depot).map_err(|error| of_stick(&error, &args.stick))?;
+    let mut chosen = Chosen { metadata, ..Chosen::default() };
     for name in stick::groups(depot).map_err(failed)? {
         let is_named = args.group.contains(&name);
         let all = args.group.is_empty() && args.site.is_empty();
         let groups = [name.as_str()];
         let (root, clock) = (root.as_deref(), check::clock());
         let ask = Ask { groups: &groups, root, clock, seen: None };
-        let Verified { checked, files, .. } =
-            match recorder::verified(depot, &mut MemoryState::default(), &ask) {
-                Ok(verified) => verified,
-                Err(refusal) if is_named || all => {
-                    return Err(check::of_refusal(&refusal, &args.depot, None));
-                }
-                Err(refusal) => {
-                    chosen.notes.push(format!("group {name} is left out: {refusal}"));
-                    continue;
-                }
-            };
+        let mut state = MemoryState::default();
+        let Verified { checked, files, .. } = match recorder::verified(depot, &mut state, &ask) {
+            Ok(verified) => verified,
+            Err(refusal) if is_named || all => {
+                return Err(check::of_refusal(&refusal, &args.depot, None));
+            }
+            Err(refusal) => {
+                chosen.notes.push(format!("group {name} is left out: {refusal}"));
+                continue;
+            }
+        };
         let site = checked.groups.first().and_then(|group| group.profile.as_ref());
         let of_site = site.is_some_and(|profile| args.site.contains(&profile.site));
         let is_chosen = is_named || of_site || all;
@@ -155,21 +170,12 @@ fn chosen(args: &Args, depot: &Depot, stick: &Stick) -> Result<Chosen, Failure> 
             continue;
         }
         chosen.timestamp = checked.timestamp;
-        for file in files {
-            match chosen.metadata.iter().find(|(known, _)| *known == file.0) {
-                None => chosen.metadata.push(file),
-                Some((_, known)) if *known == file.1 => {}
-                // Of the group before there would be an older role beside it.
-                Some((name, _)) => {
-                    let text = format!("{}: {name} was published anew meanwhile", args.depot);
-                    return Err(Failure::new(
-                        Exit::Interrupted,
-                        text,
-                        "run the same command again",
-                    ));
-                }
-            }
-        }
+        chosen.now = checked.staleness.time.at;
+        chosen.root = state.0.remove("root.json").unwrap_or_default();
+        export::join(&mut chosen.metadata, files).map_err(|error| {
+            let text = format!("{}: {error}", args.depot);
+            Failure::new(Exit::Interrupted, text, "run the same command again")
+        })?;
         if is_chosen {
             chosen.groups.extend(checked.groups);
         }
