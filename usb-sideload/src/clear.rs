@@ -34,8 +34,9 @@ pub fn clear(stick: &Stick, now: Timestamp) -> Result<(), StickError> {
 /// # Errors
 /// If a folder cannot be listed.
 pub fn room_after(stick: &Stick, now: Timestamp, room: Room) -> Result<Room, StickError> {
-    let freed = past(stick, now)?.iter().map(|past| room.rounded(past.len)).sum();
-    Ok(Room { free: room.free.saturating_add(freed), ..room })
+    // A file system can say any length.
+    let after = |free: u64, past: &Past| free.saturating_add(room.rounded(past.len));
+    Ok(Room { free: past(stick, now)?.iter().fold(room.free, after), ..room })
 }
 
 /// A file that is to go.
