@@ -147,8 +147,8 @@ pub fn tree(bytes: &[u8]) {
         }
     }
     let Ok(brought) = back::brought(&stick, Some(&key())) else { return };
-    for device in brought.devices.keys() {
-        let Ok(of) = brought.of(device, &stick, Some(&key())) else { continue };
+    for (device, sealed) in brought.devices {
+        let Ok(of) = back::of_device(&device, sealed, &stick, Some(&key())) else { continue };
         for found in of.receipts {
             drop(Receipt::claimed(&found.bytes));
             assert!(found.bytes.len() <= 64 << 10);

@@ -188,7 +188,8 @@ fn kept_profiles(
 }
 
 /// The profile that the group's role signs now: the kept one if it is that, else read and kept.
-/// Where it cannot be had, the site may not be stale at all; what was kept stays ([`kept_profile`]).
+/// Where it cannot be had, the site may not be stale at all. What was kept stays, for
+/// [`kept_profile`].
 fn current_profile(
     workflow: &mut Workflow<'_>,
     group: &Group,

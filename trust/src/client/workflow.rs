@@ -103,10 +103,9 @@ impl<'a> Workflow<'a> {
 
     /// What the carrier shows, as far as its roots can be followed.
     fn shown(mut self) -> Result<Shown, Refusal> {
-        match self.follow() {
-            Err(refusal @ Refusal::Unreadable { .. }) => return Err(refusal),
-            // How far it came is what its timestamp is judged by.
-            Ok(()) | Err(_) => {}
+        // Where a root is refused, how far it came is what its timestamp is judged by.
+        if let Err(refusal @ Refusal::Unreadable { .. }) = self.follow() {
+            return Err(refusal);
         }
         let timestamp = match self.read("timestamp.json", TIMESTAMP_LEN_MAX) {
             Err(refusal @ Refusal::Unreadable { .. }) => return Err(refusal),
