@@ -7,6 +7,7 @@ use bytes::Bytes;
 use neap_depot::name::Device;
 use neap_engine::digest::Digest;
 use quinn::{Connection, RecvStream};
+use tokio::time::Instant;
 
 use super::take::{Batch, Taker};
 use crate::groups::Groups;
@@ -68,8 +69,11 @@ pub async fn blob(
     // One batch is on its way to the disk while the next one comes: many short ones would cost more
     // in waking threads than in bytes.
     let mut keeping = None;
+    let due = tokio::time::sleep(BATCH_TIME);
+    tokio::pin!(due);
     loop {
-        if keeping.is_none() && !batch.is_empty() {
+        let is_full = batch.len >= BATCH_LEN || ended.is_some() || taker.is_done();
+        if keeping.is_none() && !batch.is_empty() && (is_full || due.is_elapsed()) {
             keeping = Some(Box::pin(taker.keep(std::mem::take(&mut batch))));
         }
         let may_read = ended.is_none() && batch.len < BATCH_LEN;
@@ -85,11 +89,17 @@ pub async fn blob(
                 }
             }
             read = answer.read_chunks(&mut chunks), if may_read => match read {
-                Ok(Some(count)) => ended = taker.split(&mut chunks[..count], &mut batch),
+                Ok(Some(count)) => {
+                    if batch.is_empty() {
+                        due.as_mut().reset(Instant::now() + BATCH_TIME);
+                    }
+                    ended = taker.split(&mut chunks[..count], &mut batch);
+                }
                 Ok(None) if taker.is_done() => ended = Some((End::Done, String::new())),
                 Ok(None) => ended = Some((End::Lacking, String::new())),
                 Err(_) => ended = Some((End::Lost, String::new())),
             },
+            () = &mut due, if keeping.is_none() && !batch.is_empty() => {}
             else => {}
         }
         if let Some((end, why)) = ended.take_if(|_| keeping.is_none() && batch.is_empty()) {
@@ -98,8 +108,11 @@ pub async fn blob(
     }
 }
 
-/// Bytes that wait for those before them to be kept, of one answer.
+/// Bytes of one answer that are kept at once; as many may wait for those before them.
 const BATCH_LEN: usize = 128 << 10;
+
+/// How long fewer bytes wait for more.
+const BATCH_TIME: Duration = Duration::from_millis(2);
 
 /// Asks for a whole short blob.
 ///

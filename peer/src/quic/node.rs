@@ -159,6 +159,9 @@ impl Node {
             None => None,
         };
         let mut endpoint_config = EndpointConfig::default();
+        endpoint_config
+            .max_udp_payload_size(transport::DATAGRAM_LEN_MAX)
+            .map_err(io::Error::other)?;
         // Four bytes tell 64 connections apart, and each packet carries them.
         endpoint_config
             .cid_generator(|| Box::new(quinn_proto::RandomConnectionIdGenerator::new(4)));
