@@ -86,7 +86,9 @@ impl Segments {
     ) -> Result<(), FormatError> {
         let count = self.numbers.code(coder, COUNT, [0; 5], list.len() as u64);
         if let Some(limits) = limits {
-            bounded("segments", count, 0, limits.count)?;
+            let count = usize::try_from(bounded("segments", count, 0, limits.count)?);
+            // Grown bit by bit, it would take up to twice as much.
+            list.reserve_exact(count.expect("a bounded count fits in memory"));
         }
         let mut made = 0_u64;
         for index in 0..count {

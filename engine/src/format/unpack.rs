@@ -54,11 +54,17 @@ impl SourceBlock {
     }
 }
 
-/// What keeping a block unpacked costs, in bytes: a very short one counts as a page.
+/// What keeping a block unpacked costs, in bytes: a very short one counts as a page, and one that an
+/// allocator puts beside others as a quarter more. Between those that come and go are holes: of 30
+/// MiB of a heap 7 were free (measured on an erofs of 640 MiB).
 #[must_use]
 pub fn kept_len(plain_len: u64) -> u64 {
-    plain_len.max(4096)
+    let holes = if plain_len < LARGE_LEN { plain_len / 4 } else { 0 };
+    (plain_len + holes).max(4096)
 }
+
+/// Buffers from this length on, in bytes, have pages of their own (`neap-malloc`).
+const LARGE_LEN: u64 = 512 << 10;
 
 /// A block of the target, or of the view before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

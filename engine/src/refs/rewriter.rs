@@ -168,6 +168,7 @@ impl Rewriter {
 
     /// All copies were taken.
     pub fn copies_added(&mut self) {
+        self.copies.shrink_to_fit();
         // Stable, so that copies of the same start stay in target order.
         self.copies.sort_by_key(|copy| copy.offset);
     }
