@@ -250,6 +250,11 @@ pub(crate) struct Apply {
 pub(crate) struct Inspect {
     /// The patch; `-` reads it from standard input
     pub(crate) patch: PathBuf,
+    /// The file is an image: say what is packed in it, and what a device could pack again
+    ///
+    /// All of it is packed again to find out, which takes as long as making the image took.
+    #[arg(long)]
+    pub(crate) image: bool,
     #[command(flatten)]
     pub(crate) common: Common,
 }

@@ -12,7 +12,7 @@ use crate::args::{Coder, Diff};
 use crate::exit::Exit;
 use crate::failure::{Failure, io_exit};
 use crate::fields::{self, Spent};
-use crate::inside;
+use crate::inside::{self, Purpose};
 use crate::outcome::Outcome;
 use crate::progress::Reporter;
 use crate::size::{exact, human, percent};
@@ -118,7 +118,10 @@ fn text(args: &Diff, patch: &Patch) -> String {
         exact(patch_size),
         percent(patch_size, target_size),
     );
-    text += &inside::text(&summary.seen, header);
+    text += &inside::text(&summary.seen, Purpose::of(header));
+    if let Some(blocks) = &header.blocks {
+        text += &format!("  applying takes about {} more\n", inside::cores(blocks));
+    }
     if summary.is_full || (summary.literals == target_size && target_size > 0) {
         text += "         no delta was smaller: the patch is the whole target, compressed\n";
     }
@@ -167,7 +170,7 @@ fn json(args: &Diff, patch: &Patch, progress: &Reporter) -> Value {
         ("is_full", summary.is_full.into()),
         ("regions", summary.regions.into()),
         ("target_bytes", target_bytes),
-        ("inside", inside::json(&summary.seen, header)),
+        ("inside", inside::json(&summary.seen, Some(header))),
         ("patch_bytes", spent.collect::<Map<_, _>>().into()),
         ("restart_points", header.restarts.len().into()),
         ("phases", phases.into()),

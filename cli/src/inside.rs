@@ -1,27 +1,89 @@
 //! What was seen inside images, and what became of it: for people who build them.
 
-use neap_engine::diff::{Count, Seen, Tally, Why};
+use std::collections::BTreeMap;
+
+use neap_engine::diff::{Count, Kind, Place, Seen, Tallies, Tally, Why};
 use neap_engine::format::{Blocks, Header};
 use neap_engine::unpack::Codec;
-use neap_engine::unpack::find::{Container, NotFollowed};
+use neap_engine::unpack::find::NotFollowed;
 use serde_json::{Value, json};
 
 use crate::size::{exact, human};
 
-/// Lines about what a diff saw inside the target.
-pub(crate) fn text(seen: &Seen, header: &Header) -> String {
+/// What becomes of blocks that can be packed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The device packs them again.
+    Patch,
+    /// They are left as they are, although they could be.
+    PlainPatch,
+    /// Nothing yet: an image was looked at.
+    Look,
+}
+
+impl Purpose {
+    pub(crate) fn of(header: &Header) -> Self {
+        if header.blocks.is_some() { Self::Patch } else { Self::PlainPatch }
+    }
+}
+
+/// Kinds of containers that are printed; of all others there is a sum.
+const KINDS_MAX: usize = 24;
+
+/// Lines about what was seen inside an image.
+pub(crate) fn text(seen: &Seen, purpose: Purpose) -> String {
     let mut text = String::new();
-    for (name, count, len) in containers(seen) {
-        text += &format!("inside   {name}: {} in {} found\n", human(len), counted(count, "place"));
+    for kind in seen.kinds.iter().take(KINDS_MAX) {
+        text += &of_kind(seen, kind, purpose);
     }
-    for (name, why, count, len) in not_followed(&seen.containers) {
-        let (meaning, advice) = meaning_and_advice(why);
-        let places = counted(count, "place");
-        text += &format!("inside   {name}: {} in {places} pass through, {meaning}\n", human(len));
-        text += &format!("  {name:<16}advice: {advice}\n");
+    let others = seen.kinds.get(KINDS_MAX..).unwrap_or_default();
+    if !others.is_empty() {
+        let count: u64 = others.iter().map(|kind| kind.count.count).sum();
+        let passed: u64 = others.iter().map(|kind| kind.codecs.passed().len).sum();
+        let (count, passed) = (counted(count, "place"), human(passed));
+        text += &format!("inside   others, told with --json: {count}, {passed} pass through\n");
     }
-    for (codec, tally) in &seen.codecs {
-        let Tally { unchanged, rebuilt, corrections_len, passed } = tally;
+    text
+}
+
+/// Lines about containers of one kind: each by itself if they are few, otherwise in sum, with those
+/// of which most passes through.
+fn of_kind(seen: &Seen, kind: &Kind, purpose: Purpose) -> String {
+    let names: Vec<_> = std::iter::once(kind.name).chain(seen.around(kind)).collect();
+    let name = names.join(" in ");
+    if kind.count.count <= kind.places.len() as u64 {
+        let of = |place: &Place| {
+            let Place { offset, len, codecs, not_followed } = place;
+            let not_followed = not_followed.map(|why| (why, Count { count: 1, len: *len }));
+            let title = format!("inside   {name} at {}, {}\n", exact(*offset), human(*len));
+            title + &tallies(codecs, &not_followed.into_iter().collect(), purpose)
+        };
+        return kind.places.iter().map(of).collect();
+    }
+    let mut text =
+        format!("inside   {} {name}, {}\n", exact(kind.count.count), human(kind.count.len));
+    text += &tallies(&kind.codecs, &kind.not_followed, purpose);
+    for place in kind.places.iter().filter(|place| place.passing_len() > 0) {
+        let passing = human(place.passing_len());
+        text += &format!("  most passes     at {}: {passing}\n", exact(place.offset));
+    }
+    text
+}
+
+/// Lines about what became of blocks, and what to do about those that pass through.
+fn tallies(
+    codecs: &Tallies,
+    not_followed: &BTreeMap<NotFollowed, Count>,
+    purpose: Purpose,
+) -> String {
+    let mut text = String::new();
+    for (why, Count { count, len }) in not_followed {
+        let (meaning, advice) = meaning_and_advice(*why);
+        let places = counted(*count, "place");
+        text += &format!("  {:<16}{} in {places} pass through, {meaning}\n", "", human(*len));
+        text += &format!("  {:<16}advice: {advice}\n", "");
+    }
+    for (codec, Tally { unchanged, rebuilt, corrections_len, passed }) in &codecs.0 {
         let mut line = |count: &Count, meaning: &str| {
             if count.count > 0 {
                 let blocks = counted(count.count, "block");
@@ -29,39 +91,77 @@ pub(crate) fn text(seen: &Seen, header: &Header) -> String {
             }
         };
         line(unchanged, "packed as in the source");
-        let meaning = match *codec {
-            _ if header.blocks.is_none() => {
-                "left as they are, since packing them again does not pay"
-            }
-            _ if is_derived(codec) => "left out, computed again on the device",
-            "ext4 inodes" => "sent without checksums, which the device puts back",
-            "kallsyms" => "sent without what follows from the names, which the device puts back",
-            _ => "sent plain, packed again on the device",
-        };
-        line(rebuilt, meaning);
+        let mut meaning = of_rebuilt(codec, purpose).to_owned();
+        if *corrections_len > 0 && purpose != Purpose::PlainPatch {
+            meaning += &format!(", with {} of corrections", human(*corrections_len));
+        }
+        line(rebuilt, &meaning);
         for (why, count) in passed {
             line(count, meaning_of(*why));
-        }
-        if *corrections_len > 0 && header.blocks.is_some() {
-            text += &format!("  {codec:<16}{} of corrections\n", human(*corrections_len));
         }
         for advice in passed.keys().filter_map(|why| advice(*why, codec)) {
             text += &format!("  {codec:<16}advice: {advice}\n");
         }
     }
-    if let Some(blocks) = &header.blocks {
-        text += &format!("  applying takes about {} more\n", cores(blocks));
-    }
     text
 }
 
-/// The same as a value.
-pub(crate) fn json(seen: &Seen, header: &Header) -> Value {
-    let containers = containers(seen).into_iter();
-    let containers =
-        containers.map(|(name, count, len)| json!({"name": name, "count": count, "len": len}));
+/// What becomes of blocks of a codec that can be packed again.
+fn of_rebuilt(codec: &str, purpose: Purpose) -> &'static str {
+    match (purpose, codec) {
+        (Purpose::PlainPatch, _) => "left as they are, since packing them again does not pay",
+        (Purpose::Look, _) if is_derived(codec) => "can be computed again from the rest",
+        (Purpose::Look, _) => "can be packed again",
+        (Purpose::Patch, _) if is_derived(codec) => "left out, computed again on the device",
+        (Purpose::Patch, "ext4 inodes") => "sent without checksums, which the device puts back",
+        (Purpose::Patch, "kallsyms") => {
+            "sent without what follows from the names, which the device puts back"
+        }
+        (Purpose::Patch, _) => "sent plain, packed again on the device",
+    }
+}
+
+/// The same as a value: all kinds of containers, and what became of all blocks together.
+pub(crate) fn json(seen: &Seen, header: Option<&Header>) -> Value {
+    let kinds = seen.kinds.iter().map(|kind| {
+        let places = kind.places.iter().map(|place| {
+            let not_followed =
+                place.not_followed.map(|why| (why, Count { count: 1, len: place.len }));
+            json!({
+                "offset": place.offset,
+                "len": place.len,
+                "not_followed": not_followed_json(&not_followed.into_iter().collect()),
+                "codecs": codecs_json(&place.codecs),
+            })
+        });
+        json!({
+            "name": kind.name,
+            "within": seen.around(kind).collect::<Vec<_>>(),
+            "count": kind.count.count,
+            "len": kind.count.len,
+            "not_followed": not_followed_json(&kind.not_followed),
+            "codecs": codecs_json(&kind.codecs),
+            "places": places.collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "containers": kinds.collect::<Vec<_>>(),
+        "codecs": codecs_json(&seen.codecs),
+        "core_seconds": header.and_then(|header| header.blocks.as_ref()).map(core_seconds),
+    })
+}
+
+fn not_followed_json(not_followed: &BTreeMap<NotFollowed, Count>) -> Value {
+    let of = |(why, Count { count, len }): (&NotFollowed, &Count)| {
+        let (meaning, advice) = meaning_and_advice(*why);
+        json!({"count": count, "len": len, "why": meaning, "advice": advice})
+    };
+    not_followed.iter().map(of).collect()
+}
+
+fn codecs_json(codecs: &Tallies) -> Value {
     let count = |count: &Count| json!({"blocks": count.count, "len": count.len});
-    let codecs = seen.codecs.iter().map(|(codec, tally)| {
+    let of = |(codec, tally): &(&'static str, Tally)| {
         let passed = tally.passed.iter().map(|(why, passed)| {
             let (meaning, advice) = (meaning_of(*why), advice(*why, codec));
             json!({"why": meaning, "blocks": passed.count, "len": passed.len, "advice": advice})
@@ -73,17 +173,8 @@ pub(crate) fn json(seen: &Seen, header: &Header) -> Value {
             "corrections_len": tally.corrections_len,
             "passed": passed.collect::<Vec<_>>(),
         })
-    });
-    let not_followed = not_followed(&seen.containers).into_iter().map(|(name, why, count, len)| {
-        let (meaning, advice) = meaning_and_advice(why);
-        json!({"name": name, "count": count, "len": len, "why": meaning, "advice": advice})
-    });
-    json!({
-        "containers": containers.collect::<Vec<_>>(),
-        "not_followed": not_followed.collect::<Vec<_>>(),
-        "codecs": codecs.collect::<Vec<_>>(),
-        "core_seconds": header.blocks.as_ref().map(core_seconds),
-    })
+    };
+    codecs.0.iter().map(of).collect()
 }
 
 /// The time that unpacking and packing take, as people say it.
@@ -121,33 +212,6 @@ pub(crate) fn of_header(header: &Header) -> Vec<(&'static str, Count, Count)> {
 /// Whether blocks of this codec are computed from the rest of the target.
 pub(crate) fn is_derived(codec: &str) -> bool {
     [Codec::Verity, Codec::Fec].iter().any(|derived| derived.name() == codec)
-}
-
-/// Containers of one name together: how many, and their bytes.
-fn containers(seen: &Seen) -> Vec<(&'static str, u64, u64)> {
-    let mut together: Vec<(&'static str, u64, u64)> = Vec::new();
-    for container in seen.containers.iter().filter(|container| container.block_count > 0) {
-        match together.iter_mut().find(|(name, ..)| *name == container.name) {
-            Some((_, count, len)) => (*count, *len) = (*count + 1, *len + container.len),
-            None => together.push((container.name, 1, container.len)),
-        }
-    }
-    together
-}
-
-/// What is not followed of containers of one name, and why: how many, and their bytes.
-fn not_followed(seen: &[Container]) -> Vec<(&'static str, NotFollowed, u64, u64)> {
-    let mut together: Vec<(&'static str, NotFollowed, u64, u64)> = Vec::new();
-    for container in seen {
-        let Some(why) = container.not_followed else { continue };
-        let known =
-            together.iter_mut().find(|(name, known, ..)| (*name, *known) == (container.name, why));
-        match known {
-            Some((.., count, len)) => (*count, *len) = (*count + 1, *len + container.len),
-            None => together.push((container.name, why, 1, container.len)),
-        }
-    }
-    together
 }
 
 /// Why something is not followed, and what whoever builds the image can do.
@@ -220,16 +284,49 @@ fn counted(count: u64, what: &str) -> String {
 mod tests {
     use super::*;
 
+    fn place(offset: u64, passed: u64) -> Place {
+        let rebuilt = Count { count: 1, len: 1000 };
+        let mut tally = Tally { rebuilt, ..Tally::default() };
+        if passed > 0 {
+            tally.passed.insert(Why::Unknown, Count { count: 1, len: passed });
+        }
+        let codecs = Tallies(vec![("deflate", tally)]);
+        Place { offset, len: 2048, codecs, not_followed: None }
+    }
+
+    fn kind(count: u64, places: Vec<Place>) -> Kind {
+        let count = Count { count, len: 2048 * count };
+        let codecs = places.last().expect("there is one").codecs.clone();
+        let (name, within, not_followed) = ("gzip", None, BTreeMap::new());
+        Kind { name, within, count, codecs, not_followed, places }
+    }
+
     #[test]
-    fn what_is_not_followed_is_counted_by_name_and_reason() {
-        let of = |name, not_followed| {
-            let (offset, len, block_count) = (0, 10, 0);
-            Container { name, offset, len, block_count, not_followed }
-        };
-        let [lzo, chunks] = [NotFollowed::Lzo, NotFollowed::Chunks];
-        let seen = [of("png", Some(chunks)), of("squashfs", Some(lzo)), of("png", Some(chunks))];
-        let seen = [seen.to_vec(), vec![of("png", None)]].concat();
-        assert_eq!(not_followed(&seen), [("png", chunks, 2, 20), ("squashfs", lzo, 1, 10)]);
+    fn few_containers_are_told_one_by_one_and_many_in_sum_with_the_worst() {
+        let few = kind(2, vec![place(4096, 0), place(12_288, 5000)]);
+        let many =
+            Kind { within: Some(0), ..kind(3000, vec![place(4096, 0), place(12_288, 5000)]) };
+        let seen = Seen { kinds: vec![few, many], ..Seen::default() };
+        let told = text(&seen, Purpose::Patch);
+        let titles: Vec<_> = told.lines().filter(|line| line.starts_with("inside")).collect();
+        let expected = [
+            "inside   gzip at 4,096, 2.0 KiB",
+            "inside   gzip at 12,288, 2.0 KiB",
+            "inside   3,000 gzip in gzip, 5.9 MiB",
+        ];
+        assert_eq!(titles, expected, "{told}");
+        assert!(told.contains("most passes     at 12,288: 4.9 KiB"), "{told}");
+        assert_eq!(told.matches("most passes").count(), 1, "{told}");
+        assert!(told.contains("advice: pack with zlib"), "{told}");
+    }
+
+    #[test]
+    fn what_is_told_is_bounded() {
+        let kinds = (0..100).map(|_| kind(5000, vec![place(1, 7); 4])).collect();
+        let seen = Seen { kinds, ..Seen::default() };
+        let told = text(&seen, Purpose::Look);
+        assert!(told.lines().count() < 250, "{told}");
+        assert!(told.contains("others, told with --json: 380,000 places"), "{told}");
     }
 
     /// What --no-unpack=xz leaves out was told to be packed with a preset of xz.

@@ -1,11 +1,13 @@
-//! `neap inspect`: what a patch holds.
+//! `neap inspect`: what a patch holds, or what is packed in an image.
 
 use std::path::Path;
 
-use neap_engine::diff::Count;
+use neap_engine::diff::{self, Count, Options};
 use neap_engine::format::Header;
 use neap_engine::inspect::Report;
+use neap_engine::io::Source;
 use neap_engine::io::error::DriveError;
+use neap_engine::io::file::FileSource;
 use neap_engine::io::inspect::inspect;
 use serde_json::{Map, Value, json};
 
@@ -14,18 +16,45 @@ use crate::args::Inspect;
 use crate::exit::Exit;
 use crate::failure::{Failure, Objects, of_drive};
 use crate::fields::{self, CODERS, Spent};
-use crate::inside;
+use crate::inside::{self, Purpose};
 use crate::outcome::Outcome;
 use crate::progress::Reporter;
 use crate::size::{exact, human, percent};
 
 pub(crate) fn run(args: &Inspect) -> Result<Outcome, Failure> {
+    if args.image {
+        return of_image(args);
+    }
     let mut patch = open_patch(&args.patch)?;
     let progress = Reporter::new(args.common.quiet);
     let inspected = inspect(&mut patch, &|event| progress.event(event));
     progress.finish();
     let (header, report) = inspected.map_err(|error| of_reading(error, &args.patch))?;
     Ok(Outcome { text: text(&header, &report), json: json(&header, &report) })
+}
+
+/// What is packed in an image, and what of it a device could pack again.
+fn of_image(args: &Inspect) -> Result<Outcome, Failure> {
+    let path = &args.patch;
+    let image = FileSource::open(path).map_err(|error| Failure::open("image", path, &error))?;
+    let progress = Reporter::new(args.common.quiet);
+    let looked = diff::look(&image, &Options::default(), &|event| progress.event(event));
+    progress.finish();
+    let seen = looked.map_err(|error| {
+        let next = "check the image, and room in the folder for temporary files";
+        Failure::new(Exit::Error, format!("{}: {error}", path.display()), next)
+    })?;
+    let (size, looked) = (image.size(), inside::text(&seen, Purpose::Look));
+    let mut text = format!("image    {} ({} bytes)\n", human(size), exact(size)) + &looked;
+    if looked.is_empty() {
+        text += "inside   nothing that is packed was found\n";
+    }
+    let fields = [
+        ("schema", "neap.inspect-image.v1".into()),
+        ("image_size", size.into()),
+        ("inside", inside::json(&seen, None)),
+    ];
+    Ok(Outcome { text, json: fields::object(fields) })
 }
 
 /// An error of a verb that only reads: a pipe that ends early is not resumed.

@@ -25,7 +25,7 @@ mod segment;
 mod views;
 mod waiting;
 
-pub use views::{Count, Seen, Tally, Why};
+pub use views::{Count, Kind, Place, Seen, Tallies, Tally, Why};
 
 use core::time::Duration;
 use std::fmt;
@@ -276,7 +276,7 @@ pub fn diff(
         true => Some(Views::of(source, target, options, progress)?),
         false => None,
     };
-    let seen = views.as_ref().map(|views| views.seen.clone()).unwrap_or_default();
+    let seen = views.as_ref().map(|views| views.seen().clone()).unwrap_or_default();
     let views = views.filter(Views::has_blocks);
     let estimates = match &views {
         // By what others see: blocks that are packed as they were.
@@ -317,6 +317,20 @@ pub fn diff(
     let (header_bytes, header) = header.encode(frames_len);
     let summary = Summary { header: header.header_len, seen, ..made.summary };
     Ok(Patch { header_bytes, header, summary })
+}
+
+/// What is seen inside an image, and what would become of it if all of it changed: for whoever builds
+/// it. Runs on the caller's `rayon` pool, and takes as long as packing all of it.
+///
+/// # Errors
+/// If the image cannot be read or is too large.
+pub fn look(image: &dyn Source, options: &Options, progress: Progress) -> Result<Seen, DiffError> {
+    let size = image.size();
+    if size > IMAGE_SIZE_MAX {
+        return Err(DiffError::TooLarge { size });
+    }
+    let nothing = Vec::new();
+    Ok(Views::of(&nothing, image, options, progress)?.seen().clone())
 }
 
 /// Exact matches, and what they were found by.

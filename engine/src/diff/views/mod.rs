@@ -18,6 +18,7 @@ mod runs;
 mod seen;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use super::parse::Piece;
 use super::{DiffError, Options};
@@ -36,14 +37,16 @@ use crate::unpack::{Block, Codec};
 use budget::Budget;
 use parts::{Part, in_parts, near_changes};
 use read::{SourceView, Store, TargetView, TargetViews};
-pub use seen::{Count, Seen, Tally, Why};
+use seen::Outcome;
+pub use seen::{Count, Kind, Place, Seen, Tallies, Tally, Why};
+use watch::{Level, Watch};
 
 /// Both images as they are seen, and what was found in the target.
 pub(super) struct Views<'a> {
     pub(super) source: SourceView<'a>,
     target: TargetViews<'a>,
     methods: Vec<Method>,
-    pub(super) seen: Seen,
+    watch: Watch,
 }
 
 /// What becomes of a block of the target.
@@ -85,7 +88,7 @@ impl<'a> Views<'a> {
             source: SourceView { image: source, blocks: Vec::new(), store: of_source },
             target: TargetViews { image: target, levels: Vec::new(), store: of_target },
             methods: Vec::new(),
-            seen: Seen::default(),
+            watch: Watch::default(),
         };
         let limits = Limits {
             memory: options.unpack_memory,
@@ -98,6 +101,11 @@ impl<'a> Views<'a> {
             && views.look_deeper(&mut known, &limits, progress)?
         {}
         Ok(views)
+    }
+
+    /// What was seen inside the target.
+    pub(super) fn seen(&self) -> &Seen {
+        &self.watch.seen
     }
 
     /// Whether anything in the target is worth to be unpacked.
@@ -142,7 +150,7 @@ impl<'a> Views<'a> {
         let regions = if is_image { derived::regions(&target, &mut found)? } else { Vec::new() };
         let Found { blocks: found, containers, mut files, .. } = found;
         if found.is_empty() {
-            self.seen.containers.extend(containers);
+            self.watch.level(&self.target.levels, containers).finish();
             return Ok(false);
         }
         let source_digests = digests(&self.source, &found_source, DiffError::Source)?;
@@ -163,9 +171,10 @@ impl<'a> Views<'a> {
         let starts: Vec<u64> = starts.chain(known.starts.drain(..)).collect();
         let fates = fates(&target, &found, &regions, &is_known, &scratch, limits, progress)?;
         let size = target.size();
-        self.seen.containers.extend(containers);
         let room = BLOCKS_MAX / 2 - self.target.levels.iter().map(Vec::len).sum::<usize>();
-        let (mut level, plains) = level(&mut self.methods, room, found, fates, &mut self.seen);
+        let mut watched = self.watch.level(&self.target.levels, containers);
+        let (mut level, plains) = level(&mut self.methods, room, found, fates, &mut watched);
+        let kinds = watched.finish();
         let stored = runs::joined(&mut level, &plains, &files, &scratch);
         let stored = stored.map_err(DiffError::Scratch)?;
         if level.is_empty() || view_size(size, &level) > IMAGE_SIZE_MAX {
@@ -186,6 +195,7 @@ impl<'a> Views<'a> {
         let unpacked = unpack(&self.source, &changed, &scratch, limits, progress)?;
         self.source.add(&mut self.methods, &changed, unpacked);
         self.target.levels.push(level);
+        self.watch.push(kinds);
         self.target.store.stored.push(stored);
         Ok(true)
     }
@@ -436,34 +446,34 @@ fn level(
     room: usize,
     found: Vec<Block>,
     fates: Vec<Fate>,
-    seen: &mut Seen,
+    watched: &mut Level<'_>,
 ) -> (Vec<TargetBlock>, Vec<u64>) {
     let (mut level, mut stored): (Vec<TargetBlock>, Vec<u64>) = Default::default();
-    for (Block { len, codec, .. }, fate) in found.into_iter().zip(fates) {
-        let tally = seen.tally(codec);
+    for (block, fate) in found.into_iter().zip(fates) {
         let is_listed = |kept: &Kept| {
             level.len() < room
                 && (methods.len() < METHODS_MAX / 2 || methods.contains(&kept.method))
         };
         let kept = match fate {
+            Fate::Rebuilt(kept) if is_listed(&kept) => kept,
             Fate::Unchanged => {
-                tally.unchanged.add(len);
+                watched.add(&block, Outcome::Unchanged);
                 continue;
             }
-            Fate::Rebuilt(kept) if is_listed(&kept) => kept,
             Fate::Rebuilt(_) => {
-                tally.pass(Why::TooMany, len);
+                watched.add(&block, Outcome::Passed(Why::TooMany));
                 continue;
             }
             Fate::Passed(why) => {
-                tally.pass(why, len);
+                watched.add(&block, Outcome::Passed(why));
                 continue;
             }
         };
-        let block = TargetBlock { method: index_of(methods, &kept.method), ..kept.packed };
-        tally.rebuilt.add(block.len);
-        tally.corrections_len += block.correction_len;
-        level.push(block);
+        let packed = TargetBlock { method: index_of(methods, &kept.method), ..kept.packed };
+        let correction_len = packed.correction_len;
+        // What is cut may be packed again up to a little before its end.
+        watched.add(&Block { len: packed.len, ..block }, Outcome::Rebuilt { correction_len });
+        level.push(packed);
         stored.push(kept.stored);
     }
     (level, stored)
