@@ -77,8 +77,8 @@ impl<'a> SourceView<'a> {
         let mut packed = vec![0; in_memory(block.len)];
         self.fill(block.offset, &mut packed, |outer| self.unpacked(outer))?;
         self.make_room(kept_len(block.plain_len));
-        let codec = self.blocks.methods[block.method as usize].codec();
-        let plain = codec.unpack(&packed, in_memory(block.plain_len));
+        let method = &self.blocks.methods[block.method as usize];
+        let plain = method.unpack(&packed, in_memory(block.plain_len));
         let mut plain = plain.map_err(io::Error::other)?;
         // Decoders take up to twice as much, and it is kept.
         plain.shrink_to_fit();

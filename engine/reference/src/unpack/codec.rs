@@ -17,7 +17,7 @@ impl Method {
 
     /// The plain bytes of a block, exactly so many.
     pub(crate) fn unpack(&self, packed: &[u8], plain_len: u64) -> Option<Vec<u8>> {
-        let plain = self.0.codec().unpack(packed, memory(plain_len)).ok()?;
+        let plain = self.0.unpack(packed, memory(plain_len)).ok()?;
         (plain.len() as u64 == plain_len).then_some(plain)
     }
 

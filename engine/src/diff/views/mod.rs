@@ -495,7 +495,7 @@ fn unpack(
         let Some(packed) = packed(source, block, DiffError::Source)? else { return Ok(None) };
         progress(Event::Advance(block.len));
         let Some(method) = Method::of_block(block.codec, &packed) else { return Ok(None) };
-        let plain = block.codec.unpack(&packed, plain_len_max);
+        let plain = method.unpack(&packed, plain_len_max);
         let Ok(plain) = plain else { return Ok(None) };
         let len = plain.len() as u64;
         if len == 0 || len + block.len + method.unpack_memory(len) > limits.memory {

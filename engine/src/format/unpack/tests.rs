@@ -247,3 +247,44 @@ fn what_is_kept_of_corrections_is_told() {
     let both = memory(&[(1000, 500_000), (1000, 500_000)]).expect("it is a run");
     assert!(alone >= 2 * 500_000 && both >= alone + 500_000, "{alone}, {both}");
 }
+
+/// A table of blocks of the source: where their packed bytes are, and the lengths of those and of
+/// the plain ones, which follow each other behind the source.
+fn source_blocks(told: &[(u64, u64, u64)], source_size: u64) -> Result<Blocks, FormatError> {
+    let mut blocks = Blocks { methods: vec![Method::STORED], ..Blocks::default() };
+    let mut view_offset = source_size;
+    for &(offset, len, plain_len) in told {
+        blocks.source.push(SourceBlock { offset, len, view_offset, plain_len, method: 0 });
+        view_offset += plain_len;
+    }
+    Blocks::decode(&blocks.encode(source_size), source_size, 0)
+}
+
+/// Reading them would otherwise cost more than the source, as often as there are blocks.
+#[test]
+fn blocks_of_the_source_on_the_same_bytes_are_refused() {
+    const SIZE: u64 = 1000;
+    let on_all = (0, SIZE, 1);
+    assert!(source_blocks(&[on_all; 2], SIZE).is_ok());
+    let refused = source_blocks(&[on_all; 3], SIZE).map(drop);
+    let (value, max) = (3 * SIZE, 2 * (SIZE + 3));
+    assert_eq!(refused, bounded("source_block_lens", value, 0, max).map(drop));
+    // To the byte: three times 1000 against twice the view.
+    assert!(source_blocks(&[on_all, on_all, (0, SIZE, 498)], SIZE).is_ok());
+    assert!(source_blocks(&[on_all, on_all, (0, SIZE, 497)], SIZE).is_err());
+}
+
+/// While what a block lies in is unpacked, its packed bytes are held, and so on three deep.
+#[test]
+fn memory_of_a_block_in_a_block_has_both() {
+    const SIZE: u64 = 2000;
+    let memory = |told: &[(u64, u64, u64)]| {
+        source_blocks(told, SIZE).expect("the table is well-formed").memory()
+    };
+    let outer = (0, 1000, 9_000_000);
+    let beside = memory(&[outer, (1000, 700, 10), (1700, 50, 10)]);
+    let inside = memory(&[outer, (SIZE, 700, 10), (1700, 50, 10)]);
+    assert_eq!(inside, beside + 700);
+    let deeper = memory(&[outer, (SIZE, 700, 100), (SIZE + 9_000_000, 50, 10)]);
+    assert_eq!(deeper, beside + 700 + 50);
+}

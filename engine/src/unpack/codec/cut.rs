@@ -21,17 +21,19 @@ use crate::varint;
 
 const UNDECODABLE: FormatError = FormatError::Undecodable("correction");
 
-/// The plain bytes that follow from packed ones, at most so many.
+/// The plain bytes that follow from packed ones, at most so many, by a decoder of LZMA that may take
+/// so many bytes of memory.
 pub(super) fn unpack(
     stream: Stream,
     packed: &[u8],
     plain_len_max: usize,
+    memory_max: u64,
 ) -> Result<Vec<u8>, UnpackError> {
     match stream {
         Stream::Deflate => deflate::unpack_cut(packed, false, plain_len_max),
         Stream::Zlib => deflate::unpack_cut(packed, true, plain_len_max),
-        Stream::Xz => xz::unpack_cut(packed, plain_len_max),
-        Stream::Lzma => xz::unpack_lzma_cut(packed, plain_len_max),
+        Stream::Xz => xz::unpack_cut(packed, plain_len_max, memory_max),
+        Stream::Lzma => xz::unpack_lzma_cut(packed, plain_len_max, memory_max),
         Stream::Zstd => zstd::unpack_cut(packed, plain_len_max),
     }
 }

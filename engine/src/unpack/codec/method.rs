@@ -1,8 +1,8 @@
 //! How a block was packed: the codec and the settings with which it is packed again.
 
-use super::{Codec, Inodes, Kallsyms, Stream, bzip2, cut, deflate, lz4, xz, zstd};
+use super::{Codec, Inodes, Kallsyms, Stream, UnpackError, bzip2, cut, deflate, lz4, xz, zstd};
 use crate::error::FormatError;
-use crate::limits::{PLAIN_LEN_MAX, ZSTD_WINDOW_LOG2_MAX};
+use crate::limits::{DECODER_MEMORY_MAX, PLAIN_LEN_MAX, ZSTD_WINDOW_LOG2_MAX};
 use crate::unpack::derived::Derived;
 
 /// A codec and the settings of the encoder that made a block.
@@ -102,6 +102,19 @@ impl Method {
     #[must_use]
     pub fn of_block(codec: Codec, packed: &[u8]) -> Option<Self> {
         Self::candidates(codec, packed).into_iter().next()
+    }
+
+    /// As [`Codec::unpack`], by a decoder that takes no more memory than [`Method::unpack_memory`]
+    /// tells: of LZMA the packed bytes say how much it takes.
+    ///
+    /// # Errors
+    /// As there, or if it would take more.
+    pub fn unpack(&self, packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
+        let memory_max = match &self.settings {
+            Settings::Xz(_) | Settings::Lzma(_) => self.unpack_memory(0),
+            _ => DECODER_MEMORY_MAX,
+        };
+        self.codec().unpack_within(packed, plain_len_max, memory_max)
     }
 
     /// Most memory that unpacking takes beside packed bytes and plain ones, in bytes, if a block is

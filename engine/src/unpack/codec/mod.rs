@@ -33,7 +33,7 @@ pub use methods::Methods;
 
 use std::fmt;
 
-use crate::limits::PLAIN_LEN_MAX;
+use crate::limits::{DECODER_MEMORY_MAX, PLAIN_LEN_MAX};
 
 /// What unpacks a block. The packed bytes alone, with a bound on the plain length, are enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,7 +101,7 @@ impl fmt::Display for UnpackError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Malformed => "the block does not unpack",
-            Self::TooLarge => "the block unpacks to more than is allowed",
+            Self::TooLarge => "the block unpacks to more, or takes more memory, than is allowed",
         })
     }
 }
@@ -149,6 +149,17 @@ impl Codec {
     /// If the bytes are not one block and nothing else, or make more than `plain_len_max` bytes; if
     /// those of a cut one make none, or go wrong before so many.
     pub fn unpack(self, packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
+        self.unpack_within(packed, plain_len_max, DECODER_MEMORY_MAX)
+    }
+
+    /// The same by a decoder of LZMA that may take so many bytes of memory; what others take follows
+    /// from the lengths.
+    fn unpack_within(
+        self,
+        packed: &[u8],
+        plain_len_max: usize,
+        memory_max: u64,
+    ) -> Result<Vec<u8>, UnpackError> {
         let plain_len_max = plain_len_max.min(PLAIN_LEN_MAX);
         match self {
             Self::Stored if packed.len() > plain_len_max => Err(UnpackError::TooLarge),
@@ -156,14 +167,14 @@ impl Codec {
             Self::Deflate => deflate::unpack(packed, plain_len_max),
             Self::Zlib => deflate::unpack_zlib(packed, plain_len_max),
             Self::Lz4 => lz4::unpack(packed, plain_len_max),
-            Self::Xz => xz::unpack(packed, plain_len_max),
-            Self::Lzma => xz::unpack_lzma(packed, plain_len_max),
+            Self::Xz => xz::unpack(packed, plain_len_max, memory_max),
+            Self::Lzma => xz::unpack_lzma(packed, plain_len_max, memory_max),
             Self::Zstd => zstd::unpack(packed, plain_len_max),
             Self::Lz4Clusters { cluster_log2 } => {
                 lz4::clusters::unpack(packed, cluster_log2, plain_len_max)
             }
             Self::Bzip2 => bzip2::unpack(packed, plain_len_max),
-            Self::Cut(stream) => cut::unpack(stream, packed, plain_len_max),
+            Self::Cut(stream) => cut::unpack(stream, packed, plain_len_max, memory_max),
             Self::Ext4Inodes(inodes) => inodes.unpack(packed, plain_len_max),
             Self::Kallsyms(kallsyms) => kallsyms.unpack(packed, plain_len_max),
             // From what they are derived is not in them.

@@ -10,7 +10,7 @@ use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
 
 use self::container::Header;
 use super::{Step, UnpackError, decode_cut, decode_whole};
-use crate::limits::{DECODER_MEMORY_MAX, XZ_BLOCK_SHARE, XZ_DICT_MAX};
+use crate::limits::{XZ_BLOCK_SHARE, XZ_DICT_MAX};
 
 /// Makes of a preset its extreme variant: `LZMA_PRESET_EXTREME` in the highest bit of a byte.
 const EXTREME: u8 = 0x80;
@@ -174,25 +174,41 @@ pub(super) fn alike(packed: &[u8], predicted: &[u8]) -> usize {
     pairs.take_while(|(one, other)| one == other).count()
 }
 
-/// The plain bytes of a .xz stream.
-pub(super) fn unpack(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
-    decode(Stream::new_stream_decoder(DECODER_MEMORY_MAX, 0), packed, plain_len_max)
+/// The plain bytes of a .xz stream, by a decoder that may take so many bytes of memory.
+pub(super) fn unpack(
+    packed: &[u8],
+    plain_len_max: usize,
+    memory_max: u64,
+) -> Result<Vec<u8>, UnpackError> {
+    decode(Stream::new_stream_decoder(memory_max, 0), packed, plain_len_max)
 }
 
 /// The plain bytes of a .lzma stream.
-pub(super) fn unpack_lzma(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
-    decode(Stream::new_lzma_decoder(DECODER_MEMORY_MAX), packed, plain_len_max)
+pub(super) fn unpack_lzma(
+    packed: &[u8],
+    plain_len_max: usize,
+    memory_max: u64,
+) -> Result<Vec<u8>, UnpackError> {
+    decode(Stream::new_lzma_decoder(memory_max), packed, plain_len_max)
 }
 
 /// The plain bytes of a .xz stream, as far as it goes.
-pub(super) fn unpack_cut(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
-    let decoder = Stream::new_stream_decoder(DECODER_MEMORY_MAX, 0);
+pub(super) fn unpack_cut(
+    packed: &[u8],
+    plain_len_max: usize,
+    memory_max: u64,
+) -> Result<Vec<u8>, UnpackError> {
+    let decoder = Stream::new_stream_decoder(memory_max, 0);
     decode_cut(packed, plain_len_max, steps(decoder)?)
 }
 
 /// The plain bytes of a .lzma stream, as far as it goes.
-pub(super) fn unpack_lzma_cut(packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
-    let decoder = Stream::new_lzma_decoder(DECODER_MEMORY_MAX);
+pub(super) fn unpack_lzma_cut(
+    packed: &[u8],
+    plain_len_max: usize,
+    memory_max: u64,
+) -> Result<Vec<u8>, UnpackError> {
+    let decoder = Stream::new_lzma_decoder(memory_max);
     decode_cut(packed, plain_len_max, steps(decoder)?)
 }
 
@@ -232,3 +248,37 @@ fn run(mut encoder: Stream, plain: &[u8], len_max: usize) -> Option<Vec<u8>> {
 
 /// Least dictionary, in bytes: `LZMA_DICT_SIZE_MIN`.
 const DICT_MIN: u32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::DECODER_MEMORY_MAX;
+
+    /// What is told of a stream that says how large its dictionary is holds for any that says less:
+    /// a device that was told of 4 KiB was made to take 72 MiB.
+    #[test]
+    fn stream_is_unpacked_with_the_memory_of_its_dictionary_and_no_less() {
+        let plain = [7; 5000];
+        for dict_size in [DICT_MIN, 100_000, 1 << 20, 3 << 20, XZ_DICT_MAX] {
+            // Of the properties 4 bits of literals are the most, which take the largest tables.
+            let lzma = Lzma { preset: PRESETS[0], dict_size, properties: (4 * 5 + 4) * 9 };
+            let mut options = lzma.options().expect("liblzma knows them");
+            let mut filters = Filters::new();
+            filters.x86().lzma2(&options);
+            let xz = Stream::new_stream_encoder(&filters, liblzma::stream::Check::Crc64);
+            let alone = Stream::new_lzma_encoder(options.dict_size(dict_size));
+            let packed = [xz, alone].map(|encoder| {
+                run(encoder.expect("memory for an encoder"), &plain, 1 << 20).expect("it packs")
+            });
+            let unpacked = |memory_max| {
+                let [xz, alone] = &packed;
+                [unpack(xz, plain.len(), memory_max), unpack_lzma(alone, plain.len(), memory_max)]
+            };
+            let told = lzma.unpack_memory();
+            assert!(told <= DECODER_MEMORY_MAX);
+            assert_eq!(unpacked(told), [Ok(plain.to_vec()), Ok(plain.to_vec())], "{dict_size}");
+            let less = unpacked(told - (128 << 10) - 1);
+            assert_eq!(less, [const { Err(UnpackError::TooLarge) }; 2], "{dict_size}");
+        }
+    }
+}
