@@ -319,8 +319,8 @@ pub fn diff(
     Ok(Patch { header_bytes, header, summary })
 }
 
-/// What is seen inside an image, and what would become of it if all of it changed: for whoever builds
-/// it. Runs on the caller's `rayon` pool, and takes as long as packing all of it.
+/// What is seen inside an image, and what would become of it if all of it changed, for whoever
+/// builds it. Runs on the caller's `rayon` pool, and takes as long as packing all of it.
 ///
 /// # Errors
 /// If the image cannot be read or is too large.

@@ -54,9 +54,9 @@ impl SourceBlock {
     }
 }
 
-/// What keeping a block unpacked costs, in bytes: a very short one counts as a page, and one that an
-/// allocator puts beside others as a quarter more. Between those that come and go are holes: of 30
-/// MiB of a heap 7 were free (measured on an erofs of 640 MiB).
+/// What keeping a block unpacked costs, in bytes: a very short one counts as a page, and one that
+/// an allocator puts beside others as a quarter more. Between those that come and go are holes: of
+/// 30 MiB of a heap 7 were free (measured on an erofs of 640 MiB).
 #[must_use]
 pub fn kept_len(plain_len: u64) -> u64 {
     let holes = if plain_len < LARGE_LEN { plain_len / 4 } else { 0 };

@@ -53,8 +53,8 @@ impl Watch {
         self.kinds.push(kinds);
     }
 
-    /// Where in the target a byte of the view of all levels comes from, or the packed block that has
-    /// it; and the kind of container that this lies in, if it is in one.
+    /// Where in the target a byte of the view of all levels comes from, or the packed block that
+    /// has it; and the kind of container that this lies in, if it is in one.
     fn origin(&self, before: &[Vec<TargetBlock>], mut offset: u64) -> (u64, Option<usize>) {
         let mut kind = None;
         for (level, kinds) in before.iter().zip(&self.kinds).rev() {

@@ -21,8 +21,8 @@ use crate::varint;
 
 const UNDECODABLE: FormatError = FormatError::Undecodable("correction");
 
-/// The plain bytes that follow from packed ones, at most so many, by a decoder of LZMA that may take
-/// so many bytes of memory.
+/// The plain bytes that follow from packed ones, at most so many, by a decoder of LZMA that may
+/// take so many bytes of memory.
 pub(super) fn unpack(
     stream: Stream,
     packed: &[u8],

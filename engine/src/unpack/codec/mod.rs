@@ -152,8 +152,8 @@ impl Codec {
         self.unpack_within(packed, plain_len_max, DECODER_MEMORY_MAX)
     }
 
-    /// The same by a decoder of LZMA that may take so many bytes of memory; what others take follows
-    /// from the lengths.
+    /// The same by a decoder of LZMA that may take so many bytes of memory; what others take
+    /// follows from the lengths.
     fn unpack_within(
         self,
         packed: &[u8],
