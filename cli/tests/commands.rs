@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::process::Command;
+
 use common::{Bench, noise, pair};
 
 #[test]
@@ -134,6 +136,29 @@ fn inspect_reads_standard_input_and_prints_for_people() {
     for part in ["source digest", "target digest", "apply needs", "restart points", "differences"] {
         assert!(run.stdout.contains(part), "`{part}` is not in\n{}", run.stdout);
     }
+}
+
+#[test]
+fn inspect_of_an_image_says_what_is_packed_where() {
+    let bench = Bench::new();
+    let text: String = (0..5000).map(|number| format!("line {}\n", number * number)).collect();
+    bench.write("text", text.as_bytes());
+    let packed = Command::new("gzip").args(["-9n"]).arg(bench.path("text")).status();
+    assert!(packed.is_ok_and(|status| status.success()), "gzip is installed");
+    let image = [noise(3, 10_000), bench.read("text.gz"), noise(4, 10_000)].concat();
+    bench.write("image", &image);
+    let run = bench.run("inspect --image image -q").expect_code(0);
+    assert!(run.stdout.contains("inside   gzip at 10,000, "), "{}", run.stdout);
+    assert!(run.stdout.contains("1 block, "), "{}", run.stdout);
+    assert!(run.stdout.contains(": can be packed again"), "{}", run.stdout);
+    let json = bench.run("inspect --image image --json").expect_code(0).json();
+    assert_eq!(json["schema"], "neap.inspect-image.v1");
+    let gzip = &json["inside"]["containers"][0];
+    assert_eq!((&gzip["name"], &gzip["count"]), (&"gzip".into(), &1.into()));
+    assert_eq!(gzip["places"][0]["offset"], 10_000);
+    bench.write("noise", &noise(5, 10_000));
+    let run = bench.run("inspect --image noise -q").expect_code(0);
+    assert!(run.stdout.contains("nothing that is packed was found"), "{}", run.stdout);
 }
 
 #[test]
