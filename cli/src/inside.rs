@@ -312,7 +312,7 @@ mod tests {
         let expected = [
             "inside   gzip at 4,096, 2.0 KiB",
             "inside   gzip at 12,288, 2.0 KiB",
-            "inside   3,000 gzip in gzip, 5.9 MiB",
+            "inside   3,000 gzip in gzip, 5.8 MiB",
         ];
         assert_eq!(titles, expected, "{told}");
         assert!(told.contains("most passes     at 12,288: 4.9 KiB"), "{told}");
