@@ -315,7 +315,7 @@ mod tests {
             "inside   3,000 gzip in gzip, 5.8 MiB",
         ];
         assert_eq!(titles, expected, "{told}");
-        assert!(told.contains("most passes     at 12,288: 4.9 KiB"), "{told}");
+        assert!(told.contains("most passes     at 12,288: 4.8 KiB"), "{told}");
         assert_eq!(told.matches("most passes").count(), 1, "{told}");
         assert!(told.contains("advice: pack with zlib"), "{told}");
     }
