@@ -7,10 +7,10 @@
 //!
 //! Plain quinn is quinn as it comes: a stream that is read and dropped. The second row has the
 //! settings of our links in a LAN, the third is that read from a file on $TMPDIR, hashed on both
-//! sides, written to a file there and synced: what no fetch can do without. The fetch verifies every
-//! group on both sides and keeps it in a depot. Prints the median of five, alternating.
+//! sides, written to a file there and synced: what no fetch can do without. The fetch verifies
+//! every group on both sides and keeps it in a depot. Prints the median of five, alternating.
 //!
-//! Loopback carries 64 KiB, so the larger datagrams of jumbo frames fit. As on Ethernet without them:
+//! Loopback carries 64 KiB, so the larger datagrams of jumbo frames fit. As on Ethernet without:
 //!
 //! ```text
 //! unshare --net sh -c 'ip link set lo up mtu 1500; cargo bench -p neap-peer --bench lan'

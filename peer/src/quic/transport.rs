@@ -55,8 +55,8 @@ fn window(link: &Profile) -> VarInt {
     VarInt::from_u64(window).unwrap_or(VarInt::MAX)
 }
 
-/// Most bytes of UDP payload in a datagram, of a LAN whose Ethernet has jumbo frames: quinn gives the
-/// system ten at a time, which takes at most 65,507 bytes together.
+/// Most bytes of UDP payload in a datagram, of a LAN whose Ethernet has jumbo frames: quinn gives
+/// the system ten at a time, which takes at most 65,507 bytes together.
 pub const DATAGRAM_LEN_MAX: u16 = 6_500;
 
 /// The same where nobody has said that there may be jumbo frames: Ethernet's 1,500 less headers of
