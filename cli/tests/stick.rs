@@ -378,11 +378,7 @@ fn bad_spots_of_one_stick_are_made_good_by_another() {
 fn older_depot_is_not_written_over_a_newer_stick_and_a_full_one_is_refused_first() {
     let fleet = Fleet::new();
     let desk = &fleet.0.depot;
-    let copied = std::process::Command::new("cp")
-        .args(["-r", "depot", "old"])
-        .current_dir(desk.path("."))
-        .status();
-    assert!(copied.expect("cp is there").success());
+    fleet.copy("depot", "old");
     fleet.release(3);
     fleet.run("stick export depot stick").expect_code(0);
     let shown = |stick: &str| fleet.run(&format!("stick show {stick} --json")).json();
@@ -392,18 +388,13 @@ fn older_depot_is_not_written_over_a_newer_stick_and_a_full_one_is_refused_first
     // The reserve for receipts alone is more than this holds.
     let small = desk.path("small");
     fs::create_dir(&small).expect("a mount point");
-    let mount = |arguments: &[&str]| {
-        let ran = std::process::Command::new(arguments[0]).args(&arguments[1..]).output();
-        ran.is_ok_and(|ran| ran.status.success())
-    };
-    let place = small.display().to_string();
-    if !mount(&["mount", "-t", "tmpfs", "-o", "size=8m", "none", &place]) {
+    if !fleet.ran("mount", "-t tmpfs -o size=8m none small") {
         println!("SKIPPED: mount is not allowed here");
         return;
     }
     let full = fleet.run("stick export depot small");
     let is_empty = common::is_empty(&small.join("neap"));
-    assert!(mount(&["umount", &place]));
+    assert!(fleet.ran("umount", "small"));
     full.expect_error(12, &["bytes are needed, and", "nothing was written"]);
     assert!(is_empty, "it was refused before anything was written");
 }
@@ -416,12 +407,7 @@ fn export_that_fits_without_what_an_earlier_one_left_is_not_refused() {
     let desk = &fleet.0.depot;
     let place = desk.path("mounted");
     fs::create_dir(&place).expect("a mount point");
-    let ran = |program: &str, arguments: &str| {
-        let mut command = std::process::Command::new(program);
-        let ran = command.args(arguments.split(' ')).current_dir(desk.path(".")).output();
-        ran.is_ok_and(|ran| ran.status.success())
-    };
-    if !ran("mount", "-t tmpfs -o size=24m none mounted") {
+    if !fleet.ran("mount", "-t tmpfs -o size=24m none mounted") {
         println!("SKIPPED: mount is not allowed here");
         return;
     }
@@ -431,7 +417,7 @@ fn export_that_fits_without_what_an_earlier_one_left_is_not_refused() {
     let is_left = place.join("neap/blobs/~1.tmp").exists();
     let done = fleet.run("stick export depot mounted");
     let is_gone = !place.join("neap/blobs/~1.tmp").exists();
-    assert!(ran("umount", "mounted"));
+    assert!(fleet.ran("umount", "mounted"));
     dry.expect_code(0);
     assert!(is_left, "a dry run removes nothing");
     done.expect_code(0);

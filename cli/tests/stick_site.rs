@@ -246,23 +246,18 @@ fn stick_that_can_only_be_read_is_imported_and_receipts_wait() {
     fleet.run("stick export depot stick").expect_code(0);
     let place = desk.path("mounted");
     fs::create_dir(&place).expect("a mount point");
-    let ran = |program: &str, arguments: &str| {
-        let mut command = std::process::Command::new(program);
-        let ran = command.args(arguments.split(' ')).current_dir(desk.path(".")).output();
-        ran.is_ok_and(|ran| ran.status.success())
-    };
-    if !ran("mount", "--bind stick mounted") {
+    if !fleet.ran("mount", "--bind stick mounted") {
         println!("SKIPPED: mount is not allowed here");
         return;
     }
-    let is_read_only = ran("mount", "-o remount,bind,ro,nosuid,nodev,noexec mounted");
+    let is_read_only = fleet.ran("mount", "-o remount,bind,ro,nosuid,nodev,noexec mounted");
     let text = String::from_utf8(desk.read("radar-7.toml")).expect("text");
     let text = format!("{text}[stick]\nwhen_plugged = \"import\"\n");
     desk.write("radar-7.toml", text.as_bytes());
     let done = fleet.run("stick plugged mounted --config radar-7.toml --json");
     let install = "stick install mounted --config radar-7.toml --source radar-7.a --target b";
     let installed = fleet.run(install);
-    assert!(ran("umount", "mounted") && is_read_only);
+    assert!(fleet.ran("umount", "mounted") && is_read_only);
     let done = done.expect_code(0).json();
     assert_eq!(done["files"][0]["whole"], true, "{done}");
     assert!(done["receipts_error"].is_string(), "{done}");

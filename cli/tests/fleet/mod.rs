@@ -61,6 +61,13 @@ impl Fleet {
         self.0.sign_and_publish("g.fleet");
     }
 
+    /// Runs another program in the desk's folder: whether it could, and did what it was told.
+    pub(crate) fn ran(&self, program: &str, arguments: &str) -> bool {
+        let mut command = Command::new(program);
+        let command = command.args(arguments.split(' ')).current_dir(self.0.depot.path("."));
+        command.output().is_ok_and(|ran| ran.status.success())
+    }
+
     /// Copies a folder of the desk.
     pub(crate) fn copy(&self, from: &str, to: &str) {
         let desk = &self.0.depot;
