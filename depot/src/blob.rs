@@ -97,7 +97,8 @@ pub(crate) struct Data {
 }
 
 struct Values {
-    first: u64,
+    at: Subtree,
+    pairs: Vec<u8>,
     values: Vec<Option<[u8; 32]>>,
 }
 
@@ -183,13 +184,19 @@ impl Blob {
             let start = index * GROUP_LEN as u64;
             let skip = usize::try_from(at - start).unwrap_or(GROUP_LEN);
             let len = usize::try_from(self.len - start).unwrap_or(GROUP_LEN).min(GROUP_LEN);
-            let wanted = (len - skip).min(rest.len());
+            let is_whole = skip == 0 && rest.len() >= len;
+            let wanted = match is_whole {
+                // All whole ones at once, the last of the blob too.
+                true if end == self.len => rest.len(),
+                true => rest.len() / GROUP_LEN * GROUP_LEN,
+                false => (len - skip).min(rest.len()),
+            };
             let (now, later) = rest.split_at_mut(wanted);
-            if wanted == len {
-                self.group(index, now)?;
+            if is_whole {
+                self.groups(index, now)?;
             } else {
                 group.resize(len, 0);
-                self.group(index, &mut group)?;
+                self.groups(index, &mut group)?;
                 now.copy_from_slice(&group[skip..skip + wanted]);
             }
             at += wanted as u64;
@@ -227,7 +234,7 @@ impl Blob {
             let start = index * GROUP_LEN as u64;
             let end = (start + GROUP_LEN as u64).min(self.len);
             let len = usize::try_from(end - start).unwrap_or(GROUP_LEN);
-            match self.group(index, &mut group[..len]) {
+            match self.groups(index, &mut group[..len]) {
                 Ok(()) => {}
                 Err(BlobError::Io(error)) => return Err(error.into()),
                 Err(BlobError::TreeDamaged { .. }) => checked.tree_damaged = true,
@@ -244,28 +251,55 @@ impl Blob {
         Ok(checked)
     }
 
-    /// Reads and verifies one group.
-    fn group(&self, index: u64, bytes: &mut [u8]) -> Result<(), BlobError> {
-        let offset = index * GROUP_LEN as u64;
-        let values = self.values(index)?;
-        let at = usize::try_from(index - values.first).unwrap_or(usize::MAX);
-        let value = values.values.get(at).copied().flatten();
-        let value = value.ok_or(BlobError::TreeDamaged { offset })?;
-        self.data.read_at(offset, bytes)?;
-        if tree::is_group(bytes, index, self.len, &value) {
-            return Ok(());
+    /// Reads whole groups and verifies each.
+    fn groups(&self, first: u64, bytes: &mut [u8]) -> Result<(), BlobError> {
+        // Under a damaged tree no data need be read.
+        self.value(first)?;
+        self.data.read_at(first * GROUP_LEN as u64, bytes)?;
+        for (index, group) in (first..).zip(bytes.chunks(GROUP_LEN)) {
+            if !tree::is_group(group, index, self.len, &self.value(index)?) {
+                let offset = index * GROUP_LEN as u64;
+                return Err(BlobError::Altered { offset, len: group.len() as u64 });
+            }
         }
-        Err(BlobError::Altered { offset, len: bytes.len() as u64 })
+        Ok(())
+    }
+
+    /// The verified value of a group.
+    fn value(&self, index: u64) -> Result<[u8; 32], BlobError> {
+        let values = self.values(index)?;
+        let at = usize::try_from(index - values.at.first).unwrap_or(usize::MAX);
+        let value = values.values.get(at).copied().flatten();
+        value.ok_or(BlobError::TreeDamaged { offset: index * GROUP_LEN as u64 })
+    }
+
+    /// The pair of a subtree that has more than one group, **not verified**: for transports whose
+    /// receiver verifies. Those near each other are read from the store at once.
+    ///
+    /// # Errors
+    /// If the store fails, or the tree above is damaged.
+    pub fn pair_unverified(&self, at: &Subtree) -> Result<Option<[u8; PAIR_LEN]>, BlobError> {
+        let Some(offset) = at.pair_offset() else { return Ok(None) };
+        let mut pair = [0; PAIR_LEN];
+        if at.groups > SUBTREE_GROUPS {
+            self.tree.read_at(offset, &mut pair)?;
+            return Ok(Some(pair));
+        }
+        let values = self.values(at.first)?;
+        let start = usize::try_from(offset - values.at.base * PAIR_LEN as u64);
+        let start = start.expect("pairs of a cached subtree are few");
+        pair.copy_from_slice(&values.pairs[start..start + PAIR_LEN]);
+        Ok(Some(pair))
     }
 
     /// Verified values of the groups around one, from the tree.
     fn values(&self, index: u64) -> Result<Arc<Values>, BlobError> {
         let mut cached = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(values) = &*cached {
-            let end = values.first + values.values.len() as u64;
-            if (values.first..end).contains(&index) {
-                return Ok(Arc::clone(values));
-            }
+        let has_it = |values: &&Arc<Values>| {
+            (values.at.first..values.at.first + values.at.groups).contains(&index)
+        };
+        if let Some(values) = cached.as_ref().filter(has_it) {
+            return Ok(Arc::clone(values));
         }
         let (mut at, mut value) = (Subtree::whole(self.len), self.digest.0);
         while at.groups > SUBTREE_GROUPS {
@@ -280,7 +314,7 @@ impl Blob {
         let pairs = usize::try_from(at.groups - 1).expect("it is at most SUBTREE_GROUPS");
         let mut pairs = vec![0; pairs * PAIR_LEN];
         self.tree.read_at(at.base * PAIR_LEN as u64, &mut pairs)?;
-        let values = Values { first: at.first, values: at.values(value, &pairs) };
+        let values = Values { at, values: at.values(value, &pairs), pairs };
         Ok(Arc::clone(cached.insert(Arc::new(values))))
     }
 
@@ -294,7 +328,7 @@ impl Blob {
             if values.values.iter().any(Option::is_none) {
                 return Ok(false);
             }
-            index = values.first + values.values.len() as u64;
+            index = values.at.first + values.at.groups;
         }
         Ok(true)
     }

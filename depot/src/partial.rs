@@ -34,6 +34,35 @@ pub struct Files {
     has_failed: Mutex<bool>,
 }
 
+/// A piece of a blob as it came from somewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// The pair of the subtree that has `groups` groups from the group `first`.
+    Pair {
+        /// The first group below it.
+        first: u64,
+        /// How many groups are below it.
+        groups: u64,
+        /// Its bytes.
+        pair: &'a [u8; PAIR_LEN],
+    },
+    /// A group.
+    Group {
+        /// Its number.
+        index: u64,
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
+}
+
+/// Pieces that are verified and not written yet.
+#[derive(Default)]
+struct Good<'a> {
+    /// Where in the tree, in bytes.
+    pairs: Vec<(u64, &'a [u8; PAIR_LEN])>,
+    groups: Vec<(u64, &'a [u8])>,
+}
+
 /// A verified node of the tree.
 #[derive(Clone, Copy)]
 struct Node {
@@ -75,8 +104,23 @@ impl Writer<'_> {
 }
 
 impl Partial<'_> {
-    /// Keeps the pair of the subtree that has `groups` groups from the group `first`, if the pairs
-    /// above it came before: `false` if they did not.
+    /// Verifies pieces, pairs before what is below them, and keeps those before the first one that
+    /// is wrong: returns how many.
+    ///
+    /// # Errors
+    /// If a piece comes before the pairs above it, or the store fails. Nothing is said then of what
+    /// was kept.
+    pub fn put<'p>(&self, pieces: impl IntoIterator<Item = Piece<'p>>) -> io::Result<usize> {
+        let mut good = Good::default();
+        let put = self.verify(pieces, &mut good).and_then(|count| {
+            self.write(good)?;
+            Ok(count)
+        });
+        // The way down may have pairs that were not written.
+        put.inspect_err(|_| self.path().clear())
+    }
+
+    /// Keeps one pair, if the pairs above it came before: `false` if they did not.
     ///
     /// # Errors
     /// If it is not that pair, or there is no such subtree: [`BlobError::TreeDamaged`].
@@ -86,15 +130,96 @@ impl Partial<'_> {
         groups: u64,
         pair: &[u8; PAIR_LEN],
     ) -> Result<bool, BlobError> {
+        let Some(offset) = self.verify_pair(first, groups, pair)? else { return Ok(false) };
+        let written = self.files.tree.write_at(offset, pair);
+        written.inspect_err(|_| self.path().clear())?;
+        Ok(true)
+    }
+
+    /// How many pieces are right, up to the first one that is not.
+    fn verify<'p>(
+        &self,
+        pieces: impl IntoIterator<Item = Piece<'p>>,
+        good: &mut Good<'p>,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        for piece in pieces {
+            let verified = match piece {
+                Piece::Pair { first, groups, pair } => {
+                    let offset = self.verify_pair(first, groups, pair);
+                    offset.map(|offset| offset.map(|offset| good.pairs.push((offset, pair))))
+                }
+                Piece::Group { index, bytes } => {
+                    let there = self.verify_group(index, bytes);
+                    there.map(|there| there.map(|()| good.groups.push((index, bytes))))
+                }
+            };
+            match verified {
+                Ok(Some(())) => count += 1,
+                Ok(None) => {
+                    return Err(io::Error::other("a piece came before the pairs above it"));
+                }
+                Err(BlobError::Io(error)) => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(count)
+    }
+
+    /// Writes what was verified, neighbours at once.
+    fn write(&self, mut good: Good<'_>) -> io::Result<()> {
+        good.pairs.sort_unstable_by_key(|(offset, _)| *offset);
+        let follows =
+            |(before, _): &(u64, _), (next, _): &(u64, _)| before + PAIR_LEN as u64 == *next;
+        for run in good.pairs.chunk_by(follows) {
+            let pairs: Vec<&[u8]> = run.iter().map(|(_, pair)| &pair[..]).collect();
+            self.files.tree.write_all_at(run[0].0, &pairs)?;
+        }
+        // Parts hold whole groups.
+        let part_groups = self.writer.depot.part_len / GROUP_LEN as u64;
+        let follows = |(before, _): &(u64, _), (next, _): &(u64, _)| {
+            before + 1 == *next && !next.is_multiple_of(part_groups)
+        };
+        for run in good.groups.chunk_by(follows) {
+            let groups: Vec<&[u8]> = run.iter().map(|(_, bytes)| *bytes).collect();
+            let (file, inside) = self.place(run[0].0 * GROUP_LEN as u64);
+            file.write_all_at(inside, &groups)?;
+            let first = run[0].0;
+            self.there().insert(first..first + run.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Where in the tree a pair belongs; nothing if the pairs above it did not come.
+    fn verify_pair(
+        &self,
+        first: u64,
+        groups: u64,
+        pair: &[u8; PAIR_LEN],
+    ) -> Result<Option<u64>, BlobError> {
         let wrong = || BlobError::TreeDamaged { offset: first.saturating_mul(GROUP_LEN as u64) };
-        let Some(node) = self.node(first, groups)? else { return Ok(false) };
+        let Some(node) = self.node(first, groups)? else { return Ok(None) };
         let offset = node.at.pair_offset().ok_or_else(wrong)?;
         let below = tree::split(pair, &node.value, node.at.is_root).ok_or_else(wrong)?;
-        self.files.tree.write_at(offset, pair)?;
         if let Some(last) = self.path().last_mut().filter(|last| last.at == node.at) {
             last.below = Some(below);
         }
-        Ok(true)
+        Ok(Some(offset))
+    }
+
+    /// Nothing if the pairs above a group did not come.
+    fn verify_group(&self, index: u64, bytes: &[u8]) -> Result<Option<()>, BlobError> {
+        if index >= tree::groups(self.len) {
+            let end = index.saturating_add(1).saturating_mul(GROUP_LEN as u64);
+            return Err(BlobError::PastEnd { end, len: self.len });
+        }
+        let Some(Node { value, .. }) = self.node(index, 1)? else { return Ok(None) };
+        let offset = index * GROUP_LEN as u64;
+        let expected = (self.len - offset).min(GROUP_LEN as u64);
+        if bytes.len() as u64 != expected || !tree::is_group(bytes, index, self.len, &value) {
+            return Err(BlobError::Altered { offset, len: expected });
+        }
+        Ok(Some(()))
     }
 
     /// The node that has `groups` groups from the group `first` below it; nothing if the pairs
@@ -132,27 +257,6 @@ impl Partial<'_> {
 
     fn there(&self) -> MutexGuard<'_, Groups> {
         self.there.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps a group, if the pairs above it came before: `false` if they did not.
-    ///
-    /// # Errors
-    /// If it is not that group: [`BlobError::Altered`].
-    pub fn put_group(&self, index: u64, bytes: &[u8]) -> Result<bool, BlobError> {
-        if index >= tree::groups(self.len) {
-            let end = index.saturating_add(1).saturating_mul(GROUP_LEN as u64);
-            return Err(BlobError::PastEnd { end, len: self.len });
-        }
-        let Some(Node { value, .. }) = self.node(index, 1)? else { return Ok(false) };
-        let offset = index * GROUP_LEN as u64;
-        let expected = (self.len - offset).min(GROUP_LEN as u64);
-        if bytes.len() as u64 != expected || !tree::is_group(bytes, index, self.len, &value) {
-            return Err(BlobError::Altered { offset, len: expected });
-        }
-        let (file, inside) = self.place(offset);
-        file.write_at(inside, bytes)?;
-        self.there().insert(index..index + 1);
-        Ok(true)
     }
 
     /// Keeps the groups of a subtree and all its pairs at once, if the pairs above it came before:
@@ -227,16 +331,25 @@ impl Partial<'_> {
         Ok(read_there(&*self.files.tree, offset, &mut pair)?.then_some(pair))
     }
 
-    /// Fills `bytes` with a group as it was put, not verified again.
+    /// Fills `bytes` with groups from `first` on as they were put, not verified again.
     ///
     /// # Errors
-    /// If it was never put, or the store fails.
+    /// If they were never put, or the store fails.
     ///
     /// # Panics
-    /// If there is no such group.
-    pub fn group_at(&self, index: u64, bytes: &mut [u8]) -> io::Result<()> {
-        let (file, inside) = self.place(index * GROUP_LEN as u64);
-        file.read_at(inside, bytes)
+    /// If there are no such groups.
+    pub fn groups_at(&self, first: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let part_len = self.writer.depot.part_len;
+        let (mut at, mut rest) = (first * GROUP_LEN as u64, bytes);
+        while !rest.is_empty() {
+            let (file, inside) = self.place(at);
+            let room = usize::try_from(part_len - inside).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at_mut(rest.len().min(room));
+            file.read_at(inside, now)?;
+            at += now.len() as u64;
+            rest = later;
+        }
+        Ok(())
     }
 
     /// What has still to come, in bytes. Reads and hashes all that came.
@@ -384,13 +497,25 @@ mod tests {
         (bytes, digest, tree)
     }
 
-    fn put_pairs(partial: &Partial<'_>, tree: &[u8], at: Subtree) {
-        let Some((left, right)) = at.halves() else { return };
-        let offset = usize::try_from(at.pair_offset().expect("it has halves")).expect("short");
-        let pair = tree[offset..].first_chunk().expect("it is in the tree");
-        assert!(partial.put_pair(at.first, at.groups, pair).expect("it is that pair"));
-        put_pairs(partial, tree, left);
-        put_pairs(partial, tree, right);
+    /// The pieces of some groups, each with the pairs above it that were not yet given.
+    fn pieces<'a>(bytes: &'a [u8], tree: &'a [u8], wanted: &[u64]) -> Vec<Piece<'a>> {
+        let (mut pieces, mut open) = (Vec::new(), vec![Subtree::whole(bytes.len() as u64)]);
+        while let Some(at) = open.pop() {
+            if !wanted.iter().any(|index| (at.first..at.first + at.groups).contains(index)) {
+                continue;
+            }
+            let Some((left, right)) = at.halves() else {
+                let start = usize::try_from(at.first).expect("short") * GROUP_LEN;
+                let group = &bytes[start..bytes.len().min(start + GROUP_LEN)];
+                pieces.push(Piece::Group { index: at.first, bytes: group });
+                continue;
+            };
+            let offset = usize::try_from(at.pair_offset().expect("it has halves")).expect("short");
+            let pair = tree[offset..].first_chunk().expect("it is in the tree");
+            pieces.push(Piece::Pair { first: at.first, groups: at.groups, pair });
+            open.extend([right, left]);
+        }
+        pieces
     }
 
     #[test]
@@ -399,31 +524,65 @@ mod tests {
         let depot = depot(&memory);
         let writer = depot.writer("test").expect("free");
         let partial = writer.partial(&digest, LEN as u64).expect("begun");
-        let groups: Vec<&[u8]> = bytes.chunks(GROUP_LEN).collect();
-        assert!(!partial.put_group(5, groups[5]).expect("asked"), "no pairs came");
-        put_pairs(&partial, &tree, Subtree::whole(LEN as u64));
-        let wrong = partial.put_group(4, groups[3]);
-        assert!(matches!(wrong, Err(BlobError::Altered { .. })));
-        assert!(matches!(partial.put_group(6, &[]), Err(BlobError::PastEnd { .. })));
-        assert!(partial.put_pair(4, 2, &[7; PAIR_LEN]).is_err(), "it is not that pair");
-        assert!(partial.put_pair(1, 2, &[7; PAIR_LEN]).is_err(), "there is no such subtree");
-        for index in [5, 0, 3, 1] {
-            let put = partial.put_group(index, groups[usize::try_from(index).expect("short")]);
-            assert!(put.expect("it is that group"));
+        let last = pieces(&bytes, &tree, &[5]);
+        assert!(partial.put(last.last().copied()).is_err(), "no pairs came");
+        assert_eq!(partial.put(last.iter().copied()).expect("kept"), last.len());
+        let wrong = |piece| partial.put([piece]).expect("asked") == 0;
+        assert!(wrong(Piece::Group { index: 4, bytes: &bytes[..GROUP_LEN] }));
+        assert!(wrong(Piece::Group { index: 6, bytes: &[] }), "past the end");
+        let pair = &[7; PAIR_LEN];
+        assert!(wrong(Piece::Pair { first: 4, groups: 2, pair }), "it is not that pair");
+        for wanted in [&[3][..], &[0, 1]] {
+            let pieces = pieces(&bytes, &tree, wanted);
+            assert_eq!(partial.put(pieces.iter().copied()).expect("kept"), pieces.len());
         }
+        assert!(wrong(Piece::Pair { first: 1, groups: 2, pair }), "there is no such subtree");
         let group = GROUP_LEN as u64;
         assert_eq!(partial.missing().expect("read"), [2 * group..3 * group, 4 * group..5 * group]);
         assert!(!partial.finish().expect("asked"));
         assert!(depot.blob(&digest).expect("not there").is_none());
 
         let partial = writer.partial(&digest, LEN as u64).expect("gone on with");
-        for index in [2, 4] {
-            let put = partial.put_group(index, groups[usize::try_from(index).expect("short")]);
-            assert!(put.expect("it is that group"));
-        }
+        let rest = pieces(&bytes, &tree, &[2, 4]);
+        assert_eq!(partial.put(rest.iter().copied()).expect("kept"), rest.len());
         assert!(partial.finish().expect("all is there"));
         let blob = depot.blob(&digest).expect("whole").expect("there");
         assert!(blob.check().expect("read").is_good());
+    }
+
+    #[test]
+    fn what_comes_before_a_wrong_piece_is_kept_and_nothing_behind_it() {
+        let (mut bytes, digest, tree) = made();
+        let right = bytes.clone();
+        bytes[3 * GROUP_LEN + 5] ^= 1;
+        let all = pieces(&bytes, &tree, &[0, 1, 2, 3, 4, 5]);
+        let is_wrong = |piece: &Piece<'_>| matches!(piece, Piece::Group { index: 3, .. });
+        let before = all.iter().position(is_wrong).expect("it is one of them");
+        let memory = Memory::default();
+        let depot = depot(&memory);
+        let writer = depot.writer("test").expect("free");
+        let partial = writer.partial(&digest, LEN as u64).expect("begun");
+        assert_eq!(partial.put(all.iter().copied()).expect("kept"), before);
+        let missing = partial.missing().expect("read");
+        assert_eq!((missing.len(), &missing[0]), (1, &(3 * GROUP_LEN as u64..LEN as u64)));
+        let rest = pieces(&right, &tree, &[3, 4, 5]);
+        assert_eq!(partial.put(rest.iter().copied()).expect("kept"), rest.len());
+        assert!(partial.finish().expect("all is there"));
+    }
+
+    #[test]
+    fn after_a_full_disk_pairs_that_were_not_written_are_asked_for_again() {
+        let (bytes, digest, tree) = made();
+        let all = pieces(&bytes, &tree, &[0, 1, 2, 3, 4, 5]);
+        let memory = Memory::default();
+        let depot = depot(&memory);
+        let writer = depot.writer("test").expect("free");
+        let partial = writer.partial(&digest, LEN as u64).expect("begun");
+        memory.cut_at(memory.steps());
+        assert!(partial.put(all.iter().copied()).is_err(), "nothing can be written");
+        let first = all.iter().find(|piece| matches!(piece, Piece::Group { .. })).copied();
+        let early = partial.put(first).expect_err("its pairs are not there");
+        assert!(early.to_string().contains("before the pairs"), "{early}");
     }
 
     #[test]
@@ -465,22 +624,16 @@ mod tests {
             let before = depot(&memory);
             let writer = before.writer("test").expect("free");
             let partial = writer.partial(&digest, LEN as u64).expect("begun");
-            put_pairs(&partial, &tree, Subtree::whole(LEN as u64));
-            for (index, group) in bytes.chunks(GROUP_LEN).enumerate().take(4) {
-                assert!(partial.put_group(index as u64, group).expect("it is that group"));
-            }
+            let some = pieces(&bytes, &tree, &[0, 1, 2, 3]);
+            assert_eq!(partial.put(some.iter().copied()).expect("kept"), some.len());
             let after = depot(&memory.after_cut(Fate::Mixed(seed)));
             let writer = after.writer("test").expect("free");
             let partial = writer.partial(&digest, LEN as u64).expect("gone on with");
-            put_pairs(&partial, &tree, Subtree::whole(LEN as u64));
-            for range in partial.missing().expect("read") {
-                let start = range.start / GROUP_LEN as u64;
-                for index in start..range.end.div_ceil(GROUP_LEN as u64) {
-                    let at = usize::try_from(index).expect("short") * GROUP_LEN;
-                    let group = &bytes[at..LEN.min(at + GROUP_LEN)];
-                    assert!(partial.put_group(index, group).expect("it is that group"));
-                }
-            }
+            let group = GROUP_LEN as u64;
+            let missing = partial.missing().expect("read").into_iter();
+            let missing = missing.flat_map(|at| at.start / group..at.end.div_ceil(group));
+            let rest = pieces(&bytes, &tree, &missing.collect::<Vec<_>>());
+            assert_eq!(partial.put(rest.iter().copied()).expect("kept"), rest.len());
             assert!(partial.finish().expect("all is there"));
             let blob = after.blob(&digest).expect("whole").expect("there");
             assert!(blob.check().expect("read").is_good());

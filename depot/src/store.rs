@@ -169,6 +169,19 @@ pub trait Edit: Object {
     /// If the store is full or fails.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
+    /// Writes several stretches of memory one after the other from `offset` on, at once where the
+    /// system can.
+    ///
+    /// # Errors
+    /// As [`Edit::write_at`].
+    fn write_all_at(&self, mut offset: u64, stretches: &[&[u8]]) -> io::Result<()> {
+        for bytes in stretches {
+            self.write_at(offset, bytes)?;
+            offset += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
     /// Makes what was written durable.
     ///
     /// # Errors

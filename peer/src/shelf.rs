@@ -12,8 +12,8 @@ use neap_depot::blob::{Blob, BlobError};
 use neap_depot::depot::Depot;
 use neap_depot::limits::GROUP_LEN;
 use neap_depot::name::Device;
-use neap_depot::partial::{Files, Partial};
-use neap_depot::tree::PAIR_LEN;
+use neap_depot::partial::{Files, Partial, Piece};
+use neap_depot::tree::{PAIR_LEN, Subtree};
 use neap_depot::writer::Writer;
 use neap_engine::digest::Digest;
 use neap_trust::carrier::Carrier;
@@ -21,21 +21,12 @@ use tokio::sync::oneshot;
 
 use crate::groups::Groups;
 use crate::latest;
-use crate::slice::{SliceError, Step};
+use crate::slice::{Pieces, SliceError, Step};
 
 /// To the thread. Copies speak to the same one.
 #[derive(Clone)]
 pub struct Shelf {
     jobs: mpsc::SyncSender<Job>,
-}
-
-/// A piece of a blob that came from somewhere. It is verified before it is kept.
-#[derive(Debug)]
-pub struct Piece {
-    /// Which.
-    pub step: Step,
-    /// Its bytes, as many as the step says.
-    pub bytes: Vec<u8>,
 }
 
 /// What became of pieces.
@@ -63,7 +54,7 @@ enum Job {
     BlobLen(Digest, Reply<Option<u64>>),
     Steps(Digest, Vec<Step>, Reply<Option<Vec<u8>>>),
     Begin(Digest, u64, Reply<Groups>),
-    Keep(Digest, Vec<Piece>, Reply<Kept>),
+    Keep(Digest, Pieces, Reply<Kept>),
     Finish(Digest, Reply<bool>),
     Metadata(String, u64, Reply<Option<Vec<u8>>>),
     Latest(Vec<String>, Vec<String>, Reply<Vec<(String, Vec<u8>)>>),
@@ -147,7 +138,7 @@ impl Shelf {
     ///
     /// # Errors
     /// If the depot fails.
-    pub async fn keep(&self, blob: Digest, pieces: Vec<Piece>) -> io::Result<Kept> {
+    pub async fn keep(&self, blob: Digest, pieces: Pieces) -> io::Result<Kept> {
         self.ask(|reply| Job::Keep(blob, pieces, reply)).await
     }
 
@@ -260,6 +251,83 @@ struct Coming<'a> {
     synced: Instant,
 }
 
+/// Where the pieces of a slice are read from.
+trait Source {
+    /// The pair of a subtree; nothing if it is not here.
+    fn pair(&self, at: &Subtree) -> io::Result<Option<[u8; PAIR_LEN]>>;
+
+    /// Fills `bytes` with groups from `first` on: `false` if one of them is not here.
+    fn groups(&self, first: u64, bytes: &mut [u8]) -> io::Result<bool>;
+}
+
+impl Source for Coming<'_> {
+    fn pair(&self, at: &Subtree) -> io::Result<Option<[u8; PAIR_LEN]>> {
+        self.partial.pair_at(at)
+    }
+
+    fn groups(&self, first: u64, bytes: &mut [u8]) -> io::Result<bool> {
+        // That of an empty blob is there or not like any other.
+        let count = bytes.len().div_ceil(GROUP_LEN).max(1) as u64;
+        if !self.have.covers(&(first..first + count)) {
+            return Ok(false);
+        }
+        self.partial.groups_at(first, bytes).map(|()| true)
+    }
+}
+
+impl Source for Blob {
+    fn pair(&self, at: &Subtree) -> io::Result<Option<[u8; PAIR_LEN]>> {
+        self.pair_unverified(at).map_err(damaged)
+    }
+
+    fn groups(&self, first: u64, bytes: &mut [u8]) -> io::Result<bool> {
+        // Verified here: a damaged disk must not make us a liar.
+        self.read_at(first * GROUP_LEN as u64, bytes).map_err(damaged).map(|()| true)
+    }
+}
+
+/// The bytes of these steps; nothing if one of them is not here. Groups that follow each other are
+/// read at once, by way of `buffer`.
+fn write_steps(
+    source: &dyn Source,
+    steps: &[Step],
+    buffer: &mut [u8],
+) -> io::Result<Option<Vec<u8>>> {
+    let mut out = Vec::with_capacity(steps.iter().map(Step::size).sum());
+    let mut read: &[u8] = &[];
+    for (at, step) in steps.iter().enumerate() {
+        match step {
+            Step::Pair(at) => match source.pair(at)? {
+                Some(pair) => out.extend_from_slice(&pair),
+                None => return Ok(None),
+            },
+            Step::Group { index, len } => {
+                if read.is_empty() {
+                    let len = run_len(*index, &steps[at..]);
+                    if !source.groups(*index, &mut buffer[..len])? {
+                        return Ok(None);
+                    }
+                    read = &buffer[..len];
+                }
+                let (group, rest) = read.split_at(*len);
+                out.extend_from_slice(group);
+                read = rest;
+            }
+        }
+    }
+    Ok(Some(out))
+}
+
+/// Bytes of the groups from `first` on that follow each other, as many as are read at once.
+fn run_len(first: u64, steps: &[Step]) -> usize {
+    let groups = steps.iter().filter_map(|step| match step {
+        Step::Group { index, len } => Some((*index, *len)),
+        Step::Pair(_) => None,
+    });
+    let run = (first..).zip(groups).take(RUN_GROUPS).take_while(|(next, (at, _))| next == at);
+    run.map(|(_, (_, len))| len).sum()
+}
+
 struct Thread<'a> {
     depot: &'a Depot,
     writer: Option<&'a Writer<'a>>,
@@ -268,6 +336,8 @@ struct Thread<'a> {
     open: VecDeque<(Digest, Arc<Blob>)>,
     /// To the thread that waits for the disk.
     syncs: mpsc::SyncSender<Arc<Files>>,
+    /// Groups that are read at once.
+    buffer: Vec<u8>,
 }
 
 impl<'a> Thread<'a> {
@@ -280,7 +350,8 @@ impl<'a> Thread<'a> {
                 drop(files.sync());
             }
         }));
-        Self { depot, writer, partials: BTreeMap::new(), open: VecDeque::new(), syncs }
+        let buffer = vec![0; RUN_GROUPS * GROUP_LEN];
+        Self { depot, writer, partials: BTreeMap::new(), open: VecDeque::new(), syncs, buffer }
     }
 
     /// Works until nobody can ask any more. Who asked and has gone is not waited for.
@@ -340,41 +411,16 @@ impl<'a> Thread<'a> {
     }
 
     fn steps(&mut self, digest: &Digest, steps: &[Step]) -> io::Result<Option<Vec<u8>>> {
-        let mut out = Vec::with_capacity(steps.iter().map(Step::size).sum());
-        if let Some(Coming { partial, have, .. }) = self.partials.get(digest) {
-            for step in steps {
-                match step {
-                    Step::Pair(at) => match partial.pair_at(at)? {
-                        Some(pair) => out.extend_from_slice(&pair),
-                        None => return Ok(None),
-                    },
-                    Step::Group { index, .. } if !have.contains(*index) => return Ok(None),
-                    Step::Group { index, len } => {
-                        let at = out.len();
-                        out.resize(at + len, 0);
-                        partial.group_at(*index, &mut out[at..])?;
-                    }
-                }
-            }
-            return Ok(Some(out));
-        }
-        let Some(blob) = self.blob(digest)? else { return Ok(None) };
-        for step in steps {
-            let at = out.len();
-            match step {
-                Step::Pair(subtree) => {
-                    out.resize(at + PAIR_LEN, 0);
-                    let offset = subtree.pair_offset().expect("a step of a pair has one");
-                    blob.tree().read_at(offset, &mut out[at..])?;
-                }
-                Step::Group { index, len } => {
-                    out.resize(at + len, 0);
-                    // Verified here: a damaged disk must not make us a liar.
-                    blob.read_at(index * GROUP_LEN as u64, &mut out[at..]).map_err(damaged)?;
-                }
-            }
-        }
-        Ok(Some(out))
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let found = match self.partials.get(digest) {
+            Some(coming) => write_steps(coming, steps, &mut buffer),
+            None => match self.blob(digest)? {
+                Some(blob) => write_steps(&*blob, steps, &mut buffer),
+                None => Ok(None),
+            },
+        };
+        self.buffer = buffer;
+        found
     }
 
     fn begin(&mut self, digest: &Digest, len: u64) -> io::Result<Groups> {
@@ -400,39 +446,27 @@ impl<'a> Thread<'a> {
         Ok(have)
     }
 
-    fn keep(&mut self, digest: &Digest, pieces: &[Piece]) -> io::Result<Kept> {
+    fn keep(&mut self, digest: &Digest, pieces: &Pieces) -> io::Result<Kept> {
         let mut kept = Kept::default();
         // It may have become whole while this was on its way.
         let Some(coming) = self.partials.get_mut(digest) else { return Ok(kept) };
-        for Piece { step, bytes } in pieces {
-            let (put, wrong) = match step {
-                Step::Pair(at) => {
-                    let pair =
-                        bytes.first_chunk::<PAIR_LEN>().ok_or(io::ErrorKind::InvalidInput)?;
-                    let put = coming.partial.put_pair(at.first, at.groups, pair);
-                    (put, SliceError::Pair { first: at.first })
-                }
-                Step::Group { index, .. } => {
-                    let put = coming.partial.put_group(*index, bytes);
-                    (put, SliceError::Group { index: *index })
-                }
-            };
-            match put {
-                Ok(true) => {}
-                Ok(false) => {
-                    return Err(io::Error::other("a piece came before the pairs above it"));
-                }
-                Err(BlobError::Io(error)) => return Err(error),
-                Err(_) => {
-                    kept.wrong = Some(wrong);
-                    break;
-                }
+        let count = coming.partial.put(pieces.iter().map(|(step, bytes)| match step {
+            Step::Pair(Subtree { first, groups, .. }) => {
+                let pair = bytes.first_chunk().expect("a step of a pair has as many bytes");
+                Piece::Pair { first, groups, pair }
             }
+            Step::Group { index, .. } => Piece::Group { index, bytes },
+        }))?;
+        for (step, _) in pieces.iter().take(count) {
             if let Step::Group { index, len } = step {
-                kept.groups.insert(*index..index + 1);
-                coming.unsynced += *len as u64;
+                kept.groups.insert(index..index + 1);
+                coming.unsynced += len as u64;
             }
         }
+        kept.wrong = pieces.iter().nth(count).map(|(step, _)| match step {
+            Step::Pair(at) => SliceError::Pair { first: at.first },
+            Step::Group { index, .. } => SliceError::Group { index },
+        });
         coming.have.extend(&kept.groups);
         if coming.unsynced >= SYNC_EVERY
             && coming.synced.elapsed() >= SYNC_TIME
@@ -513,6 +547,9 @@ impl std::fmt::Debug for Shelf {
 
 /// Jobs that may wait: each holds at most what one piece of a request does.
 const JOBS: usize = 64;
+
+/// Groups that are read at once, at the most.
+const RUN_GROUPS: usize = 8;
 
 /// Blobs that are kept open.
 const OPEN_BLOBS: usize = 8;

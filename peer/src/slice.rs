@@ -73,11 +73,23 @@ pub enum Verified<'a> {
 #[derive(Debug)]
 pub struct Splitter {
     steps: Steps,
+    /// The piece that is coming.
     step: Option<Step>,
-    buffer: Vec<u8>,
+    /// Pieces that are complete, and the beginning of the next.
+    pieces: Pieces,
+    /// Bytes of those that are complete.
+    complete: usize,
 }
 
-/// Takes a slice and verifies it, piece by piece. Memory: one group and the way down the tree.
+/// Pieces of a slice as they came: nothing is verified.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    steps: Vec<Step>,
+    bytes: Vec<u8>,
+}
+
+/// Takes a slice and verifies it, piece by piece. Memory: what is given at once, one group, and the
+/// way down the tree.
 #[derive(Debug)]
 pub struct Decoder {
     splitter: Splitter,
@@ -172,8 +184,11 @@ impl Decoder {
         bytes: &[u8],
         sink: &mut dyn FnMut(Verified<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let values = &mut self.values;
-        self.splitter.push(bytes, &mut |step, piece| values.take(step, &piece, sink))
+        let pushed = self.splitter.push(bytes);
+        for (step, piece) in self.splitter.take().iter() {
+            self.values.take(step, piece, sink)?;
+        }
+        Ok(pushed?)
     }
 }
 
@@ -183,7 +198,7 @@ impl Splitter {
     pub fn new(len: u64, wanted: Groups) -> Self {
         let mut steps = Steps::new(len, wanted);
         let step = steps.next();
-        Self { steps, step, buffer: Vec::new() }
+        Self { steps, step, pieces: Pieces::default(), complete: 0 }
     }
 
     /// Whether all of it came.
@@ -192,28 +207,64 @@ impl Splitter {
         self.step.is_none()
     }
 
-    /// Takes bytes; gives the pieces that they complete to `sink`.
+    /// Whether any piece is complete.
+    #[must_use]
+    pub fn has_pieces(&self) -> bool {
+        !self.pieces.is_empty()
+    }
+
+    /// Bytes of the pieces that are complete.
+    #[must_use]
+    pub fn complete(&self) -> usize {
+        self.complete
+    }
+
+    /// Takes bytes. They are held until [`Splitter::take`].
     ///
     /// # Errors
-    /// If there are more than were asked for, and what `sink` returns. Nothing more is taken then.
-    pub fn push<E: From<SliceError>>(
-        &mut self,
-        mut bytes: &[u8],
-        sink: &mut dyn FnMut(Step, Vec<u8>) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// If there are more than were asked for: those are not taken.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), SliceError> {
         while let Some(step) = self.step {
-            let needed = step.size();
-            self.buffer.reserve_exact(needed - self.buffer.len());
-            let (now, rest) = bytes.split_at(bytes.len().min(needed - self.buffer.len()));
-            self.buffer.extend_from_slice(now);
+            let missing = self.complete + step.size() - self.pieces.bytes.len();
+            let (now, rest) = bytes.split_at(bytes.len().min(missing));
+            self.pieces.bytes.extend_from_slice(now);
             bytes = rest;
-            if self.buffer.len() < needed {
+            if now.len() < missing {
                 return Ok(());
             }
-            sink(step, std::mem::take(&mut self.buffer))?;
+            self.pieces.steps.push(step);
+            self.complete += step.size();
             self.step = self.steps.next();
         }
-        if bytes.is_empty() { Ok(()) } else { Err(SliceError::Longer.into()) }
+        if bytes.is_empty() { Ok(()) } else { Err(SliceError::Longer) }
+    }
+
+    /// Gives the pieces that are complete.
+    pub fn take(&mut self) -> Pieces {
+        // As much is likely to come again before the next time.
+        let mut bytes = Vec::with_capacity(self.pieces.bytes.len());
+        bytes.extend_from_slice(&self.pieces.bytes[self.complete..]);
+        self.pieces.bytes.truncate(self.complete);
+        self.complete = 0;
+        std::mem::replace(&mut self.pieces, Pieces { steps: Vec::new(), bytes })
+    }
+}
+
+impl Pieces {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Each with its bytes, in the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = (Step, &[u8])> {
+        let mut rest = &self.bytes[..];
+        self.steps.iter().map(move |step| {
+            let (piece, later) = rest.split_at(step.size());
+            rest = later;
+            (*step, piece)
+        })
     }
 }
 

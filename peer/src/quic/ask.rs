@@ -9,7 +9,7 @@ use neap_engine::digest::Digest;
 use quinn::{Connection, RecvStream};
 use tokio::time::Instant;
 
-use super::take::{Batch, Taker};
+use super::take::Taker;
 use crate::groups::Groups;
 use crate::limits::LATEST_LEN_MAX;
 use crate::shelf::Shelf;
@@ -63,20 +63,19 @@ pub async fn blob(
     }
     let mut taker = Taker::new(shelf, (blob, len), groups);
     let mut chunks: [Bytes; 32] = std::array::from_fn(|_| Bytes::new());
-    let mut batch = Batch::default();
     // The one group of an empty blob is there without a byte of it.
-    let mut ended = taker.split(&mut chunks[..1], &mut batch);
+    let mut ended = taker.split(&[]);
     // One batch is on its way to the disk while the next one comes: many short ones would cost more
     // in waking threads than in bytes.
     let mut keeping = None;
     let due = tokio::time::sleep(BATCH_TIME);
     tokio::pin!(due);
     loop {
-        let is_full = batch.len >= BATCH_LEN || ended.is_some() || taker.is_done();
-        if keeping.is_none() && !batch.is_empty() && (is_full || due.is_elapsed()) {
-            keeping = Some(Box::pin(taker.keep(std::mem::take(&mut batch))));
+        let is_full = taker.complete() >= BATCH_LEN || ended.is_some() || taker.is_done();
+        if keeping.is_none() && taker.has_pieces() && (is_full || due.is_elapsed()) {
+            keeping = Some(Box::pin(taker.keep()));
         }
-        let may_read = ended.is_none() && batch.len < BATCH_LEN;
+        let may_read = ended.is_none() && taker.complete() < BATCH_LEN;
         tokio::select! {
             kept = async { keeping.as_mut().expect("it is some").await }, if keeping.is_some() => {
                 keeping = None;
@@ -90,19 +89,20 @@ pub async fn blob(
             }
             read = answer.read_chunks(&mut chunks), if may_read => match read {
                 Ok(Some(count)) => {
-                    if batch.is_empty() {
+                    if !taker.has_pieces() {
                         due.as_mut().reset(Instant::now() + BATCH_TIME);
                     }
-                    ended = taker.split(&mut chunks[..count], &mut batch);
+                    let longer = |chunk: &mut Bytes| taker.split(&std::mem::take(chunk));
+                    ended = chunks[..count].iter_mut().find_map(longer);
                 }
                 Ok(None) if taker.is_done() => ended = Some((End::Done, String::new())),
                 Ok(None) => ended = Some((End::Lacking, String::new())),
                 Err(_) => ended = Some((End::Lost, String::new())),
             },
-            () = &mut due, if keeping.is_none() && !batch.is_empty() => {}
+            () = &mut due, if keeping.is_none() && taker.has_pieces() => {}
             else => {}
         }
-        if let Some((end, why)) = ended.take_if(|_| keeping.is_none() && batch.is_empty()) {
+        if let Some((end, why)) = ended.take_if(|_| keeping.is_none() && !taker.has_pieces()) {
             return Ok((end, Some(why).filter(|why| !why.is_empty())));
         }
     }

@@ -141,7 +141,7 @@ pub async fn blob(
     let reading = tokio::task::spawn_blocking(move || reader.slice((blob, len), wanted, &send));
     let mut taker = Taker::new(shelf, (blob, len), groups);
     while let Some(piece) = pieces.recv().await {
-        let (new, ended) = taker.take(&mut [piece]).await?;
+        let (new, ended) = taker.take(&piece).await?;
         if !new.is_empty() {
             came(Came(new));
         }

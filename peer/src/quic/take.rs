@@ -2,12 +2,11 @@
 
 use std::io;
 
-use bytes::Bytes;
 use neap_engine::digest::Digest;
 
 use crate::groups::Groups;
-use crate::shelf::{Kept, Piece, Shelf};
-use crate::slice::{SliceError, Splitter, Step};
+use crate::shelf::{Kept, Shelf};
+use crate::slice::Splitter;
 use crate::swarm::End;
 
 /// Takes the slice of some groups of a blob.
@@ -30,69 +29,47 @@ impl<'a> Taker<'a> {
         self.splitter.is_done()
     }
 
+    /// Whether there is anything to keep.
+    pub(super) fn has_pieces(&self) -> bool {
+        self.splitter.has_pieces()
+    }
+
+    /// Bytes that can be kept.
+    pub(super) fn complete(&self) -> usize {
+        self.splitter.complete()
+    }
+
     /// Takes bytes and keeps what they complete: which groups, and how it ended if it did.
     ///
     /// # Errors
     /// If our own depot fails: that is nobody's fault, and no other source helps.
-    pub(super) async fn take(
-        &mut self,
-        chunks: &mut [Bytes],
-    ) -> io::Result<(Groups, Option<Ended>)> {
-        let mut batch = Batch::default();
-        let longer = self.split(chunks, &mut batch);
-        let (groups, wrong) = self.keep(batch).await?;
+    pub(super) async fn take(&mut self, bytes: &[u8]) -> io::Result<(Groups, Option<Ended>)> {
+        let longer = self.split(bytes);
+        let (groups, wrong) = self.keep().await?;
         Ok((groups, wrong.or(longer)))
     }
 
-    /// Adds what these bytes complete to a batch; says if there are more than were asked for.
-    pub(super) fn split(&mut self, chunks: &mut [Bytes], batch: &mut Batch) -> Option<Ended> {
-        for chunk in chunks {
-            let pushed =
-                self.splitter.push::<SliceError>(&std::mem::take(chunk), &mut |step, bytes| {
-                    if let Step::Group { .. } = step {
-                        batch.len += bytes.len();
-                    }
-                    batch.pieces.push(Piece { step, bytes });
-                    Ok(())
-                });
-            if let Err(error) = pushed {
-                return Some((End::Wrong, error.to_string()));
-            }
-        }
-        None
+    /// Takes bytes, to be kept; says if there are more than were asked for.
+    pub(super) fn split(&mut self, bytes: &[u8]) -> Option<Ended> {
+        let pushed = self.splitter.push(bytes);
+        pushed.err().map(|error| (End::Wrong, error.to_string()))
     }
 
-    /// Verifies and keeps a batch: which groups, and how it ended if it did. What is polled does
-    /// not borrow the taker, so that the next batch comes meanwhile.
+    /// Verifies and keeps what is complete: which groups, and how it ended if it did. What is
+    /// polled does not borrow the taker, so that more comes meanwhile.
     ///
     /// # Errors
     /// As [`Taker::take`].
     pub(super) fn keep(
-        &self,
-        batch: Batch,
+        &mut self,
     ) -> impl Future<Output = io::Result<(Groups, Option<Ended>)>> + use<> {
-        let (shelf, blob) = (self.shelf.clone(), self.blob);
+        let (shelf, blob, pieces) = (self.shelf.clone(), self.blob, self.splitter.take());
         async move {
-            if batch.is_empty() {
+            if pieces.is_empty() {
                 return Ok((Groups::default(), None));
             }
-            let Kept { groups, wrong } = shelf.keep(blob, batch.pieces).await?;
+            let Kept { groups, wrong } = shelf.keep(blob, pieces).await?;
             Ok((groups, wrong.map(|error| (End::Wrong, error.to_string()))))
         }
-    }
-}
-
-/// Pieces that are neither verified nor kept yet.
-#[derive(Default)]
-pub(super) struct Batch {
-    pieces: Vec<Piece>,
-    /// Bytes of its groups.
-    pub(super) len: usize,
-}
-
-impl Batch {
-    /// Whether there is nothing to keep.
-    pub(super) fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
     }
 }
