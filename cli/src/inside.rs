@@ -53,10 +53,9 @@ fn of_kind(seen: &Seen, kind: &Kind, purpose: Purpose) -> String {
     let name = names.join(" in ");
     if kind.count.count <= kind.places.len() as u64 {
         let of = |place: &Place| {
-            let Place { offset, len, codecs, not_followed } = place;
-            let not_followed = not_followed.map(|why| (why, Count { count: 1, len: *len }));
+            let Place { offset, len, codecs, .. } = place;
             let title = format!("inside   {name} at {}, {}\n", exact(*offset), human(*len));
-            title + &tallies(codecs, &not_followed.into_iter().collect(), purpose)
+            title + &tallies(codecs, &not_followed(place), purpose)
         };
         return kind.places.iter().map(of).collect();
     }
@@ -68,6 +67,11 @@ fn of_kind(seen: &Seen, kind: &Kind, purpose: Purpose) -> String {
         text += &format!("  most passes     at {}: {passing}\n", exact(place.offset));
     }
     text
+}
+
+/// A container that is not followed, by why, as those of a kind are counted.
+fn not_followed(place: &Place) -> BTreeMap<NotFollowed, Count> {
+    place.not_followed.map(|why| (why, Count { count: 1, len: place.len })).into_iter().collect()
 }
 
 /// Lines about what became of blocks, and what to do about those that pass through.
@@ -125,12 +129,10 @@ fn of_rebuilt(codec: &str, purpose: Purpose) -> &'static str {
 pub(crate) fn json(seen: &Seen, header: Option<&Header>) -> Value {
     let kinds = seen.kinds.iter().map(|kind| {
         let places = kind.places.iter().map(|place| {
-            let not_followed =
-                place.not_followed.map(|why| (why, Count { count: 1, len: place.len }));
             json!({
                 "offset": place.offset,
                 "len": place.len,
-                "not_followed": not_followed_json(&not_followed.into_iter().collect()),
+                "not_followed": not_followed_json(&not_followed(place)),
                 "codecs": codecs_json(&place.codecs),
             })
         });

@@ -85,7 +85,8 @@ pub enum NotFollowed {
     Chunks,
 }
 
-/// Looks through the whole image, but not into containers that start at `known` places, in order.
+/// Looks through the whole image, but not into containers and blocks that start at `known` places,
+/// which are in order.
 ///
 /// # Errors
 /// What the image's device says. What is malformed is not found; it is no error.
@@ -137,7 +138,7 @@ struct Search<'a> {
     stretches: Stretches,
     containers: Vec<Container>,
     superblocks: Vec<u64>,
-    /// Where containers start that are not looked into, in order.
+    /// Where containers and blocks start that are not looked into, in order.
     known: &'a [u64],
     work_left: u64,
 }
@@ -222,13 +223,17 @@ impl<'a> Search<'a> {
             Err(Stop::Device(error)) => return Err(error),
             Err(Stop::Malformed | Stop::Spent) => return Ok(()),
         };
+        let known = self.known;
+        let is_known = |offset: &u64| known.binary_search(offset).is_ok();
         // A file system is noticed by its superblock, which need not be its start.
-        if self.known.binary_search(&hit.container.offset).is_ok() {
+        if is_known(&hit.container.offset) {
             return Ok(());
         }
         self.stretches.add(hit.stretches);
         self.blocks.add_files(hit.blocks.files());
-        let added = hit.blocks.iter().filter(|block| self.blocks.add(*block)).count();
+        // An archive is known by its first entry: of the others their blocks are.
+        let unknown = hit.blocks.iter().filter(|block| !is_known(&block.offset));
+        let added = unknown.filter(|block| self.blocks.add(*block)).count();
         hit.container.block_count = added as u64;
         let is_kept = self.is_kept(&hit.container);
         match self.containers.last_mut() {
