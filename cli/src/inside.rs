@@ -227,10 +227,6 @@ fn meaning_and_advice(why: NotFollowed) -> (&'static str, &'static str) {
             "as their blocks look back into others",
             "pack with blocks that stand for themselves, as lz4 -BI does",
         ),
-        NotFollowed::Lzma => (
-            "as far as files are packed with LZMA",
-            "pack with another codec, as mkfs.erofs -zlz4hc does",
-        ),
         NotFollowed::Chunks => (
             "as their streams lie in several chunks",
             "write the stream of a picture as one IDAT chunk, as optimizers do",
@@ -254,7 +250,7 @@ fn advice(why: Why, codec: &str) -> Option<&'static str> {
     let codec = codec.trim_end_matches(", cut");
     match (why, codec) {
         (Why::SwitchedOff | Why::TooMany, _) => None,
-        (Why::TooLarge, "xz" | "lzma") => Some(
+        (Why::TooLarge, "xz" | "lzma" | "lzma cluster") => Some(
             "pack with a smaller dictionary or in smaller blocks (xz --block-size), or allow more \
              by --unpack-memory",
         ),
@@ -265,7 +261,9 @@ fn advice(why: Why, codec: &str) -> Option<&'static str> {
         (Why::Unknown, "zstd") => {
             Some("pack with libzstd 1.5.7, or with gzip, xz or lz4, whose encoders do not change")
         }
-        (Why::Unknown, "xz" | "lzma") => Some("pack with a preset of xz (-0 to -9, -e)"),
+        (Why::Unknown, "xz" | "lzma" | "lzma cluster") => {
+            Some("pack with a preset of xz (-0 to -9, -e)")
+        }
         (Why::Unknown, "kallsyms") => {
             Some("a kernel's symbols are in an order of their own: nothing to be done")
         }

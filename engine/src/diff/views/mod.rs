@@ -189,7 +189,8 @@ impl<'a> Views<'a> {
         let unchanged: HashSet<_> = target_digests.into_iter().collect();
         let is_changed: Vec<bool> =
             source_digests.iter().map(|digest| !unchanged.contains(digest)).collect();
-        let changed = in_parts(near_changes(&found_source, &is_changed, &files_source));
+        let changed =
+            in_parts(near_changes(&found_source, &is_changed, &files_source), &files_source);
         let total = changed.iter().map(|part| part.block.len).sum();
         progress(Event::Phase { name: "unpack source", total });
         let unpacked = unpack(&self.source, &changed, &scratch, limits, progress)?;
@@ -495,6 +496,8 @@ fn unpack(
         let Some(packed) = packed(source, block, DiffError::Source)? else { return Ok(None) };
         progress(Event::Advance(block.len));
         let Some(method) = Method::of_block(block.codec, &packed) else { return Ok(None) };
+        let plain_len_max =
+            block.codec.plain_len().map_or(plain_len_max, |len| len.min(plain_len_max));
         let plain = method.unpack(&packed, plain_len_max);
         let Ok(plain) = plain else { return Ok(None) };
         let len = plain.len() as u64;

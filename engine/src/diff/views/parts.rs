@@ -8,7 +8,7 @@ use crate::unpack::{Block, Codec};
 /// A block of the source, or a part of one.
 pub(super) struct Part {
     pub(super) block: Block,
-    /// Whether it is not the first part.
+    /// Whether it goes on with what the part before has of a file.
     pub(super) goes_on: bool,
 }
 
@@ -39,9 +39,13 @@ pub(super) fn near_changes(blocks: &[Block], is_changed: &[bool], files: &[u64])
 }
 
 /// The same blocks, with long runs of clusters, each of which unpacks for itself, in parts: for a
-/// copy, a device unpacks a part, and not all of a file.
-pub(super) fn in_parts(blocks: Vec<Block>) -> Vec<Part> {
+/// copy, a device unpacks a part, and not all of a file. Files begin at `files`, in order.
+pub(super) fn in_parts(blocks: Vec<Block>, files: &[u64]) -> Vec<Part> {
+    let mut end = 0;
     let parts = blocks.into_iter().flat_map(|block| {
+        let is_cluster = matches!(block.codec, Codec::LzmaCluster { .. });
+        let goes_on = is_cluster && follows(end, &block, files);
+        end = block.offset + block.len;
         let part_len = match block.codec {
             Codec::Lz4Clusters { cluster_log2 } => PART_LEN.max(1 << cluster_log2),
             Codec::Stored => STORED_PART_LEN,
@@ -49,11 +53,21 @@ pub(super) fn in_parts(blocks: Vec<Block>) -> Vec<Part> {
         };
         (0..block.len).step_by(in_memory(part_len)).map(move |at| {
             let (offset, len) = (block.offset + at, part_len.min(block.len - at));
-            Part { block: Block { offset, len, ..block }, goes_on: at > 0 }
+            Part { block: Block { offset, len, ..block }, goes_on: goes_on || at > 0 }
         })
     });
     parts.collect()
 }
+
+/// Whether a cluster is the next one of the file whose cluster ends at `end`: zeros may lie before
+/// it, and no file begins there.
+fn follows(end: u64, block: &Block, files: &[u64]) -> bool {
+    let begun = |at: u64| files.partition_point(|file| *file < at);
+    (end..end + CLUSTER_ZEROS_MAX).contains(&block.offset) && begun(end) == begun(block.offset + 1)
+}
+
+/// So many zeros are before a cluster at most, in bytes: erofs counts it in blocks.
+pub(super) const CLUSTER_ZEROS_MAX: u64 = 4096;
 
 /// Length of such a part as packed, in bytes: below it, the table costs more than is gained.
 const PART_LEN: u64 = 16 << 10;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::parts::Part;
+use super::parts::{CLUSTER_ZEROS_MAX, Part};
 use super::{Unpacked, index_of};
 use crate::format::unpack::{touched, view_size, view_start};
 use crate::format::{SourceBlock, SourceRange, TargetBlock};
@@ -42,7 +42,9 @@ impl SourceView<'_> {
             // A file goes on where a part of it is stored, too.
             let goes_on = before.is_some_and(|before| {
                 let is_stored = before.method == stored_method || block.codec == Codec::Stored;
-                before.offset + before.len == block.offset && (*goes_on || is_stored)
+                let end = before.offset + before.len;
+                end == block.offset && is_stored
+                    || *goes_on && (end..end + CLUSTER_ZEROS_MAX).contains(&block.offset)
             });
             let end = self.size();
             let view_offset = if goes_on { end } else { view_start(end) };

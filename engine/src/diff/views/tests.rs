@@ -91,7 +91,7 @@ fn blocks_that_unpack_to_too_much_pass_on_any_number_of_threads() {
 fn source_is_not_unpacked_where_that_is_too_much() {
     let (image, blocks) = image(200);
     let all = BLOCK_LEN * blocks.len() as u64;
-    let parts = in_parts(blocks);
+    let parts = in_parts(blocks, &[]);
     let count = |budget| {
         let unpacked = unpack(&image, &parts, &Scratch::default(), &limits(budget), &|_| ());
         let unpacked = unpacked.expect("memory can be read");

@@ -10,7 +10,7 @@ pub enum Family {
     Deflate,
     /// lz4 and lz4hc.
     Lz4,
-    /// LZMA and LZMA2, in .xz and .lzma streams.
+    /// LZMA and LZMA2: .xz and .lzma streams, clusters of erofs.
     Xz,
     /// Zstandard.
     Zstd,
@@ -47,7 +47,10 @@ impl Codec {
                 Some(Family::Deflate)
             }
             Self::Lz4 | Self::Lz4Clusters { .. } => Some(Family::Lz4),
-            Self::Xz | Self::Lzma | Self::Cut(Stream::Xz | Stream::Lzma) => Some(Family::Xz),
+            Self::Xz
+            | Self::Lzma
+            | Self::LzmaCluster { .. }
+            | Self::Cut(Stream::Xz | Stream::Lzma) => Some(Family::Xz),
             Self::Zstd | Self::Cut(Stream::Zstd) => Some(Family::Zstd),
             Self::Bzip2 => Some(Family::Bzip2),
         }

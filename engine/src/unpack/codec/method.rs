@@ -36,6 +36,7 @@ pub(super) enum Settings {
     Lz4Clusters { cluster_log2: u8, encoder: lz4::Encoder },
     Xz(xz::Xz),
     Lzma(xz::Lzma),
+    LzmaCluster(xz::Lzma),
     Zstd(zstd::Settings),
     Bzip2 { level: u8 },
     Ext4Inodes(Inodes),
@@ -61,6 +62,7 @@ mod id {
     pub(super) const FEC: u8 = 11;
     pub(super) const EXT4_INODES: u8 = 12;
     pub(super) const KALLSYMS: u8 = 13;
+    pub(super) const LZMA_CLUSTER: u8 = 14;
 }
 
 const PART: &str = "methods";
@@ -89,6 +91,7 @@ impl Method {
             Settings::Lz4Clusters { cluster_log2, .. } => Codec::Lz4Clusters { cluster_log2 },
             Settings::Xz(_) => Codec::Xz,
             Settings::Lzma(_) => Codec::Lzma,
+            Settings::LzmaCluster(lzma) => lzma.cluster_codec(),
             Settings::Zstd(_) => Codec::Zstd,
             Settings::Bzip2 { .. } => Codec::Bzip2,
             Settings::Ext4Inodes(inodes) => Codec::Ext4Inodes(inodes),
@@ -111,7 +114,7 @@ impl Method {
     /// As there, or if it would take more.
     pub fn unpack(&self, packed: &[u8], plain_len_max: usize) -> Result<Vec<u8>, UnpackError> {
         let memory_max = match &self.settings {
-            Settings::Xz(_) | Settings::Lzma(_) => self.unpack_memory(0),
+            Settings::Xz(_) | Settings::Lzma(_) | Settings::LzmaCluster(_) => self.unpack_memory(0),
             _ => DECODER_MEMORY_MAX,
         };
         self.codec().unpack_within(packed, plain_len_max, memory_max)
@@ -132,7 +135,7 @@ impl Method {
             // zlib's window of 32 KiB and its tables.
             Settings::Deflate { .. } | Settings::Zlib { .. } => 64 << 10,
             Settings::Xz(xz) => xz.lzma.unpack_memory(),
-            Settings::Lzma(lzma) => lzma.unpack_memory(),
+            Settings::Lzma(lzma) | Settings::LzmaCluster(lzma) => lzma.unpack_memory(),
             // libzstd's context, and its window.
             Settings::Zstd(_) => plain_len.min(1 << ZSTD_WINDOW_LOG2_MAX) + (512 << 10),
             // Four bytes for each of a block of 900 kB, and its tables.
@@ -170,6 +173,9 @@ impl Method {
         if let Settings::Lz4Clusters { cluster_log2, encoder } = self.settings {
             return lz4::clusters::pack(encoder, cluster_log2, plain, correction, packed_len);
         }
+        if let Settings::LzmaCluster(lzma) = self.settings {
+            return lzma.pack_cluster(plain, correction, packed_len).ok_or(UNPACKABLE);
+        }
         let packed = if self.is_cut {
             self.pack_cut(plain, correction, packed_len)?
         } else {
@@ -196,7 +202,7 @@ impl Method {
             Settings::Lz4(_) => plain_len * 9 / 8 + LZ4_STATE_LEN,
             Settings::Lz4Clusters { .. } => LZ4_STATE_LEN + (2 << 20),
             Settings::Xz(xz) => xz.lzma.memory(),
-            Settings::Lzma(lzma) => lzma.memory(),
+            Settings::Lzma(lzma) | Settings::LzmaCluster(lzma) => lzma.memory(),
             Settings::Zstd(zstd) => zstd.memory(plain_len, self.is_cut),
             Settings::Bzip2 { .. } => 9 << 20,
             Settings::Verity | Settings::Fec => Derived::MEMORY,
@@ -227,6 +233,7 @@ impl Method {
             }
             Settings::Xz(xz) => [vec![id::XZ], xz.encode()].concat(),
             Settings::Lzma(lzma) => [&[id::LZMA][..], &lzma.encode()].concat(),
+            Settings::LzmaCluster(lzma) => [&[id::LZMA_CLUSTER][..], &lzma.encode()].concat(),
             Settings::Zstd(zstd) => [&[id::ZSTD][..], &zstd.encode()].concat(),
             Settings::Bzip2 { level } => vec![id::BZIP2, *level],
             Settings::Ext4Inodes(inodes) => [&[id::EXT4_INODES][..], &inodes.encode()].concat(),
@@ -263,6 +270,9 @@ impl Method {
             }
             [id::LZMA, a, b, c, d, e, f] => {
                 xz::Lzma::decode([a, b, c, d, e, f]).map(Settings::Lzma)
+            }
+            [id::LZMA_CLUSTER, a, b, c, d, e, f] => {
+                xz::Lzma::decode([a, b, c, d, e, f]).map(Settings::LzmaCluster)
             }
             [id::ZSTD, level, window_log2, flags] => {
                 zstd::Settings::decode([level, window_log2, flags]).map(Settings::Zstd)
@@ -328,6 +338,12 @@ impl Method {
             Codec::Lzma => xz::Lzma::of_lzma(packed).map(|lzma| {
                 of_level(&|preset| Settings::Lzma(lzma.with_preset(preset)), &xz::PRESETS)
             }),
+            Codec::LzmaCluster { dict_size, .. } => {
+                xz::Lzma::of_cluster(packed, dict_size).map(|lzma| {
+                    let of = |preset| Settings::LzmaCluster(lzma.with_preset(preset));
+                    of_level(&of, &xz::PRESETS)
+                })
+            }
             Codec::Zstd => zstd::Settings::of(packed).map(|zstd| {
                 of_level(&|level| Settings::Zstd(zstd.with_level(level)), &zstd::LEVELS)
             }),
@@ -353,6 +369,7 @@ impl Method {
             Settings::Lz4(encoder) => encoder.predict(plain),
             Settings::Xz(xz) => xz.predict(plain, packed_len),
             Settings::Lzma(lzma) => lzma.predict_lzma(plain, packed_len),
+            Settings::LzmaCluster(lzma) => lzma.predict_cluster(plain, packed_len),
             Settings::Zstd(zstd) => zstd.predict(plain),
             Settings::Bzip2 { level } => bzip2::predict(plain, *level, packed_len),
             Settings::Ext4Inodes(inodes) => inodes.predict(plain),
@@ -410,6 +427,7 @@ impl Method {
             }
             Settings::Lz4(_) => lz4::correct(body, &predicted),
             Settings::Zstd(_) => zstd::correct(body, &predicted),
+            Settings::LzmaCluster(_) => Some(xz::correct_cluster(body, &predicted)),
             _ => None,
         };
         // One that is empty would be taken for none.
@@ -506,6 +524,7 @@ impl Method {
                 Some(zstd::distance(body, &self.predict(sample, body.len())?))
             }
             Settings::Zstd(zstd) => Some(not_alike(&zstd.predict_sample(sample, plain_len)?, 0)),
+            Settings::LzmaCluster(_) => Some(not_alike(&self.predict(sample, body.len())?, 0)),
             // The header of a .lzma stream tells the length.
             Settings::Lzma(_) => Some(not_alike(&self.predict(sample, body.len())?, 13)),
             Settings::Stored | Settings::Verity | Settings::Fec => None,

@@ -50,9 +50,9 @@ impl Methods {
                 self.recent.retain(|method| *method != found.method);
                 self.recent.insert(0, found.method.clone());
                 self.recent.truncate(METHODS_RECENT_MAX);
-                self.misses.remove(&codec);
+                self.misses.remove(&codec.of_any_len());
             }
-            None => *self.misses.entry(codec).or_default() += 1,
+            None => *self.misses.entry(codec.of_any_len()).or_default() += 1,
         }
         found
     }
@@ -76,7 +76,7 @@ impl Methods {
             }
             keep_cheaper(&mut best, found, packed);
         }
-        let misses = self.misses.get(&codec).copied().unwrap_or(0);
+        let misses = self.misses.get(&codec.of_any_len()).copied().unwrap_or(0);
         if misses >= MISSES_SEARCHED && !misses.is_multiple_of(MISSES_BETWEEN) {
             return best.filter(|best| is_worth(best, packed));
         }
@@ -123,6 +123,8 @@ fn is_worth(found: &Rebuilt, packed: &[u8]) -> bool {
 /// Bytes that a right method costs all the same.
 fn lost_len_max(codec: Codec) -> usize {
     match codec {
+        // What is told of the end, which an encoder makes that sees more.
+        Codec::LzmaCluster { .. } => 256,
         // What is told of the front and of a chunk, and what the range coder holds back; codes of a
         // block that nothing tells.
         Codec::Cut(_) => 128,

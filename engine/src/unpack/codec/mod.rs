@@ -56,6 +56,13 @@ pub enum Codec {
     Xz,
     /// A whole .lzma stream (the format of LZMA Utils): EDK2, initramfs.
     Lzma,
+    /// A cluster of erofs that is packed with LZMA, without the zeros before it.
+    LzmaCluster {
+        /// Dictionary, in bytes.
+        dict_size: u32,
+        /// Plain bytes, which the cluster does not tell; 0 for as many as are asked for.
+        plain_len: u32,
+    },
     /// One zstd frame (RFC 8878).
     Zstd,
     /// A whole bzip2 stream.
@@ -126,11 +133,29 @@ impl Codec {
             Self::Cut(Stream::Zlib) => "zlib, cut",
             Self::Cut(Stream::Xz) => "xz, cut",
             Self::Cut(Stream::Lzma) => "lzma, cut",
+            Self::LzmaCluster { .. } => "lzma cluster",
             Self::Cut(Stream::Zstd) => "zstd, cut",
             Self::Ext4Inodes(_) => "ext4 inodes",
             Self::Kallsyms(_) => "kallsyms",
             Self::Verity => "dm-verity tree",
             Self::Fec => "FEC",
+        }
+    }
+
+    /// The plain length, if what contains the block has to tell it.
+    #[must_use]
+    pub fn plain_len(self) -> Option<usize> {
+        match self {
+            Self::LzmaCluster { plain_len: plain_len @ 1.., .. } => usize::try_from(plain_len).ok(),
+            _ => None,
+        }
+    }
+
+    /// The same whatever the plain length.
+    pub(crate) fn of_any_len(self) -> Self {
+        match self {
+            Self::LzmaCluster { dict_size, .. } => Self::LzmaCluster { dict_size, plain_len: 0 },
+            codec => codec,
         }
     }
 
@@ -169,6 +194,13 @@ impl Codec {
             Self::Lz4 => lz4::unpack(packed, plain_len_max),
             Self::Xz => xz::unpack(packed, plain_len_max, memory_max),
             Self::Lzma => xz::unpack_lzma(packed, plain_len_max, memory_max),
+            Self::LzmaCluster { dict_size, .. } => {
+                let plain_len = self.plain_len().unwrap_or(plain_len_max);
+                if plain_len > plain_len_max {
+                    return Err(UnpackError::TooLarge);
+                }
+                xz::unpack_cluster(packed, dict_size, plain_len, memory_max)
+            }
             Self::Zstd => zstd::unpack(packed, plain_len_max),
             Self::Lz4Clusters { cluster_log2 } => {
                 lz4::clusters::unpack(packed, cluster_log2, plain_len_max)

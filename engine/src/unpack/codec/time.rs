@@ -26,7 +26,7 @@ impl Method {
                 Encoder::Hc(_) => 60_000,
             },
             Settings::Xz(xz) => of_preset(xz.lzma.preset),
-            Settings::Lzma(lzma) => of_preset(lzma.preset),
+            Settings::Lzma(lzma) | Settings::LzmaCluster(lzma) => of_preset(lzma.preset),
             Settings::Zstd(zstd) => match zstd.level {
                 ..=4 => 5_000,
                 5..=9 => 20_000,
@@ -50,7 +50,7 @@ impl Method {
             Settings::Stored => 0,
             Settings::Deflate { .. } | Settings::Zlib { .. } => 3_000,
             Settings::Lz4(_) | Settings::Lz4Clusters { .. } => 800,
-            Settings::Xz(_) | Settings::Lzma(_) => 12_000,
+            Settings::Xz(_) | Settings::Lzma(_) | Settings::LzmaCluster(_) => 12_000,
             Settings::Zstd(_) => 1_500,
             Settings::Bzip2 { .. } => 30_000,
             Settings::Ext4Inodes(_) | Settings::Kallsyms(_) => 1_000,

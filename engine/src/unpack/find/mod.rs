@@ -79,8 +79,6 @@ pub enum NotFollowed {
     Lzo,
     /// Blocks of an lz4 frame that look back into those before them.
     Linked,
-    /// Clusters of erofs that are packed with LZMA.
-    Lzma,
     /// A png whose stream lies in several chunks.
     Chunks,
 }

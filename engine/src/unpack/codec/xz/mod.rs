@@ -4,10 +4,12 @@
 //! written by `container`, so that it is the same whether one thread of xz made it, many, or a
 //! buffer was packed at once. What liblzma packs has no correction: it is exact or not at all.
 
+mod cluster;
 mod container;
 
 use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
 
+pub(super) use self::cluster::{correct as correct_cluster, unpack as unpack_cluster};
 use self::container::Header;
 use super::{Step, UnpackError, decode_cut, decode_whole};
 use crate::limits::{XZ_BLOCK_SHARE, XZ_DICT_MAX};

@@ -42,6 +42,8 @@ pub(super) struct Cluster {
     pub(super) offset: u64,
     /// Their length, in bytes, a multiple of the block's.
     pub(super) len: u64,
+    /// How many plain bytes of the file they are, as far as it has them.
+    pub(super) plain_len: u64,
 }
 
 /// What the index says of a logical cluster.
@@ -97,9 +99,18 @@ pub(super) fn clusters(
     let is_tail_elsewhere =
         advice & ADVICE_FRAGMENT != 0 || advice & ADVICE_INLINE != 0 && le16(&header, 2) != 0;
     if !is_tail_elsewhere {
-        found.close()?;
+        found.close(inode.len)?;
     }
     Ok(found.found)
+}
+
+/// A cluster whose head came.
+struct Open {
+    kind: Kind,
+    block: u64,
+    len: u64,
+    /// Where its plain bytes start in the file.
+    plain_at: u64,
 }
 
 /// Clusters that were found so far, and the one whose head came last.
@@ -111,7 +122,7 @@ struct Clusters<'a> {
     /// How many entries there were.
     count: u64,
     found: Vec<Cluster>,
-    open: Option<(Kind, u64, u64)>,
+    open: Option<Open>,
 }
 
 impl Clusters<'_> {
@@ -122,14 +133,15 @@ impl Clusters<'_> {
         match entry {
             // What starts at the end of the file only marks that.
             Entry::Head { skip, .. } if plain_at + skip >= self.plain_len => {}
-            Entry::Head { kind, block, .. } => {
-                self.close()?;
+            Entry::Head { kind, skip, block } => {
+                let plain_at = plain_at + skip;
+                self.close(plain_at)?;
                 // The address of a tail that is elsewhere means nothing: it is checked when used.
-                self.open = Some((kind, block, 1 << self.cluster_log2));
+                self.open = Some(Open { kind, block, len: 1 << self.cluster_log2, plain_at });
             }
             Entry::Follows { block_count: Some(count) } => {
-                if let Some((.., len)) = &mut self.open {
-                    *len = count << self.superblock.block_log2;
+                if let Some(open) = &mut self.open {
+                    open.len = count << self.superblock.block_log2;
                 }
             }
             Entry::Follows { block_count: None } => {}
@@ -137,8 +149,9 @@ impl Clusters<'_> {
         Ok(())
     }
 
-    fn close(&mut self) -> Parsed<()> {
-        let Some((kind, block, len)) = self.open.take() else { return Ok(()) };
+    /// Ends the cluster whose head came last where its plain bytes end.
+    fn close(&mut self, plain_end: u64) -> Parsed<()> {
+        let Some(Open { kind, block, len, plain_at }) = self.open.take() else { return Ok(()) };
         let codec = match kind {
             // A tail that is a fragment has no blocks.
             _ if len == 0 => return Ok(()),
@@ -151,7 +164,8 @@ impl Clusters<'_> {
         check(sum(offset, len)? <= start + all)?;
         // More clusters than blocks cannot lie beside each other.
         check((self.found.len() as u64) < all >> block_log2)?;
-        self.found.push(Cluster { codec, offset, len });
+        let plain_len = plain_end.saturating_sub(plain_at);
+        self.found.push(Cluster { codec, offset, len, plain_len });
         Ok(())
     }
 }

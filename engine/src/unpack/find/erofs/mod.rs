@@ -3,8 +3,7 @@
 //! As in the kernel's `Documentation/filesystems/erofs.rst` and `fs/erofs/erofs_fs.h` (6.12). The
 //! tree is walked from its root, each directory once; the index of each compressed file (`index`)
 //! tells where its clusters are. Those of lz4 that lie behind each other become one block, as the
-//! encoder cut the file where a cluster was full. Tails inside of metadata are left out, and so is
-//! LZMA, which is not a stream that anything else writes; of that it is told.
+//! encoder cut the file where a cluster was full. Tails inside of metadata are left out.
 
 mod index;
 mod inode;
@@ -12,9 +11,9 @@ mod tree;
 
 use std::ops::Range;
 
+use super::Hit;
 use super::blocks::Blocks;
 use super::reader::{Parsed, Reader, Stop, check, le16, le32, le64, sum};
-use super::{Hit, NotFollowed};
 use crate::unpack::{Block, Codec};
 use index::Cluster;
 use inode::{Inode, Layout};
@@ -44,17 +43,15 @@ pub(super) fn find(reader: &mut Reader<'_>, magic: u64) -> Parsed<Hit> {
     let start = magic.checked_sub(SUPERBLOCK_AT).ok_or(Stop::Malformed)?;
     let superblock = Superblock::read(reader, start)?;
     let mut blocks = Blocks::new(reader.size());
-    let (mut stretches, mut has_lzma) = (Vec::new(), false);
+    let mut stretches = Vec::new();
     for file in tree::files(reader, &superblock)? {
         match add_file(reader, &superblock, file, &mut blocks, &mut stretches) {
-            Ok(clusters) => has_lzma |= clusters.iter().any(|cluster| cluster.codec == LZMA),
             // A file that makes no sense says nothing about others.
-            Err(Stop::Malformed) => {}
+            Ok(()) | Err(Stop::Malformed) => {}
             Err(stop) => return Err(stop),
         }
     }
-    let hit = Hit::new("erofs", start, superblock.len, blocks);
-    Ok(Hit { stretches, ..hit.without(has_lzma.then_some(NotFollowed::Lzma)) })
+    Ok(Hit { stretches, ..Hit::new("erofs", start, superblock.len, blocks) })
 }
 
 /// What the superblock says; offsets count from the start of the image.
@@ -72,6 +69,8 @@ struct Superblock {
     is_padded: bool,
     /// Longest cluster of lz4, in bytes.
     cluster_len_max: u64,
+    /// Dictionary of LZMA, in bytes.
+    dict_size: u32,
 }
 
 impl Superblock {
@@ -93,14 +92,32 @@ impl Superblock {
             fragments: (features & FEATURE_FRAGMENTS != 0).then(|| le64(&bytes, 96)),
             is_padded: features & FEATURE_ZEROS != 0,
             cluster_len_max: 1 << block_log2,
+            dict_size: 0,
         };
-        if features & FEATURE_SETTINGS != 0 && le16(&bytes, 84) & 1 != 0 {
-            // Settings of lz4 come first: their length, the longest distance, the largest cluster.
+        if features & FEATURE_SETTINGS != 0 {
             let settings = at + SUPERBLOCK_LEN as u64 + 16 * u64::from(slots);
-            let cluster_blocks_max = u64::from(reader.u16(settings + 4)?);
-            superblock.cluster_len_max = cluster_blocks_max.max(1) << block_log2;
+            superblock.read_settings(reader, settings, le16(&bytes, 84))?;
         }
         Ok(superblock)
+    }
+
+    /// Reads the settings of codecs, in the order of their numbers, each behind its length.
+    fn read_settings(&mut self, reader: &mut Reader<'_>, at: u64, codecs: u16) -> Parsed<()> {
+        let mut at = at;
+        for codec in [LZ4, LZMA] {
+            if codecs & 1 << codec == 0 {
+                continue;
+            }
+            let len = u64::from(reader.u16(at)?);
+            if codec == LZ4 {
+                // The longest distance, and the largest cluster.
+                self.cluster_len_max = u64::from(reader.u16(at + 4)?).max(1) << self.block_log2;
+            } else {
+                self.dict_size = reader.u32(at + 2)?;
+            }
+            at += 2 + len;
+        }
+        Ok(())
     }
 
     fn block_len(&self) -> u64 {
@@ -114,15 +131,15 @@ impl Superblock {
     }
 }
 
-/// Adds the blocks of a file, if it is compressed, and gives its clusters; if its end is behind its
-/// inode, adds what lies before that elsewhere.
+/// Adds the blocks of a file, if it is compressed; if its end is behind its inode, adds what lies
+/// before that elsewhere.
 fn add_file(
     reader: &mut Reader<'_>,
     superblock: &Superblock,
     file: u64,
     blocks: &mut Blocks,
     stretches: &mut Vec<Range<u64>>,
-) -> Parsed<Vec<Cluster>> {
+) -> Parsed<()> {
     let inode = Inode::read(reader, superblock, file)?;
     let whole_blocks_len = inode.len / superblock.block_len() * superblock.block_len();
     if inode.layout == Layout::Inline && (1..inode.len).contains(&whole_blocks_len) {
@@ -130,7 +147,7 @@ fn add_file(
         stretches.push(start..sum(start, whole_blocks_len)?);
     }
     if !inode.is_compressed() || !superblock.is_padded {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let clusters = index::clusters(reader, superblock, &inode)?;
     if let Some(first) = clusters.first() {
@@ -145,6 +162,11 @@ fn add_file(
         let codec = match cluster.codec {
             DEFLATE => Codec::Deflate,
             ZSTD => Codec::Zstd,
+            LZMA => {
+                let Superblock { dict_size, .. } = *superblock;
+                let Ok(plain_len @ 1..) = u32::try_from(cluster.plain_len) else { continue };
+                Codec::LzmaCluster { dict_size, plain_len }
+            }
             _ => continue,
         };
         let block_len = usize::try_from(superblock.block_len()).map_err(|_| Stop::Malformed)?;
@@ -153,7 +175,7 @@ fn add_file(
         let (offset, len) = (cluster.offset + zeros as u64, cluster.len - zeros as u64);
         blocks.add(Block { offset, len, codec });
     }
-    Ok(clusters)
+    Ok(())
 }
 
 /// Adds what is stored, as few blocks.
