@@ -160,9 +160,7 @@ impl<'a> Views<'a> {
         known.digests.extend(digests(&self.source, &in_place, DiffError::Source)?);
         let is_known: Vec<bool> =
             target_digests.iter().map(|digest| known.digests.contains(digest)).collect();
-        let total = found.iter().zip(&is_known).filter(|(_, is_known)| !**is_known);
-        let total = total.map(|(block, _)| block.len).sum();
-        progress(Event::Phase { name: "pack again", total });
+        progress(Event::Phase { name: "pack again", total: len_of_new(&found, &is_known) });
         let scratch = Arc::clone(&self.source.store.scratch);
         let fronts = containers.iter().map(|found| found.offset);
         files.extend(fronts.clone());
@@ -281,6 +279,12 @@ fn index_of(methods: &mut Vec<Method>, method: &Method) -> u32 {
         methods.len() - 1
     });
     u32::try_from(index).expect("methods are few")
+}
+
+/// Bytes of the blocks that are not known.
+fn len_of_new(blocks: &[Block], is_known: &[bool]) -> u64 {
+    let new = blocks.iter().zip(is_known).filter(|(_, is_known)| !**is_known);
+    new.map(|(block, _)| block.len).sum()
 }
 
 /// The short digests of packed blocks.

@@ -2,12 +2,12 @@
 //! `lzma_microlzma_encoder` of liblzma has it.
 //!
 //! Such a stream is that of a .lzma file, but for three things: there is no header, the first byte
-//! of the range coder, which is always zero, is the complement of the properties, and it just ends.
-//! So it tells neither its dictionary nor its plain length; the file system does.
+//! of the range coder, which is always zero, is the complement of the properties, and it just
+//! ends. So it tells neither its dictionary nor its plain length; the file system does.
 //!
 //! mkfs.erofs shows the encoder all that is left of a file. It looks ahead, and so the end of a
-//! cluster depends on bytes behind it. Packed for itself it is the same up to there; a correction is
-//! the rest, as it is.
+//! cluster depends on bytes behind it. Packed for itself it is the same up to there; a correction
+//! is the rest, as it is.
 
 use super::{LZMA_FRONT_LEN, Lzma, PRESETS, steps};
 use crate::unpack::codec::{Codec, UnpackError, decode_cut};
