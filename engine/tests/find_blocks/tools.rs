@@ -157,12 +157,22 @@ pub(crate) fn found(image: &[u8]) -> Found {
 
 /// The image with its blocks unpacked, each of which must.
 pub(crate) fn view(image: &[u8], blocks: &[Block]) -> Vec<u8> {
+    view_with(image, blocks, |_| true)
+}
+
+/// The same without the zeros that fill up clusters, so that files are in one piece.
+pub(crate) fn joined_view(image: &[u8], blocks: &[Block]) -> Vec<u8> {
+    view_with(image, blocks, |gap| gap.len() >= 4096 || gap.iter().any(|&byte| byte != 0))
+}
+
+fn view_with(image: &[u8], blocks: &[Block], keeps: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut view = Vec::new();
     let mut at = 0;
     for block in blocks {
         let [start, end] = [block.offset, block.offset + block.len]
             .map(|at| usize::try_from(at).expect("it is in memory"));
-        view.extend_from_slice(&image[at..start]);
+        let gap = &image[at..start];
+        view.extend_from_slice(if keeps(gap) { gap } else { &[] });
         let plain = block.codec.unpack(&image[start..end], PLAIN_LEN_MAX);
         assert!(plain.is_ok(), "{block:?}: {plain:?}");
         view.extend(plain.unwrap_or_default());
