@@ -20,9 +20,11 @@ const WORK_SHARE: u64 = 16;
 
 /// The pieces without those that cost too much; none at all from blocks if it cannot be helped.
 pub(super) fn calmed(pieces: Vec<Piece>, blocks: &[SourceBlock], source_size: u64) -> Vec<Piece> {
+    let lens = run_lens(&pieces, &Device { blocks, source_size, ..Device::default() });
     for rate in RATES {
         let mut device = Device { blocks, source_size, ..Device::default() };
-        let is_kept: Vec<bool> = pieces.iter().map(|piece| device.takes(piece, rate)).collect();
+        let takes = |(piece, len): (&Piece, &u64)| device.takes(piece, len * rate);
+        let is_kept: Vec<bool> = pieces.iter().zip(&lens).map(takes).collect();
         if device.work <= UNPACK_WORK / WORK_SHARE * device.listed_work {
             return kept(pieces, &is_kept);
         }
@@ -31,6 +33,24 @@ pub(super) fn calmed(pieces: Vec<Piece>, blocks: &[SourceBlock], source_size: u6
         |piece: &Piece| source_range(&piece.segment).is_none_or(|range| range.end() <= source_size);
     let is_kept: Vec<bool> = pieces.iter().map(is_plain).collect();
     kept(pieces, &is_kept)
+}
+
+/// For each piece how many bytes it and those behind it copy before other blocks are copied from:
+/// what is unpacked for a short one serves them all.
+fn run_lens(pieces: &[Piece], device: &Device<'_>) -> Vec<u64> {
+    let mut run = (0..0, 0);
+    let lens = pieces.iter().rev().map(|piece| {
+        let range = source_range(&piece.segment);
+        let touched = range.map_or(0..0, |range| device.touched(range));
+        if !touched.is_empty() {
+            let behind = if touched == run.0 { run.1 } else { 0 };
+            run = (touched, behind + piece.segment.len);
+        }
+        run.1
+    });
+    let mut lens: Vec<u64> = lens.collect();
+    lens.reverse();
+    lens
 }
 
 fn kept(pieces: Vec<Piece>, is_kept: &[bool]) -> Vec<Piece> {
@@ -57,15 +77,15 @@ struct Device<'a> {
 }
 
 impl Device<'_> {
-    /// Whether a piece is worth what it takes; then it is made.
-    fn takes(&mut self, piece: &Piece, rate: u64) -> bool {
+    /// Whether a piece takes no more than this many bytes to unpack; then it is made.
+    fn takes(&mut self, piece: &Piece, cost_max: u64) -> bool {
         let Some(range) = source_range(&piece.segment) else { return true };
         let touched = self.touched(range);
         if touched.is_empty() {
             return true;
         }
         let cost: u64 = touched.clone().map(|index| self.cost(index)).sum();
-        if cost > range.len * rate {
+        if cost > cost_max {
             return false;
         }
         touched.for_each(|index| self.load(index));
@@ -162,5 +182,23 @@ mod tests {
         let count_max = usize::try_from(2 * UNPACK_WORK / WORK_SHARE).expect("it is small");
         assert_eq!([kept(2, count_max), kept(100, count_max)], [count_max; 2]);
         assert_eq!([kept(2, count_max + 1), kept(100, count_max + 1)], [0; 2]);
+    }
+
+    /// The header of a kernel is short, and zeros follow: its copy was not worth unpacking the
+    /// kernel, which is copied all the same. All addresses move by where the header went.
+    #[test]
+    fn short_copy_is_kept_in_front_of_others_from_its_block() {
+        let plain_len = 64 << 20;
+        let place = SourceBlock { len: 1000, view_offset: SOURCE_SIZE, plain_len, ..blocks(1)[0] };
+        let from = From::Source { diagonal: SOURCE_SIZE.cast_signed() };
+        let piece = |(target, len)| {
+            let segment = Segment { target, len, from };
+            Piece { segment, islands: Islands::default() }
+        };
+        let kept = |copies: &[_]| {
+            let pieces = copies.iter().copied().map(piece).collect();
+            calmed(pieces, &[place], SOURCE_SIZE).len()
+        };
+        assert_eq!([kept(&[(0, 300)]), kept(&[(0, 300), (2 << 20, 1 << 20)])], [0, 2]);
     }
 }
