@@ -1,3 +1,5 @@
+//! Pieces of a blob in any order, wrong ones, power cuts and full disks.
+
 use super::*;
 use crate::depot::Depot;
 use crate::directory::Directory;
